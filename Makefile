@@ -1,0 +1,77 @@
+# Everything is installed into $(VENV); nothing outside this folder is touched.
+#   make search   install, search over the sample that ships, export the best model, predict with it
+#   make test     install, run every test
+#   make quick    the tests that need neither Ray nor more than a few seconds
+#   make lint types contract   what .ci/run checks besides the tests
+PYTHON ?= python3
+VENV   ?= .venv
+TRIALS ?= 16
+RUN    ?= sample
+
+BIN     := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV     := $(VENV)/.dev-installed
+EXPORT  := exports/$(RUN)
+
+.PHONY: search test quick lint types contract check benchmarks clean help
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '2,5s/^# *//p' Makefile
+
+search: $(RUNTIME)
+	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
+	$(BIN)/python -m tuner.search --space table5 --trials $(TRIALS) --name $(RUN) $(if $(wildcard runs/$(RUN)),--resume)
+	@echo "== 2/3 export: the best model"
+	@rm -rf $(EXPORT)
+	$(BIN)/python -m tuner.export runs/$(RUN) -o $(EXPORT)
+	@echo "== 3/3 predict: crystals from examples/, with the exported model"
+	$(BIN)/python -m model.predict $(EXPORT) examples -o $(EXPORT)/examples.csv
+	@cat $(EXPORT)/examples.csv
+	@echo
+	@echo "Exported model: $(EXPORT)"
+	@echo "Its predictions for examples/: $(EXPORT)/examples.csv"
+	@echo "Your own crystals: $(BIN)/python -m model.predict $(EXPORT) my.cif"
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+quick: $(DEV)
+	$(BIN)/python -m pytest -m "not slow and not ray and not gpu"
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+contract: $(DEV)
+	$(BIN)/lint-imports
+
+check: lint types contract
+
+benchmarks:
+	@echo "Each file in benchmarks/ answers one question; see benchmarks/README.md"
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: crystune needs Python >= 3.11, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || echo 'not there')"; \
+	  echo "       name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu install the package python3-venv"; \
+	  rm -rf $(VENV); exit 1; }
+
+# The stamps are newer than what they were installed from, so a second `make` installs nothing.
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== installing into $(VENV) (once; about 1.5 GB of packages on a CPU, 6 GB with CUDA)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt $(RUNTIME)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
