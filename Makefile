@@ -3,6 +3,7 @@
 #   make test     install, run every test
 #   make quick    the tests that need neither Ray nor more than a few seconds
 #   make lint types contract   what .ci/run checks besides the tests
+#   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3
 VENV   ?= .venv
 TRIALS ?= 16
@@ -13,11 +14,11 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 EXPORT  := exports/$(RUN)
 
-.PHONY: search test quick lint types contract check benchmarks clean help
+.PHONY: search test quick lint types contract check wheel clean help
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 search: $(RUNTIME)
 	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
@@ -51,11 +52,14 @@ contract: $(DEV)
 
 check: lint types contract
 
-benchmarks:
-	@echo "Each file in benchmarks/ answers one question; see benchmarks/README.md"
+wheel: $(RUNTIME)
+	@rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	@cp constraints.txt dist/
+	@ls dist
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

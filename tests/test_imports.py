@@ -1,0 +1,86 @@
+"""What may be imported where, proven by interpreters in which the forbidden packages are not to be had.
+
+The import contract in pyproject.toml sees every import statement but not whether it stands inside a function; these
+tests see what an import really loads.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import importlib, json, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"{name} must not be imported here", name=name)
+
+modules, blocked = json.loads(sys.argv[1])
+sys.meta_path.insert(0, Blocker())
+failures = {}
+for module in modules:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        failures[module] = str(error)
+json.dump({"failures": failures, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}, sys.stderr)
+"""
+
+
+def modules_of(package: Path) -> list[str]:
+    """Dotted names of all modules of a package, itself included."""
+    files = sorted(package.rglob("*.py"))
+    names = [".".join(file.relative_to(package.parent).with_suffix("").parts) for file in files]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def import_in_fresh_process(modules: Iterable[str], blocked: Iterable[str], repository: Path) -> set[str]:
+    """Import the modules where the blocked packages are missing; returns the top-level packages that were loaded."""
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, json.dumps([list(modules), list(blocked)])]
+    process = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert process.stdout == "", f"importing printed: {process.stdout}"
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stderr)
+    assert report["failures"] == {}
+    return set(report["loaded"])
+
+
+def test_every_module_of_model_imports_without_the_packages_it_must_not_need(repository: Path) -> None:
+    modules = modules_of(repository / "model")
+    assert "model.network" in modules
+    loaded = import_in_fresh_process(modules, ["lmdb", "optuna", "pymatgen", "ray"], repository)
+    assert "tuner" not in loaded
+
+
+def test_model_loads_of_graphdb_only_the_batch(repository: Path) -> None:
+    program = "import sys, model.network, model.training; print(*[m for m in sys.modules if m.startswith('graphdb')])"
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True
+    )
+    assert set(process.stdout.split()) <= {"graphdb", "graphdb.batch"}
+
+
+def test_graphdb_itself_imports_with_numpy_alone(repository: Path) -> None:
+    import_in_fresh_process(["graphdb"], ["lmdb", "optuna", "pymatgen", "ray", "torch"], repository)
+
+
+def test_every_module_of_graphdb_imports_without_the_packages_of_the_search(repository: Path) -> None:
+    modules = modules_of(repository / "graphdb")
+    loaded = import_in_fresh_process(modules, ["optuna", "ray"], repository)
+    assert loaded.isdisjoint({"model", "tuner"})
+
+
+@pytest.mark.parametrize(
+    ("package", "only_in"),
+    [("optuna", {"tuner.study"}), ("ray", {"tuner.executor", "tuner.trainable"})],
+)
+def test_tuner_modules_import_without_ray_or_optuna_unless_they_are_theirs(
+    package: str, only_in: set[str], repository: Path
+) -> None:
+    pure = [name for name in ("tuner.asha", "tuner.space", "tuner.report", "tuner.export") if name not in only_in]
+    import_in_fresh_process(pure, [package], repository)
