@@ -63,7 +63,7 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "error: crystune needs Python >= 3.11, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || echo 'not there')"; \
+	  echo "error: crystune needs Python >= 3.11, but '$(PYTHON)' is: $$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo 'not there')"; \
 	  echo "       name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { \
@@ -72,7 +72,7 @@ $(BIN)/python:
 
 # The stamps are newer than what they were installed from, so a second `make` installs nothing.
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "== installing into $(VENV) (once; about 1.5 GB of packages on a CPU, 6 GB with CUDA)"
+	@echo "== installing into $(VENV) (once: 2 GB, or about 7 GB where pip picks torch with CUDA)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
