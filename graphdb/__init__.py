@@ -1,0 +1,1 @@
+"""Crystals become graphs, once: sources, the neighbor graph, the LMDB store, batches."""

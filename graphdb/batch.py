@@ -1,0 +1,130 @@
+"""What a model sees of crystals: a batch of graphs as tensors. Needs torch and NumPy, nothing else."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graphdb.graph import FlatGraphs
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One property to predict."""
+
+    name: str
+    unit: str = ""
+    """As written in tables and headers, for example "eV/atom"; empty when unknown or dimensionless."""
+
+    @property
+    def label(self) -> str:
+        """Name and unit as a column header: ``band_gap [eV]``."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphBatch:
+    """B crystals, A nodes, E edges, T tasks. Nodes are sorted by crystal, edges by receiving node.
+
+    A node is a class of equivalent atoms (graphdb/graph.py); sums over atoms weigh it with its multiplicity.
+    """
+
+    atomic_numbers: Tensor
+    """(A,) int64."""
+    multiplicity: Tensor
+    """(A,) float32, atoms that the node stands for."""
+    atom_ptr: Tensor
+    """(B + 1,) int64: crystal b owns nodes ``atom_ptr[b]:atom_ptr[b + 1]``."""
+    neighbor_ptr: Tensor
+    """(A + 1,) int64: node a receives edges ``neighbor_ptr[a]:neighbor_ptr[a + 1]``."""
+    neighbor_index: Tensor
+    """(E,) int64, the sending node of each edge."""
+    neighbor_distance: Tensor
+    """(E,) float32, Å."""
+    neighbor_weight: Tensor
+    """(E,) float32, how often the edge counts in its receiver's sum."""
+    edge_by_sender: Tensor
+    """(E,) int64, the edges in order of their sender: what the backward pass sums over."""
+    target: Tensor
+    """(B, T) float32, physical units, 0 where unknown."""
+    target_mask: Tensor
+    """(B, T) bool, True where the target is known."""
+    index: Tensor
+    """(B,) int64, positions of the crystals in the source they came from."""
+
+    @property
+    def num_crystals(self) -> int:
+        """B."""
+        return len(self.atom_ptr) - 1
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on another device."""
+        if self.atomic_numbers.device == torch.device(device):
+            return self
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__})
+
+
+def collate(
+    flat: FlatGraphs,
+    rows: NDArray[Any],
+    targets: NDArray[np.float32],
+    index: NDArray[Any] | None = None,
+    edge_order: NDArray[Any] | None = None,
+) -> GraphBatch:
+    """Put rows of `flat` into a batch.
+
+    Args:
+        flat: graphs end to end.
+        rows: (B,) which graphs, in which order.
+        targets: (N, T) targets of all rows of `flat`, NaN where unknown.
+        index: (B,) what to write into `GraphBatch.index`; `rows` when None.
+        edge_order: (E of flat,) each crystal's edges in order of sender, counted from the crystal's first edge, as
+            `sender_order` gives it; computed here when None.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    nodes = flat.atom_ptr[rows + 1] - flat.atom_ptr[rows]
+    edges = flat.edge_ptr[rows + 1] - flat.edge_ptr[rows]
+    atom_ptr, edge_ptr = _starts(nodes), _starts(edges)
+    node = _ranges(flat.atom_ptr[rows], nodes, atom_ptr)
+    edge = _ranges(flat.edge_ptr[rows], edges, edge_ptr)
+    neighbor_index = flat.neighbor_index[edge] + np.repeat(atom_ptr[:-1], edges)
+    if edge_order is None:
+        by_sender = np.argsort(neighbor_index, kind="stable")
+    else:
+        by_sender = edge_order[edge] + np.repeat(edge_ptr[:-1], edges)
+    target = targets[rows]
+    known = ~np.isnan(target)
+    return GraphBatch(
+        atomic_numbers=torch.from_numpy(flat.atomic_numbers[node].astype(np.int64)),
+        multiplicity=torch.from_numpy(flat.multiplicity[node].astype(np.float32)),
+        atom_ptr=torch.from_numpy(atom_ptr),
+        neighbor_ptr=torch.from_numpy(_starts(flat.neighbor_count[node])),
+        neighbor_index=torch.from_numpy(neighbor_index),
+        neighbor_distance=torch.from_numpy(flat.neighbor_distance[edge]),
+        neighbor_weight=torch.from_numpy(flat.neighbor_weight[edge]),
+        edge_by_sender=torch.from_numpy(by_sender),
+        target=torch.from_numpy(np.where(known, target, np.float32(0))),
+        target_mask=torch.from_numpy(known),
+        index=torch.from_numpy(rows if index is None else np.asarray(index, dtype=np.int64)),
+    )
+
+
+def sender_order(flat: FlatGraphs) -> NDArray[np.int32]:
+    """(E,) for each crystal its edges in order of their sender, counted from the crystal's first edge."""
+    edges = np.diff(flat.edge_ptr)
+    sender = flat.neighbor_index + np.repeat(flat.atom_ptr[:-1], edges)
+    return (np.argsort(sender, kind="stable") - np.repeat(flat.edge_ptr[:-1], edges)).astype(np.int32)
+
+
+def _starts(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def _ranges(first: NDArray[np.int64], lengths: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Concatenated ``first[i]..first[i] + lengths[i] - 1``."""
+    return np.repeat(first - starts[:-1], lengths) + np.arange(starts[-1])

@@ -1,0 +1,267 @@
+"""Batches of graphs, from memory or streamed from LMDB: the same ones for the same seed either way."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphdb.batch import GraphBatch, Task, collate, sender_order
+from graphdb.graph import FlatGraphs, GraphSettings
+
+
+class GraphSource(Protocol):
+    """Graphs with their targets, by position."""
+
+    tasks: tuple[Task, ...]
+    material_ids: Sequence[str]
+    targets: NDArray[np.float32]
+    """(N, T), NaN where unknown."""
+    num_nodes: NDArray[np.int64]
+    """(N,) nodes of each graph."""
+    settings: GraphSettings
+    fingerprint: str
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
+        """The crystals at these positions, in this order."""
+        ...
+
+
+class InMemoryGraphs:
+    """All graphs as flat arrays: a batch is a gather. 60 MB hold 100,000 crystals of the Materials Project.
+
+    Its arrays pickle out of band (protocol 5): from Ray's object store, every process of a node maps the same pages.
+    """
+
+    def __init__(
+        self,
+        flat: FlatGraphs,
+        *,
+        material_ids: Sequence[str],
+        tasks: Sequence[Task],
+        targets: NDArray[Any],
+        settings: GraphSettings,
+        fingerprint: str = "",
+    ) -> None:
+        """See `GraphSource` for shapes.
+
+        Raises:
+            ValueError: if the lengths of graphs, ids and targets disagree.
+        """
+        self.flat = flat
+        self.tasks = tuple(tasks)
+        self.material_ids = material_ids
+        self.targets = np.asarray(targets, np.float32)
+        self.settings = settings
+        self.fingerprint = fingerprint
+        self.num_nodes: NDArray[np.int64] = np.diff(flat.atom_ptr)
+        self._edge_order = sender_order(flat)
+        if self.targets.shape != (len(self), len(self.tasks)) or len(material_ids) != len(self):
+            raise ValueError(
+                f"targets must be ({len(self)}, {len(self.tasks)}) and ids {len(self)} for {len(self)} graphs, "
+                f"got {self.targets.shape} and {len(material_ids)}"
+            )
+
+    @classmethod
+    def from_store(cls, path: str | Path, tasks: Sequence[str] | None = None) -> Self:
+        """Read a whole store.
+
+        Args:
+            path: a store that `graphdb.build` wrote.
+            tasks: names of the properties wanted, in this order; all of the store when None.
+
+        Raises:
+            ValueError: for a property that the store does not have.
+        """
+        from graphdb.store import Store
+
+        with Store(path) as store:
+            chosen = choose_tasks(store.properties, tasks)
+            return cls(
+                store.flat(),
+                material_ids=store.material_ids,
+                tasks=chosen,
+                targets=store.targets([task.name for task in chosen]),
+                settings=store.settings,
+                fingerprint=store.fingerprint,
+            )
+
+    def __len__(self) -> int:
+        """Number of graphs."""
+        return len(self.flat.num_atoms)
+
+    def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
+        """The crystals at these positions, in this order."""
+        return collate(self.flat, indices, self.targets, edge_order=self._edge_order)
+
+
+class StreamedGraphs:
+    """Graphs read from LMDB when a batch asks for them: for stores larger than memory.
+
+    The store is opened by each process for itself; pickling carries the path alone.
+    """
+
+    def __init__(self, path: str | Path, tasks: Sequence[str] | None = None) -> None:
+        """As `InMemoryGraphs.from_store`."""
+        from graphdb.store import Store
+
+        self._store = Store(path)
+        self.tasks = choose_tasks(self._store.properties, tasks)
+        self.material_ids = self._store.material_ids
+        self.targets: NDArray[np.float32] = self._store.targets([task.name for task in self.tasks]).astype(np.float32)
+        self.num_nodes: NDArray[np.int64] = np.asarray(self._store.num_nodes, np.int64)
+        self.settings = self._store.settings
+        self.fingerprint = self._store.fingerprint
+
+    def __len__(self) -> int:
+        """Number of graphs."""
+        return len(self.num_nodes)
+
+    def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
+        """The crystals at these positions, in this order."""
+        flat = FlatGraphs.from_graphs([self._store.graph(int(i)) for i in indices])
+        return collate(flat, np.arange(len(indices)), self.targets[indices], index=indices)
+
+
+def choose_tasks(properties: Any, names: Sequence[str] | None) -> tuple[Task, ...]:
+    """The tasks of these names with the store's units.
+
+    Args:
+        properties: a store's ``properties``, name -> object with a ``unit``.
+        names: in the order wanted; all when None.
+
+    Raises:
+        ValueError: for no task, an unknown one or one named twice.
+    """
+    chosen = list(properties) if names is None else list(names)
+    if not chosen:
+        raise ValueError(
+            "a model needs at least one task, got none; the store has no properties, build it with --targets"
+        )
+    unknown = [name for name in chosen if name not in properties]
+    if unknown:
+        raise ValueError(
+            f"tasks must be properties of the store ({', '.join(properties) or 'none there'}), got {', '.join(unknown)}"
+        )
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"each task must be named once, got {', '.join(chosen)}")
+    return tuple(Task(name, properties[name].unit) for name in chosen)
+
+
+class Loader:
+    """An iterable of batches; iterating it again after `set_epoch` gives another order.
+
+    The batches depend on (seed, epoch) and the bounds alone, not on the number of workers.
+    """
+
+    def __init__(
+        self,
+        graphs: GraphSource,
+        indices: NDArray[Any] | None = None,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        max_atoms: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        """Batches over some crystals of a source.
+
+        Args:
+            graphs: where crystals come from.
+            indices: positions of the crystals to go over; all when None.
+            batch_size: crystals in a batch, at most. Batches of an epoch differ by one crystal at most.
+            shuffle: a new order each epoch.
+            seed: of the order.
+            max_atoms: nodes (classes of equivalent atoms) in a batch, at most; a larger crystal comes alone.
+            num_workers: processes that read ahead; 0 reads in this one. Worth it for `StreamedGraphs` only.
+
+        Raises:
+            ValueError: for an empty selection or a bound below 1.
+        """
+        self.graphs = graphs
+        self.indices: NDArray[np.int64] = np.asarray(np.arange(len(graphs)) if indices is None else indices, np.int64)
+        for name, value in (("batch_size", batch_size), ("max_atoms", max_atoms), ("crystals", len(self.indices))):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.max_atoms = max_atoms
+        self.epoch = 0
+        self._loader: Any = None
+        if num_workers:
+            self._loader = torch.utils.data.DataLoader(
+                _ByPositions(graphs),
+                batch_size=None,
+                sampler=_Plan(self),
+                num_workers=num_workers,
+                persistent_workers=True,
+                prefetch_factor=4,
+            )
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """(crystals, T) targets of the crystals of this loader, NaN where unknown."""
+        return self.graphs.targets[self.indices]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What the T columns are."""
+        return self.graphs.tasks
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        self.epoch = epoch
+
+    def plan(self) -> list[NDArray[np.int64]]:
+        """The positions in each batch of this epoch."""
+        order = self.indices
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        if self.max_atoms is None:
+            return np.array_split(order, -(-len(order) // self.batch_size))
+        batches, start, atoms = [], 0, 0
+        for stop, nodes in enumerate(self.graphs.num_nodes[order]):
+            if stop > start and (stop - start == self.batch_size or atoms + nodes > self.max_atoms):
+                batches.append(order[start:stop])
+                start, atoms = stop, 0
+            atoms += nodes
+        return [*batches, order[start:]]
+
+    def __len__(self) -> int:
+        """Batches in this epoch."""
+        return len(self.plan())
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        """The batches of this epoch."""
+        if self._loader is not None:
+            yield from self._loader
+        else:
+            for indices in self.plan():
+                yield self.graphs.collate(indices)
+
+
+class _ByPositions(torch.utils.data.Dataset[GraphBatch]):
+    def __init__(self, graphs: GraphSource) -> None:
+        self.graphs = graphs
+
+    def __getitem__(self, indices: Any) -> GraphBatch:
+        return self.graphs.collate(indices)
+
+
+class _Plan(torch.utils.data.Sampler[Any]):
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        yield from self.loader.plan()

@@ -1,0 +1,154 @@
+"""Checkpoints: a folder of ``model.safetensors`` (all tensors) and ``config.json`` (everything else). No pickle."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from graphdb.batch import Task
+from model.files import write_atomically
+from model.network import MTCGCNN, Architecture
+
+FORMAT = "crystune checkpoint"
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint, or one that was damaged or written by another version."""
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a result depends on."""
+    try:
+        crystune = version("crystune")
+    except PackageNotFoundError:  # run from a checkout
+        crystune = "unknown"
+    return {
+        "crystune": crystune,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any]) -> None:
+    """Write a model to a folder, which may hold an older one.
+
+    The weights carry the configuration as well, so that the one file that decides is replaced at once; ``config.json``
+    is the copy for people and other programs.
+
+    Args:
+        folder: made if it is not there.
+        model: its weights, scaler and element table are all kept.
+        info: JSON-able values for ``config.json``, such as "graph" (graph settings), "split", "metrics", "train"; may
+            not name a key that this function writes.
+
+    Raises:
+        ValueError: for an `info` with a reserved key.
+    """
+    reserved = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "architecture": model.architecture.as_dict(),
+        "tasks": [{"name": task.name, "unit": task.unit} for task in model.tasks],
+        "num_parameters": model.num_parameters,
+        "versions": versions(),
+    }
+    clash = reserved.keys() & info.keys()
+    if clash:
+        raise ValueError(f"these keys are written by save_checkpoint itself: {', '.join(sorted(clash))}")
+    config = json.dumps({**reserved, **info}, indent=1, allow_nan=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    digest = _digest(tensors)
+    metadata = {"config": config, "sha256": digest}
+    write_atomically(Path(folder) / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
+    write_atomically(Path(folder) / CONFIG, (config + "\n").encode())
+
+
+def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> tuple[MTCGCNN, dict[str, Any]]:
+    """Read a model, in evaluation mode.
+
+    Args:
+        folder: one that `save_checkpoint` wrote, or the name of a model that ships (`shipped_models`).
+        device: where the model goes.
+
+    Returns:
+        The model and everything in ``config.json``.
+
+    Raises:
+        CheckpointError: says what is wrong with the folder.
+    """
+    path = _find(folder)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or no safetensors file ({error}); copy or export it again"
+        ) from error
+    try:
+        config = json.loads(metadata["config"])
+        if config["format"] != FORMAT:
+            raise KeyError("format")
+        if config["format_version"] > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} must have format version {FORMAT_VERSION} or lower, got {config['format_version']}; "
+                f"it was written by crystune {config['versions']['crystune']}: upgrade"
+            )
+        if metadata["sha256"] != _digest(tensors):
+            raise CheckpointError(
+                f"{path} is damaged: its weights do not match their checksum; copy or export it again"
+            )
+        tasks = [Task(task["name"], task["unit"]) for task in config["tasks"]]
+        model = MTCGCNN(Architecture.from_dict(config["architecture"]), tasks, tensors["elements"])
+        model.load_state_dict(tensors)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of crystune ({type(error).__name__}: {error}); `tuner.export` and "
+            "`model.train` write such folders, `model.import_cgcnn` makes one of the original code's files"
+        ) from error
+    return model.to(device).eval(), config
+
+
+def shipped_models() -> list[str]:
+    """Names of the models inside the package."""
+    folder = files("model").joinpath("models")
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def _find(folder: str | Path) -> Path:
+    """The weights file of a folder or of a model that ships."""
+    path = Path(folder)
+    if not path.exists() and str(folder) in shipped_models():
+        path = Path(str(files("model").joinpath("models", str(folder))))
+    if path.is_file() and path.name == WEIGHTS:
+        return path
+    if not (path / WEIGHTS).is_file():
+        what = "which is not there" if not path.exists() else f"which has no {WEIGHTS}"
+        shipped = ", ".join(shipped_models()) or "none"
+        raise CheckpointError(
+            f"a model must be a checkpoint folder or a model that ships ({shipped}), got {path}, {what}"
+        )
+    return path / WEIGHTS
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Of names, shapes and bytes, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,27 @@
+"""Initial atom vectors: nine properties of each element, one-hot encoded."""
+
+import json
+from importlib.resources import files
+
+import torch
+from torch import Tensor
+
+
+def element_features() -> Tensor:
+    """The element table that ships.
+
+    Returns:
+        (101, 92) float32: row Z is the vector of the element with atomic number Z, row 0 is empty. An unknown property
+        leaves its columns 0.
+
+    Source:
+        Xie and Grossman 2018, Table S1; values from pymatgen by graphdb/elements.py.
+    """
+    table = json.loads(files("model").joinpath("data/elements.json").read_text(encoding="utf-8"))
+    sizes = [entry["num_categories"] for entry in table["properties"]]
+    features = torch.zeros(len(table["categories"]) + 1, sum(sizes))
+    for number, categories in enumerate(table["categories"].values(), start=1):
+        for column, category in enumerate(categories):
+            if category is not None:
+                features[number, sum(sizes[:column]) + category] = 1.0
+    return features

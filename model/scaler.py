@@ -1,0 +1,56 @@
+"""Targets to mean 0 and standard deviation 1, and back: kept in the model, so that it speaks physical units."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class TargetScaler(nn.Module):
+    """Per-task mean, standard deviation and mean absolute deviation of the training split."""
+
+    mean: Tensor
+    std: Tensor
+    mad: Tensor
+
+    def __init__(self, num_tasks: int) -> None:
+        """The identity: mean 0, deviations 1."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_tasks))
+        self.register_buffer("std", torch.ones(num_tasks))
+        self.register_buffer("mad", torch.ones(num_tasks))
+
+    @classmethod
+    def fit(cls, targets: NDArray[Any], names: Sequence[str]) -> Self:
+        """The scaler of a training split.
+
+        Args:
+            targets: (crystals, tasks) physical units, NaN where unknown.
+            names: of the tasks, for the message.
+
+        Raises:
+            ValueError: for a task with fewer than two known values or without spread.
+        """
+        scaler = cls(len(names))
+        for task, name in enumerate(names):
+            known = targets[:, task][~np.isnan(targets[:, task])].astype(np.float64)
+            if len(known) < 2 or known.std() == 0:
+                raise ValueError(
+                    f"a task needs at least two different known values in the training split, "
+                    f"got {len(known)} values of {name}" + (" that are all equal" if len(known) > 1 else "")
+                )
+            scaler.mean[task] = known.mean()
+            scaler.std[task] = known.std()
+            scaler.mad[task] = np.abs(known - known.mean()).mean()
+        return scaler
+
+    def scale(self, target: Tensor) -> Tensor:
+        """(B, T) physical units -> scaled."""
+        return (target - self.mean) / self.std
+
+    def unscale(self, output: Tensor) -> Tensor:
+        """(B, T) scaled -> physical units."""
+        return output * self.std + self.mean

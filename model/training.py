@@ -1,0 +1,431 @@
+"""Train one network from loaders, one report per epoch. Knows nothing of searches, stores or crystals."""
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graphdb.batch import GraphBatch, Task
+from model.checkpoint import CheckpointError, save_checkpoint
+from model.files import write_atomically
+from model.metrics import TaskMetrics, score, task_metrics
+from model.network import MTCGCNN, Architecture
+from model.scaler import TargetScaler
+
+STATE = "state.safetensors"
+
+
+class BatchSource(Protocol):
+    """What `Trainer` needs of a loader."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """What the target columns are."""
+        ...
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """(crystals, T), NaN where unknown."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches of this epoch."""
+        ...
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        """The batches of this epoch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained."""
+
+    learning_rate: float = 0.005
+    """Largest step of Adam."""
+    weight_decay: float = 0.0
+    """L2 term, added to the gradient (Adam, not AdamW)."""
+    batch_size: int = 128
+    """Crystals; the loaders are made with it."""
+    epochs: int = 100
+    """Of the whole run; the schedule ends there."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """"cosine": rise over the warmup, then fall along half a cosine to 1/1000 of the largest step."""
+    warmup: float = 0.05
+    """Share of all steps during which the step size rises from 0."""
+    loss: Literal["mse", "l1"] = "mse"
+    """Of scaled targets: squared errors (Eq. 7) or absolute ones, which is what the reported MAE measures."""
+    loss_weights: tuple[float, ...] | None = None
+    """One weight per task (Eq. 6); all 1 when None. Divided by their mean, so that they do not act on the step size."""
+    grad_clip: float | None = 1.0
+    """Largest norm of the gradient; None leaves it alone."""
+    patience: int | None = None
+    """Epochs without a better validation score after which training ends; None goes on to `epochs`."""
+    seed: int = 0
+    """Of the initial weights; the loader has its own."""
+
+    def __post_init__(self) -> None:
+        def check(name: str, rule: bool, text: str) -> None:
+            if not rule:
+                raise ValueError(f"{name} must be {text}, got {getattr(self, name)!r}")
+
+        check("learning_rate", 0 < self.learning_rate <= 10, "above 0 and at most 10")
+        check("weight_decay", 0 <= self.weight_decay <= 1, "in 0 to 1")
+        check("batch_size", isinstance(self.batch_size, int) and self.batch_size >= 1, "an integer of at least 1")
+        check("epochs", isinstance(self.epochs, int) and self.epochs >= 1, "an integer of at least 1")
+        check("schedule", self.schedule in ("cosine", "constant"), '"cosine" or "constant"')
+        check("warmup", 0 <= self.warmup < 1, "a share in 0 to 1")
+        check("loss", self.loss in ("mse", "l1"), '"mse" or "l1"')
+        check("grad_clip", self.grad_clip is None or self.grad_clip > 0, "above 0 or none")
+        check("patience", self.patience is None or self.patience >= 1, "at least 1 or none")
+        if self.loss_weights is not None:
+            object.__setattr__(self, "loss_weights", tuple(float(weight) for weight in self.loss_weights))
+            check("loss_weights", min(self.loss_weights, default=0) > 0, "positive numbers, one per task")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The settings that `as_dict` wrote.
+
+        Raises:
+            ValueError: for an unknown key or a value out of range.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown training keys: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """What one epoch did."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    learning_rate: float
+    """At the end of the epoch."""
+    score: float
+    """Mean over tasks of validation MAE over the mean absolute deviation on the training split."""
+    metrics: dict[str, TaskMetrics]
+    """On the validation split."""
+    best_score: float
+    best_epoch: int
+    """0 before there is one."""
+    diverged: bool
+    """The loss or the score was not finite."""
+    seconds: float
+    num_crystals: int
+    """Crystals trained on."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-able values; NaN and inf become None."""
+        values = asdict(self)
+        values["metrics"] = {name: _finite(metrics.as_dict()) for name, metrics in self.metrics.items()}
+        return _finite(values)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The report that `as_dict` wrote."""
+
+        def number(value: Any) -> Any:
+            return math.nan if value is None else value
+
+        metrics = {name: TaskMetrics(**{k: number(v) for k, v in m.items()}) for name, m in values["metrics"].items()}
+        return cls(**{**{key: number(value) for key, value in values.items()}, "metrics": metrics})
+
+
+class Trainer:
+    """Trains a network epoch by epoch and remembers the weights of the best one."""
+
+    def __init__(
+        self,
+        *,
+        architecture: Architecture,
+        config: TrainConfig,
+        train: BatchSource,
+        validation: BatchSource,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """A network with random weights drawn from ``config.seed``, scaled to the training split.
+
+        Args:
+            architecture: sizes of the network.
+            config: how to train it.
+            train: its tasks are the network's.
+            validation: what the score is measured on.
+            device: "cpu", "cuda", "mps" or "auto" for the best there is.
+
+        Raises:
+            ValueError: for loss weights that are not one per task, or a task without spread.
+        """
+        self.config = config
+        self.device = choose_device(device)
+        self.tasks = tuple(train.tasks)
+        self._train, self._validation = train, validation
+        if config.loss_weights is not None and len(config.loss_weights) != len(self.tasks):
+            raise ValueError(f"loss_weights must be one per task ({len(self.tasks)}), got {len(config.loss_weights)}")
+        weights = torch.tensor(config.loss_weights or (1.0,) * len(self.tasks))
+        self._loss_weights = (weights / weights.mean()).to(self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model = MTCGCNN(architecture, self.tasks)
+        self.model.scaler = TargetScaler.fit(train.targets, [task.name for task in self.tasks])
+        self.model.to(self.device)
+        self._optimizer = torch.optim.Adam(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.history: list[EpochReport] = []
+        self._best: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    @property
+    def best_score(self) -> float:
+        """Lowest validation score so far; inf before the first."""
+        return self.history[-1].best_score if self.history else math.inf
+
+    @property
+    def best_epoch(self) -> int:
+        """Its epoch, counted from 1; 0 before the first."""
+        return self.history[-1].best_epoch if self.history else 0
+
+    @property
+    def finished(self) -> bool:
+        """All epochs are done, or patience is at an end, or the run diverged."""
+        if not self.history:
+            return False
+        patience = self.config.patience
+        return (
+            self.epoch >= self.config.epochs
+            or self.history[-1].diverged
+            or (patience is not None and self.epoch - self.best_epoch >= patience)
+        )
+
+    def run_epoch(self) -> EpochReport:
+        """Train over the training split once and measure on the validation split.
+
+        Raises:
+            RuntimeError: when the run has finished.
+        """
+        if self.finished:
+            raise RuntimeError(f"this run has finished after {self.epoch} epochs")
+        start = time.perf_counter()
+        self._train.set_epoch(self.epoch)
+        self.model.train()
+        steps = len(self._train)
+        loss_sum = torch.zeros((), device=self.device)
+        num_crystals = 0
+        rate = 0.0
+        for step, batch in enumerate(self._train):
+            rate = self._learning_rate((self.epoch + (step + 1) / steps) / self.config.epochs)
+            loss_sum += self._step(batch.to(self.device), rate) * batch.num_crystals
+            num_crystals += batch.num_crystals
+        train_loss = float(loss_sum) / num_crystals
+        metrics = evaluate(self.model, self._validation, self.device)
+        value = score(metrics)
+        diverged = not (math.isfinite(train_loss) and math.isfinite(value))
+        better = not diverged and value < self.best_score
+        if better:
+            self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        report = EpochReport(
+            epoch=self.epoch + 1,
+            train_loss=train_loss,
+            learning_rate=rate,
+            score=value,
+            metrics=metrics,
+            best_score=value if better else self.best_score,
+            best_epoch=self.epoch + 1 if better else self.best_epoch,
+            diverged=diverged,
+            seconds=time.perf_counter() - start,
+            num_crystals=num_crystals,
+        )
+        self.history.append(report)
+        return report
+
+    def _step(self, batch: GraphBatch, rate: float) -> Tensor:
+        """One step of Adam; returns the batch's loss."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = multitask_loss(
+            self.model(batch),
+            self.model.scaler.scale(batch.target),
+            batch.target_mask,
+            self._loss_weights,
+            self.config.loss,
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        self._optimizer.step()
+        return loss.detach()
+
+    def _learning_rate(self, progress: float) -> float:
+        """Step size when this share of all steps is done."""
+        config = self.config
+        rise = min(progress / config.warmup, 1.0) if config.warmup else 1.0
+        if config.schedule == "constant":
+            return config.learning_rate * rise
+        fall = max(progress - config.warmup, 0.0) / (1.0 - config.warmup)
+        return config.learning_rate * rise * (0.001 + 0.999 * (1 + math.cos(math.pi * fall)) / 2)
+
+    def best_model(self) -> MTCGCNN:
+        """The network at its best epoch, in evaluation mode, on the CPU.
+
+        Raises:
+            RuntimeError: when no epoch had a finite score.
+        """
+        if not self._best:
+            raise RuntimeError("no epoch had a finite validation score: there is no best model")
+        model = MTCGCNN(self.model.architecture, self.tasks, self._best["elements"])
+        model.load_state_dict(self._best)
+        return model.eval()
+
+    def save_best(self, folder: str | Path, info: Mapping[str, Any] | None = None) -> None:
+        """Write the checkpoint of the best epoch (`model.checkpoint`), its metrics and history included."""
+        best = self.history[self.best_epoch - 1]
+        save_checkpoint(
+            folder,
+            self.best_model(),
+            {
+                "train": self.config.as_dict(),
+                "best_epoch": self.best_epoch,
+                "epochs": self.epoch,
+                "score": best.score,
+                "metrics": {"validation": best.as_dict()["metrics"]},
+                **(info or {}),
+            },
+        )
+
+    def save_state(self, folder: str | Path) -> None:
+        """Write everything needed to go on after a kill as if nothing had happened: one file, replaced at once."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        for index, slot in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in slot.items()}
+        metadata = {
+            "architecture": json.dumps(self.model.architecture.as_dict()),
+            "config": json.dumps(self.config.as_dict()),
+            "history": json.dumps([report.as_dict() for report in self.history]),
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(Path(folder) / STATE, safetensors.torch.save(tensors, metadata=metadata))
+
+    def load_state(self, folder: str | Path) -> None:
+        """Go on from `save_state`.
+
+        Raises:
+            CheckpointError: for a damaged file or one of another network or configuration.
+        """
+        path = Path(folder) / STATE
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is truncated or no safetensors file ({error}); remove it to start again"
+            ) from error
+        for name, mine in (("architecture", self.model.architecture.as_dict()), ("config", self.config.as_dict())):
+            theirs = json.loads(metadata[name])
+            mine = json.loads(json.dumps(mine))
+            if mine != theirs:
+                raise CheckpointError(f"{path} must be a state of the same {name} {mine}, got {theirs}")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        self._best = part("best.")
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part("adam.").items():
+            index, key = name.split(".", 1)
+            slots.setdefault(int(index), {})[key] = tensor
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
+        self.history = [EpochReport.from_dict(report) for report in json.loads(metadata["history"])]
+
+
+def multitask_loss(
+    output: Tensor, target: Tensor, mask: Tensor, weights: Tensor, kind: Literal["mse", "l1"] = "mse"
+) -> Tensor:
+    """Mean over tasks of weight times mean error over the crystals whose target is known (Eq. 6 and 7, masked).
+
+    Args:
+        output: (B, T) scaled predictions.
+        target: (B, T) scaled; ignored where the mask is False.
+        mask: (B, T) bool.
+        weights: (T,).
+        kind: squared or absolute errors.
+
+    Returns:
+        A number; a task without a known target in the batch adds nothing.
+    """
+    error = torch.where(mask, output - target, 0.0)
+    error = error.abs() if kind == "l1" else error * error
+    return (weights * error.sum(0) / mask.sum(0).clamp(min=1)).mean()
+
+
+def predict(
+    model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device | str = "cpu"
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Predictions of all crystals of some batches.
+
+    Returns:
+        (N, T) in the units of the tasks, and (N,) `GraphBatch.index` of each row.
+    """
+    model.eval()
+    rows, index = [np.empty((0, len(model.tasks)), np.float32)], [np.empty(0, np.int64)]
+    for batch in batches:
+        rows.append(model.predict(batch.to(device)).cpu().numpy())
+        index.append(batch.index.numpy())
+    return np.concatenate(rows), np.concatenate(index)
+
+
+def evaluate(model: MTCGCNN, loader: BatchSource, device: torch.device | str = "cpu") -> dict[str, TaskMetrics]:
+    """Metrics of a model over a loader that does not shuffle, by task."""
+    prediction, _ = predict(model, loader, device)
+    return task_metrics(prediction, loader.targets, model.scaler.mad.cpu().numpy(), [task.name for task in model.tasks])
+
+
+def choose_device(name: torch.device | str = "auto") -> torch.device:
+    """The device of this name, or for "auto" the best there is.
+
+    Raises:
+        ValueError: for a device that this machine or this build of PyTorch does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be auto, or one that PyTorch finds here, got {name!r} ({error})") from error
+    return device
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
