@@ -1,0 +1,105 @@
+"""What can go wrong with crystals and stores: reasons for a skip, and errors that a caller may want to tell apart."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class GraphDBError(Exception):
+    """A problem that the user can solve; its message says how. Entry points print it without a traceback."""
+
+
+class SourceError(GraphDBError):
+    """The source or the targets as a whole cannot be used (absent, cut off, no structure column, ...)."""
+
+
+class StoreError(GraphDBError):
+    """The store cannot be used (absent, foreign, busy, ...)."""
+
+
+class StoreUnfinished(StoreError):
+    """The build of this store was interrupted; running it again finishes it."""
+
+
+class StoreVersionMismatch(StoreError):
+    """The store was written in a format that this version does not read."""
+
+
+class SettingsMismatch(StoreError):
+    """The graph settings of the store are not the ones the caller needs."""
+
+
+class CorruptRecord(StoreError):
+    """Bytes on disk are not the bytes that were written."""
+
+
+class Reason(StrEnum):
+    """Why something in the source does not reach the store; the values stand in ``STORE.skipped.csv``."""
+
+    UNPARSABLE = "unparsable"
+    EMPTY_FILE = "empty file"
+    NOT_A_STRUCTURE = "not a structure"
+    SEVERAL_STRUCTURES = "several structures"
+    TOO_LARGE = "too large"
+    NO_ATOMS = "no atoms"
+    NO_LATTICE = "no lattice"
+    INVALID_CELL = "invalid cell"
+    BAD_COORDINATES = "bad coordinates"
+    DISORDERED = "disordered"
+    UNKNOWN_ELEMENT = "unknown element"
+    ELEMENT_WITHOUT_FEATURES = "element without features"
+    COINCIDING_ATOMS = "coinciding atoms"
+    TOO_SPARSE = "too sparse"
+    WORKER_CRASHED = "worker crashed"
+    DUPLICATE_ID = "duplicate id"
+    BAD_ID = "bad id"
+    UNREADABLE = "unreadable"
+    BAD_TARGET = "bad target"
+    TEXT_COLUMN = "text column"
+    BAD_TARGET_ROW = "bad target row"
+    DUPLICATE_TARGET = "duplicate target"
+    TARGET_WITHOUT_CRYSTAL = "target without crystal"
+
+
+#: One line per reason, for the report and the documentation.
+REASON_TEXT: dict[Reason, str] = {
+    Reason.UNPARSABLE: "the text is not a structure that pymatgen can read",
+    Reason.EMPTY_FILE: "nothing in it but white space",
+    Reason.NOT_A_STRUCTURE: "a file, member or entry of another kind (nested archive, link, image, text, ...)",
+    Reason.SEVERAL_STRUCTURES: "more than one structure where one is expected",
+    Reason.TOO_LARGE: "more text or more atoms than the limits allow",
+    Reason.NO_ATOMS: "a cell without atoms",
+    Reason.NO_LATTICE: "no lattice: a molecule, or cell lengths or angles are missing",
+    Reason.INVALID_CELL: "cell without volume, or with lengths or angles that cannot be",
+    Reason.BAD_COORDINATES: "coordinates that are not finite numbers",
+    Reason.DISORDERED: "a site that is partly occupied or shared by several elements",
+    Reason.UNKNOWN_ELEMENT: "a species that is no chemical element, or none named",
+    Reason.ELEMENT_WITHOUT_FEATURES: "an element without features (atomic number above 100)",
+    Reason.COINCIDING_ATOMS: "two atoms at the same place",
+    Reason.TOO_SPARSE: "atoms without enough neighbors even within the largest cutoff",
+    Reason.WORKER_CRASHED: "the process died or ran out of memory while working on it",
+    Reason.DUPLICATE_ID: "an earlier crystal has the same id (the first one counts)",
+    Reason.BAD_ID: "id that is empty, too long, or has control characters",
+    Reason.UNREADABLE: "the file system or the archive refused to read it",
+    Reason.BAD_TARGET: "a target that is no finite number; taken as unknown",
+    Reason.TEXT_COLUMN: "a target column of text; left out",
+    Reason.BAD_TARGET_ROW: "a row of targets with too few or too many cells, or without id",
+    Reason.DUPLICATE_TARGET: "a second, different row of targets for an id (the first one counts)",
+    Reason.TARGET_WITHOUT_CRYSTAL: "a row of targets for an id that the source lacks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedCrystal:
+    """Something that could not be used, and why.
+
+    Attributes:
+        material_id: id of the crystal; empty where none could be told.
+        reason: the kind of problem.
+        message: what exactly, for a person.
+        where: file, archive member or row.
+    """
+
+    material_id: str
+    reason: Reason
+    message: str
+    where: str = ""

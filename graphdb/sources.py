@@ -1,0 +1,331 @@
+"""Where crystals come from: folders, archives, tables. Each is a stream of raw texts; nothing is unpacked to disk.
+
+`open_source` tells the kind; `iter_structures` goes all the way to atoms in a cell, for prediction.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import tarfile
+import unicodedata
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+
+from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.parse import MAX_TEXT_BYTES, Crystal, Format, Unusable, decode, parse_crystal, sniff
+from graphdb.targets import TargetTable, clean_id, read_id_prop
+
+#: Ids are keys of LMDB, which end at 511 bytes.
+MAX_ID_BYTES = 500
+_MAX_TABLE_BYTES = 256 * 2**20
+_SUFFIXES: dict[str, Format] = {
+    ".cif": "cif",
+    ".mcif": "cif",
+    ".vasp": "poscar",
+    ".poscar": "poscar",
+    ".contcar": "poscar",
+    ".json": "json",
+}
+_VASP_NAMES = ("POSCAR", "CONTCAR")
+#: Files of CGCNN's own layout that are no structures.
+_ID_PROP = "id_prop.csv"
+_COMPANIONS = frozenset({_ID_PROP, "atom_init.json"})
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
+
+
+@dataclass(frozen=True, slots=True)
+class RawCrystal:
+    """One structure as its source has it.
+
+    Attributes:
+        material_id: cleaned and valid; not yet known to be the only one of its name.
+        format: what the text claims to be.
+        content: the text, as bytes.
+        where: file, archive member or row.
+    """
+
+    material_id: str
+    format: Format
+    content: bytes
+    where: str
+
+
+Entry = RawCrystal | SkippedCrystal
+
+
+class Source(Protocol):
+    """A place where crystals come from."""
+
+    #: targets found beside the structures; complete once `entries` has ended
+    targets: TargetTable
+
+    def entries(self) -> Iterator[Entry]:
+        """Every crystal, in an order that is the same each time, or why there is none.
+
+        Raises:
+            SourceError: if the source as a whole cannot be read to its end.
+        """
+        ...
+
+    def progress(self) -> float:
+        """The share of the source that was read, 0 to 1."""
+        ...
+
+
+def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | None = None) -> Source:
+    """A source by its path: folder, archive, CSV, JSON, or a single structure file.
+
+    Args:
+        path: see docs/data-format.md for what may lie there.
+        target_names: names for the columns of an ``id_prop.csv``.
+
+    Raises:
+        SourceError: if nothing usable lies there.
+    """
+    from graphdb.tables import CsvSource, JsonSource  # they know this module
+
+    path = Path(path)
+    name = path.name.lower()
+    if not path.exists():
+        raise SourceError(f"SOURCE must be a folder or a file, there is none at {path}")
+    if path.is_dir():
+        return FolderSource(path, target_names=target_names)
+    if name.endswith(_TAR_SUFFIXES):
+        return TarSource(path, target_names=target_names)
+    if name.removesuffix(".gz").endswith(".csv"):
+        return CsvSource(path)
+    if name.removesuffix(".gz").endswith(".json"):
+        return JsonSource(path)
+    if name_format(path.name) is not None:
+        return FolderSource(path.parent, files=[path])
+    raise SourceError(
+        f"SOURCE must be a folder, .tar.gz, .csv(.gz), .json(.gz) or a CIF or POSCAR file, got {path}; "
+        "rename the file so that its suffix tells what it is"
+    )
+
+
+def iter_structures(path: str | os.PathLike[str]) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
+    """Id and crystal of everything in a source; what cannot be used comes as the reason why.
+
+    Raises:
+        SourceError: if the source as a whole cannot be read.
+    """
+    for entry in open_source(path).entries():
+        if isinstance(entry, SkippedCrystal):
+            yield entry.material_id, entry
+            continue
+        try:
+            yield entry.material_id, parse_crystal(entry.content, entry.format)
+        except Unusable as error:
+            yield entry.material_id, SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
+
+
+class FolderSource:
+    """Structure files in a folder and its subfolders, in the order of their paths."""
+
+    def __init__(
+        self, folder: Path, *, files: Sequence[Path] | None = None, target_names: Sequence[str] | None = None
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            folder: where the files lie.
+            files: just these; None for all.
+            target_names: names for the columns of ``id_prop.csv``.
+        """
+        self.targets = TargetTable()
+        self._folder = folder
+        self._files = files
+        self._target_names = target_names
+        self._num_files, self._num_read = 1, 0
+
+    def progress(self) -> float:
+        """The share of files that were read."""
+        return min(1.0, self._num_read / self._num_files)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file that is not hidden."""
+        listed = list(self._files) if self._files is not None else sorted(self._walk())
+        self._num_files = max(1, len(listed))
+        for path in listed:
+            yield from self._read(path)
+            self._num_read += 1
+
+    def _walk(self) -> Iterator[Path]:
+        def refuse(error: OSError) -> None:
+            raise SourceError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+        for folder, folders, files in os.walk(self._folder, onerror=refuse):
+            linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            folders[:] = [name for name in folders if not _is_hidden(name)]
+            yield from (Path(folder, name) for name in (*files, *linked) if not _is_hidden(name))
+
+    def _read(self, path: Path) -> Iterator[Entry]:
+        where = str(path.relative_to(self._folder)) if path.is_relative_to(self._folder) else str(path)
+        try:
+            information = path.stat()
+            if not stat.S_ISREG(information.st_mode):
+                note = "a link to a folder is not followed" if path.is_dir() else "not a regular file"
+                yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, note, where)
+            elif path.name == _ID_PROP and path.parent == self._folder:
+                read_id_prop(path.read_text("utf-8", errors="replace"), self.targets, self._target_names)
+            else:
+                with path.open("rb") as stream:
+                    yield from read_member(where, information.st_size, stream, self.targets)
+        except OSError as error:
+            yield SkippedCrystal(file_id(where), Reason.UNREADABLE, error.strerror or str(error), where)
+
+
+class TarSource:
+    """Structure files in a tar archive, compressed or not, in its order; members are read in passing."""
+
+    def __init__(self, path: Path, *, target_names: Sequence[str] | None = None) -> None:
+        """Open nothing yet."""
+        self.targets = TargetTable()
+        self._path = path
+        self._target_names = target_names
+        self._size = max(1, path.stat().st_size)
+        self._position = 0
+
+    def progress(self) -> float:
+        """The share of the archive's bytes that were read."""
+        return min(1.0, self._position / self._size)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every regular member that is not hidden."""
+        num_members = 0
+        try:
+            with self._path.open("rb") as raw, _decompressed(raw) as stream:
+                with tarfile.open(fileobj=stream, mode="r|") as archive:
+                    for member in archive:
+                        archive.members.clear()  # type: ignore[attr-defined]  # else they pile up, 1 kB each
+                        self._position = raw.tell()
+                        num_members += 1
+                        yield from self._read(archive, member)
+                while stream.read(2**20):  # a cut archive shows at its end, where the checksum of gzip stands
+                    pass
+        except _READ_ERRORS as error:
+            raise SourceError(
+                f"{self._path} must be a complete tar archive, but after {num_members:,} members: {error}; "
+                "copy or download it again (what was read is kept)"
+            ) from error
+
+    def _read(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[Entry]:
+        path = PurePosixPath(member.name)
+        if member.isdir() or any(_is_hidden(part) for part in path.parts):
+            return
+        stream = archive.extractfile(member) if member.isreg() else None
+        if stream is None:
+            yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, "a link or device, not a regular file", member.name)
+        elif path.name == _ID_PROP:
+            read_id_prop(stream.read().decode("utf-8", errors="replace"), self.targets, self._target_names)
+        else:
+            yield from read_member(member.name, member.size, stream, self.targets)
+
+
+def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) -> Iterator[Entry]:
+    """The entries of one file of a folder or archive: one, except for JSON files with several structures."""
+    from graphdb.tables import json_entries
+
+    if PurePosixPath(where).name in _COMPANIONS:
+        return
+    format = name_format(where)
+    if format is None:
+        yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, "the name is not that of a CIF, POSCAR or JSON file", where)
+        return
+    material_id = file_id(where)
+    limit = _MAX_TABLE_BYTES if format == "json" else MAX_TEXT_BYTES
+    if size > limit:
+        yield SkippedCrystal(material_id, Reason.TOO_LARGE, f"must be below {limit:,} bytes, got {size:,}", where)
+        return
+    content = stream.read()
+    if where.lower().endswith(".gz"):
+        try:
+            with gzip.open(io.BytesIO(content)) as unzipped:
+                content = unzipped.read(limit + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the gzip stream is damaged: {error}", where)
+            return
+    if format == "json":
+        yield from json_entries(content, material_id, where, targets)
+    else:
+        yield raw_crystal(material_id, format, content, where)
+
+
+def raw_crystal(material_id: str, format: Format, content: bytes, where: str) -> Entry:
+    """An entry for a text, provided that its id is a usable one."""
+    cleaned = clean_id(material_id)
+    if problem := id_problem(cleaned):
+        readable = cleaned.encode("utf-8", "replace").decode()[:80]
+        return SkippedCrystal("".join(filter(str.isprintable, readable)), Reason.BAD_ID, problem, where)
+    return RawCrystal(cleaned, format, content, where)
+
+
+def id_problem(material_id: str) -> str:
+    """What is wrong with an id; empty if it is fine."""
+    if not material_id:
+        return "an id must not be empty"
+    try:
+        size = len(material_id.encode())
+    except UnicodeEncodeError:
+        return "an id must be valid Unicode"
+    if size > MAX_ID_BYTES:
+        return f"an id must have at most {MAX_ID_BYTES} bytes, got {size}"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in material_id):
+        return "an id must not have control characters or line breaks"
+    return ""
+
+
+def name_format(name: str) -> Format | None:
+    """The format that a file's name promises; None if it is no structure's name."""
+    base = PurePosixPath(name).name
+    base = base[:-3] if base.lower().endswith(".gz") else base
+    if base.upper().startswith(_VASP_NAMES) and not base.lower().endswith((".cif", ".json", ".tar")):
+        return "poscar"
+    return _SUFFIXES.get(PurePosixPath(base).suffix.lower())
+
+
+def file_id(name: str) -> str:
+    """The id of a file: its stem; for a bare POSCAR its folder's name, for POSCAR.x or POSCAR_x it is x."""
+    path = PurePosixPath(name)
+    base = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    for prefix in _VASP_NAMES:
+        if base.upper() == prefix:
+            return path.parent.name or base
+        if base.upper().startswith(prefix) and base[len(prefix)] in "._-" and len(base) > len(prefix) + 1:
+            rest = base[len(prefix) + 1 :]
+            return rest if rest.lower() not in ("vasp", "poscar") else path.parent.name or prefix
+    suffix = PurePosixPath(base).suffix
+    return base[: -len(suffix)] if suffix.lower() in _SUFFIXES else base
+
+
+def text_format(content: bytes) -> Format | None:
+    """The format of a text, by its content."""
+    try:
+        return sniff(decode(content))
+    except Unusable:
+        return None
+
+
+def _is_hidden(name: str) -> bool:
+    return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
+
+
+def _decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """The stream within gzip, bzip2 or xz, told by its first bytes; the file itself if it is none of them."""
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        return gzip.open(raw)  # type: ignore[return-value]
+    if magic[:3] == b"BZh":
+        return bz2.open(raw)
+    if magic == b"\xfd7zXZ\x00":
+        return lzma.open(raw)
+    return raw
