@@ -27,7 +27,7 @@ search: $(RUNTIME)
 	@rm -rf $(EXPORT)
 	$(BIN)/python -m tuner.export runs/$(RUN) -o $(EXPORT)
 	@echo "== 3/3 predict: crystals from examples/, with the exported model"
-	$(BIN)/python -m model.predict $(EXPORT) examples -o $(EXPORT)/examples.csv
+	$(BIN)/python -m model.predict $(EXPORT) examples/*.cif examples/*.vasp -o $(EXPORT)/examples.csv
 	@cat $(EXPORT)/examples.csv
 	@echo
 	@echo "Exported model: $(EXPORT)"
