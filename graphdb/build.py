@@ -314,9 +314,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_summary(report: BuildReport) -> None:
     size = report.path.stat().st_size
+    took = format_seconds(report.seconds)
     print(
         f"{report.num_crystals:,} crystals ({report.num_built:,} built now) of {report.num_atoms:,} atoms in "
-        f"{format_seconds(report.seconds)}: {report.path}, {size / 1e6:.1f} MB, {size / report.num_atoms:.0f} bytes an atom"
+        f"{took}: {report.path}, {size / 1e6:.1f} MB, {size / report.num_atoms:.0f} bytes an atom"
     )
     for name, entry in report.properties.items():
         span = f"{entry.minimum:.4g} to {entry.maximum:.4g} {entry.unit}".rstrip()

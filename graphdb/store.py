@@ -37,6 +37,8 @@ from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings
 FORMAT_NAME = "crystune graphs"
 META_KEY = b"meta"
 _FIRST_MAP_BYTES = 64 * 2**20
+#: Checking LMDB's own pages takes 4 ms for 30,000 crystals; for stores above this size it is left to `Store.verify`.
+_QUICKLY_CHECKED_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ class Store:
         Raises:
             CorruptRecord: if a byte has changed.
         """
+        _check_pages(self.path)
         graphs = GraphsHash(self.settings)
         sizes = self.sizes
         for index, (material_id, record) in enumerate(zip(self.material_ids, self.raw_records(), strict=True)):
@@ -404,11 +407,15 @@ def _check_is_store_file(path: Path) -> None:
 
 def _open_readonly(path: Path) -> Any:
     """Open a file for reading without locks; whatever is wrong with it is told in a sentence."""
+    with path.open("rb") as stream:
+        if stream.read(1) == b"":
+            raise StoreError(f"{path} is empty: no store of graphs; python -m graphdb.build SOURCE {path} makes one")
     if kind := network_file_system(path):
         warnings.warn(
             f"{path} lies on a network file system ({kind}): copy it to a local disk, LMDB is slow and unsafe on such",
             stacklevel=3,
         )
+    _check_pages(path, unless_larger_than=_QUICKLY_CHECKED_BYTES)
     try:
         env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, create=False, readahead=True)
     except lmdb.VersionMismatchError as error:
@@ -421,3 +428,24 @@ def _open_readonly(path: Path) -> Any:
         env.close()
         raise CorruptRecord(f"{path} is cut off: {path.stat().st_size:,} bytes of {needed:,}; copy or build it again")
     return env
+
+
+def _check_pages(path: Path, *, unless_larger_than: int | None = None) -> None:
+    """Check the pages of the file before LMDB trusts them: a damaged one can kill the process.
+
+    Raises:
+        CorruptRecord: if a page is damaged.
+        StoreError: if it is no LMDB file at all.
+    """
+    if unless_larger_than is not None and path.stat().st_size > unless_larger_than:
+        return
+    try:
+        from lmdb.verify import VerifyError, verify
+    except ImportError:  # before lmdb 3
+        return
+    try:
+        problems: list[str] = verify(str(path), subdir=False)  # type: ignore[no-untyped-call]
+    except VerifyError as error:
+        raise StoreError(f"{path} is no store of graphs, or is damaged ({error}); graphdb.build makes one") from error
+    if problems:
+        raise CorruptRecord(f"{path} is damaged ({problems[0]}); copy or build the store again")

@@ -200,6 +200,5 @@ def _claimed_format(text: str) -> Format:
 
 def _compressed_position(stream: TextIO) -> int:
     """How many bytes of the file itself a text stream has used."""
-    binary = stream.buffer
-    file: Any = binary.fileobj if isinstance(binary, gzip.GzipFile) else binary
-    return int(file.tell())
+    binary: Any = stream.buffer
+    return int(binary.fileobj.tell() if hasattr(binary, "fileobj") else binary.tell())
