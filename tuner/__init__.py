@@ -1,0 +1,1 @@
+"""Searches over the hyperparameters of `model`, fed by `graphdb`: `python -m tuner.search`."""

@@ -1,0 +1,80 @@
+"""Asynchronous successive halving: which trials go on at a rung. Pure arithmetic, no Ray, no Optuna.
+
+Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), Algorithm 2, in its stopping form:
+a trial that is not promoted at once is stopped, and no trial is paused.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AshaSettings:
+    """When trials are compared and how many of them go on."""
+
+    grace_epochs: int
+    """Epochs that every trial is granted; the first rung (r in the paper), at least 1."""
+    reduction: int = 3
+    """One in this many goes on at each rung (eta in the paper), at least 2."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: if a setting is out of range.
+        """
+        if self.grace_epochs < 1:
+            raise ValueError(f"grace_epochs must be >= 1, got {self.grace_epochs}")
+        if self.reduction < 2:
+            raise ValueError(f"reduction must be >= 2, got {self.reduction}; 3 is usual")
+
+
+class Asha:
+    """The rungs of one search and the rule that is applied at them.
+
+    A rung at epoch e holds, per trial, the best score of the trial's epochs 1 to e (lower is better), because a trial counts by
+    its best epoch. A trial that reaches the rung goes on if it belongs to the best 1/reduction of the values recorded so far,
+    its own included; the best of them always goes on. Decisions are never revised: what a rung holds depends only on
+    which values were recorded, and a decision only on those recorded before it.
+    """
+
+    def __init__(self, settings: AshaSettings, max_epochs: int) -> None:
+        """Lay out the rungs: grace_epochs * reduction^k, as far as they lie below max_epochs."""
+        self.settings = settings
+        self._rungs: dict[int, dict[int, float]] = {}
+        epoch = settings.grace_epochs
+        while epoch < max_epochs:
+            self._rungs[epoch] = {}
+            epoch *= settings.reduction
+
+    @property
+    def rung_epochs(self) -> tuple[int, ...]:
+        """Epochs at which trials are compared, ascending."""
+        return tuple(self._rungs)
+
+    def rungs(self) -> dict[int, dict[int, float]]:
+        """What is recorded: rung epoch -> trial number -> best score up to that epoch (a copy)."""
+        return {epoch: dict(values) for epoch, values in self._rungs.items()}
+
+    def record(self, trial: int, epoch: int, best_score: float) -> bool:
+        """Record a trial's arrival at an epoch and decide.
+
+        Args:
+            trial: number of the trial.
+            epoch: epoch just finished, 1-based; epochs that are no rung change nothing.
+            best_score: best score of the trial's epochs up to this one, finite, lower is better.
+
+        Returns:
+            Whether the trial goes on. A trial that the rung knows already keeps its value and goes on.
+
+        Raises:
+            ValueError: if the score is not finite; a diverged trial is not ASHA's business.
+        """
+        if not math.isfinite(best_score):
+            raise ValueError(f"best_score must be finite, got {best_score} for trial {trial} at epoch {epoch}")
+        rung = self._rungs.get(epoch)
+        if rung is None or trial in rung:
+            return True
+        rung[trial] = best_score
+        num_better = sum(value < best_score for value in rung.values())
+        return num_better < max(1, len(rung) // self.settings.reduction)

@@ -1,0 +1,13 @@
+"""The errors that a caller of this package reacts to."""
+
+
+class SearchError(Exception):
+    """What the user asked for cannot be done; the message says why and what to do. Entry points print it without traceback."""
+
+
+class SpaceError(SearchError):
+    """A search space is wrong; the message names file, key and value."""
+
+
+class SettingsMismatch(SearchError):
+    """A run is resumed with settings that differ from those it was started with."""

@@ -1,0 +1,334 @@
+"""Ray: starts it, runs the jobs of a work on it with Tune, and leaves no process behind."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import cloudpickle, tune
+from ray.exceptions import RayActorError
+from ray.tune.error import TuneError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from tuner.errors import SearchError
+from tuner.jobs import Failure, Job, Report, TrainerFactory, Work
+from tuner.trainable import PAYLOAD, JobProcess
+
+_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray itself recommends; without it a warning on each worker
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no second copy of every result in CSV, JSON and TensorBoard
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours ends at once: the state is on disk already
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read: the study on disk is the truth
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # we print the first, and keep all
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+_TEMP_PREFIX = "crystune-ray-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What one job occupies."""
+
+    cpus: float
+    gpus: float
+
+
+class _Interrupted(BaseException):
+    """Leaves Tune's loop; not an Exception, because Tune would begin a cleanup that waits for running epochs."""
+
+
+class Cluster:
+    """A running Ray: of our own on this machine, or one that is there already."""
+
+    def __init__(self, address: str | None, *, data_bytes: int = 0) -> None:
+        """Prepare; nothing starts before ``with``.
+
+        Args:
+            address: of a running Ray ("auto" finds the one of this node); None starts one of our own.
+            data_bytes: size of what all workers share.
+        """
+        self._address = address
+        self._data_bytes = data_bytes
+        self._temp: str | None = None
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> "Cluster":
+        """Start or connect.
+
+        Raises:
+            SearchError: if no Ray answers at the address.
+        """
+        environment = dict(_ENVIRONMENT)
+        if self._address is None:  # the workers find this very package, also where it is not installed
+            paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        self._environment = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
+        try:
+            if self._address is not None:
+                try:
+                    ray.init(address=self._address, **common)
+                except (ConnectionError, RuntimeError, ValueError) as error:
+                    raise SearchError(
+                        f"--address must name a running Ray, got {self._address!r}: {error}; "
+                        "start one with `ray start --head`, or leave --address out"
+                    ) from error
+            else:
+                _remove_stale_temporary_folders()
+                self._temp = tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-")
+                ray.init(
+                    num_cpus=usable_cpus(),
+                    include_dashboard=False,
+                    object_store_memory=max(100_000_000, 3 * self._data_bytes),
+                    _temp_dir=self._temp,
+                    **common,
+                )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop or disconnect, and clean up."""
+        ray.shutdown()
+        if self._temp is not None:
+            shutil.rmtree(self._temp, ignore_errors=True)
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def capacity(self) -> tuple[float, float]:
+        """CPUs and GPUs of all nodes."""
+        resources = ray.cluster_resources()
+        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def execute(
+    work: Work,
+    factory: TrainerFactory,
+    *,
+    resources: Resources,
+    concurrency: int,
+    scratch: Path,
+    tick: Callable[[], bool],
+) -> bool:
+    """Run jobs until the work is done. Needs an entered `Cluster`.
+
+    Args:
+        work: asked for jobs, told of everything.
+        factory: builds the trainings; travels to each worker once, its arrays shared by all of a node.
+        resources: of one job.
+        concurrency: jobs that run at the same time, at most.
+        scratch: for Tune's own files, which nobody reads; visible to all nodes.
+        tick: called about ten times a second; False ends the run at once, as if it had been killed.
+
+    Returns:
+        Whether the work was done, rather than ended by `tick`.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or a SIGTERM.
+        Exception: whatever `work` raised.
+    """
+    bridge = _Bridge(work)
+    signals = _Signals()
+    trainable = tune.with_resources(
+        tune.with_parameters(JobProcess, factory=factory), {"cpu": resources.cpus, "gpu": resources.gpus}
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=_Proposer(bridge),
+            scheduler=_Decider(bridge),
+            num_samples=-1,
+            max_concurrent_trials=concurrency,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: str(trial.trial_id),
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch.absolute()),
+            callbacks=[_Pulse(signals, tick)],
+            failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial, see _Bridge
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_at_end=False
+            ),  # the job's own state is all there is to save
+            verbose=0,
+        ),
+    )
+    with signals.caught(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tuner.fit()
+        except _Interrupted:
+            signals.check()
+            return False
+        except TuneError:
+            if bridge.error is not None:
+                raise bridge.error from None
+            raise
+    return True
+
+
+class _Unpickled:
+    """Tune pickles all it is given, for a restore that we never ask for; what is alive in this process stays out of it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Bridge:
+    """Which Tune trial is an attempt at which job; and the first exception of the work, which Tune would turn into text."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.jobs: dict[str, Job] = {}
+        self.error: Exception | None = None
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+
+class _Proposer(_Unpickled, Searcher):  # type: ignore[misc]
+    """Hands the jobs of a work to Tune. Each attempt at a job is a Tune trial of its own."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        work = self._bridge.work
+        job = self._bridge.call(work.next_job)
+        if job is None:
+            return Searcher.FINISHED if work.done() else None
+        self._bridge.jobs[trial_id] = job
+        return {"job": job.as_dict()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._bridge.jobs.pop(trial_id, None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's snapshots are never read."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class _Decider(_Unpickled, FIFOScheduler):  # type: ignore[misc]
+    """Tells the work of results and failures, and Tune what the work decided."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        job = self._bridge.jobs[trial.trial_id]
+        report = Report(**json.loads(result[PAYLOAD]))
+        goes_on = self._bridge.call(self._bridge.work.on_report, job.key, report)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        job = self._bridge.jobs[trial.trial_id]
+        self._bridge.call(self._bridge.work.on_failure, job.key, _failure(trial))
+
+
+class _Pulse(_Unpickled, tune.Callback):  # type: ignore[misc]
+    """Beats at each turn of Tune's loop, at least ten times a second."""
+
+    def __init__(self, signals: "_Signals", tick: Callable[[], bool]) -> None:
+        self._signals = signals
+        self._tick = tick
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._signals.check()
+        if not self._tick():
+            raise _Interrupted
+
+
+def _failure(trial: Trial) -> Failure:
+    """What Tune knows of an error is in two files that it has just written."""
+    try:
+        error: object = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:  # noqa: BLE001 - the exception class may be unknown here; the text is in the other file
+        error = None
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return Failure(kind="lost worker", reason="the worker process disappeared", details=str(error))
+    text = str(error) if error is not None else Path(trial.error_file).read_text() if trial.error_file else "no details"
+    details = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [line for line in details.strip().splitlines() if line.strip()]
+    return Failure(kind="exception", reason=lines[-1].strip(), details=details)
+
+
+class _Signals:
+    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt at a moment when nothing is half written; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self._received = False
+
+    def check(self) -> None:
+        if self._received:
+            raise KeyboardInterrupt
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received:
+            raise KeyboardInterrupt
+        self._received = True
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+            self.check()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _remove_stale_temporary_folders() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMP_PREFIX}*"):
+        owner = folder.name[len(_TEMP_PREFIX) :].partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,145 @@
+"""The best few trials, trained again with several seeds; then, once, the test split."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner import attempts, jsonlines
+from tuner.jobs import Job
+from tuner.ledger import Ledger, Notice
+from tuner.progress import Board, Progress
+from tuner.runfolder import RunFolder
+from tuner.study import derived_seed
+
+Evaluate = Callable[[Path], Mapping[str, Mapping[str, float | None]]]
+"""Metrics by task of a checkpoint on the test split."""
+
+
+class FinalistWork(Ledger):
+    """Each of the best trials with each seed, to the full number of epochs. Resumable like the search."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        trials: Sequence[Progress],
+        *,
+        num_seeds: int,
+        max_epochs: int,
+        seed: int,
+        notice: Notice,
+    ) -> None:
+        """Begin, or go on where the log ends.
+
+        Args:
+            run: where the files are.
+            trials: the finalists, best first.
+            num_seeds: trainings of each.
+            max_epochs: of each training.
+            seed: of the study.
+            notice: told of what happens.
+        """
+        board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
+        super().__init__(board, run.finalist_epochs, run.failures, notice)
+        jobs = {}
+        for repeat in range(num_seeds):
+            for trial in trials:
+                number = int(trial.key)
+                folder = run.finalist(number, repeat)
+                jobs[folder.name] = Job(
+                    key=folder.name,
+                    folder=str(folder.absolute()),
+                    params=dict(trial.params),
+                    seed=derived_seed(seed, "finalist", number, repeat),
+                    epochs=max_epochs,
+                )
+        known = {key: Progress(key=key, params=job.params) for key, job in jobs.items()}
+        for line in self._restored:
+            if line["key"] in known:
+                known[line["key"]].add(line)
+        self._pending: list[Job] = []
+        for key, training in known.items():
+            if training.state in ("waiting", "running"):
+                self._pending.append(jobs[key])
+                if training.epoch:
+                    training.state = "waiting"
+                    self.board.trainings[key] = training
+            else:
+                self.board.trainings[key] = training
+                attempts.conclude(Path(jobs[key].folder), training.attempt)
+
+    def _new_job(self) -> Job | None:
+        return self._pending.pop(0) if self._pending else None
+
+
+def summarize(
+    run: RunFolder, trials: Sequence[Progress], board: Board, units: Mapping[str, str], evaluate: Evaluate
+) -> dict[str, Any] | None:
+    """Read the test split with every finalist's checkpoint and write finalists.json.
+
+    The winner is the trial with the lowest mean validation score; of its trainings, the one with the lowest validation score
+    is the one to ship. The test split decides nothing.
+
+    Returns:
+        What finalists.json holds; None if no finalist could be trained.
+    """
+    entries = []
+    for trial in trials:
+        runs = []
+        for key, training in sorted(board.trainings.items()):
+            if not key.startswith(f"{trial.key}-seed") or training.state != "finished" or training.best_score is None:
+                continue
+            folder = run.finalists_json.parent / "finalists" / key / attempts.BEST
+            runs.append(
+                {
+                    "key": key,
+                    "folder": str(folder.relative_to(run.path)),
+                    "best_epoch": training.best_epoch,
+                    "validation_score": training.best_score,
+                    "validation": dict(training.best_metrics),
+                    "test": {task: dict(metrics) for task, metrics in evaluate(folder).items()},
+                }
+            )
+        if runs:
+            scores = [entry["validation_score"] for entry in runs]
+            entries.append(
+                {
+                    "trial": int(trial.key),
+                    "params": dict(trial.params),
+                    "search_score": trial.best_score,
+                    "validation_score": mean_and_spread(scores),
+                    "validation": _over_seeds(runs, "validation", units),
+                    "test": _over_seeds(runs, "test", units),
+                    "runs": runs,
+                }
+            )
+    if not entries:
+        return None
+    entries.sort(key=lambda entry: entry["validation_score"]["mean"])
+    best_run = min(entries[0]["runs"], key=lambda entry: entry["validation_score"])
+    content = {
+        "selected": {"trial": entries[0]["trial"], "key": best_run["key"], "folder": best_run["folder"]},
+        "units": dict(units),
+        "finalists": entries,
+    }
+    jsonlines.write_json(run.finalists_json, content)
+    return content
+
+
+def mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation; the latter is None for a single value."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return {"mean": mean, "std": None}
+    return {"mean": mean, "std": math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))}
+
+
+def _over_seeds(runs: Sequence[Mapping[str, Any]], part: str, units: Mapping[str, str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for task in units:
+        result[task] = {}
+        for metric in ("mae", "rmse", "r2", "mae_over_mad"):
+            values = [value for entry in runs if (value := entry[part].get(task, {}).get(metric)) is not None]
+            if values:
+                result[task][metric] = mean_and_spread(values)
+    return result

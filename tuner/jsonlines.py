@@ -1,0 +1,64 @@
+"""Files of one JSON object a line that survive a process killed in the middle of a write."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def finite_or_none(value: Any) -> Any:
+    """Replace NaN and infinities by None, in depth, because JSON has no such numbers."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(item) for item in value]
+    return value
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """Append one line and hand it to the operating system, so that killing this process cannot lose it."""
+    line = json.dumps(finite_or_none(record), allow_nan=False, separators=(",", ":")) + "\n"
+    with open(path, "ab") as file:
+        file.write(line.encode())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Read all complete lines; a torn last line is as if it had never been written.
+
+    Raises:
+        ValueError: if a line other than the last is damaged.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f"line {number} of {path} must be a JSON object, got {line[:80]!r}; restore the file"
+            ) from error
+        records.append(record)
+    return records
+
+
+def cut_torn_tail(path: Path) -> None:
+    """Remove a last line that lacks its newline, so that the next line does not merge with it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with open(path, "r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically: a reader sees the old or the new content, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n")
+    os.replace(temporary, path)

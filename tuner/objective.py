@@ -1,0 +1,187 @@
+"""What a job trains: `model`'s trainer over `graphdb`'s crystals, set up from a sampler's parameters.
+
+torch is loaded inside functions, so that the command line answers mistakes at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import SearchError
+from tuner.jobs import Job
+from tuner.parameters import Value
+from tuner.space import PER_TASK
+
+if TYPE_CHECKING:
+    from graphdb.loader import InMemoryGraphs
+    from graphdb.split import Split
+    from model.network import Architecture
+    from model.training import TrainConfig, Trainer
+
+_LOADER_SETTINGS = ("max_atoms",)
+
+
+def known_settings() -> tuple[str, ...]:
+    """Names that a space may set."""
+    from model.network import Architecture
+    from model.training import TrainConfig
+
+    names = (field.name for settings in (Architecture, TrainConfig) for field in fields(settings))
+    return (*names, *_LOADER_SETTINGS)
+
+
+def check_setting(name: str, value: Value) -> None:
+    """Refuse a value that no training can have.
+
+    Raises:
+        ValueError: with the rule that it breaks.
+    """
+    from model.network import Architecture
+    from model.training import TrainConfig
+
+    if name in _LOADER_SETTINGS or name == PER_TASK:
+        if isinstance(value, (bool, str)) or value <= 0:
+            raise ValueError(f"{name} must be a positive number")
+        return
+    for settings in (Architecture, TrainConfig):
+        if name in {field.name for field in fields(settings)}:
+            settings(**{name: value})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrystalFactory:
+    """Builds trainings on crystals in memory. Ray carries it to each node once; all trials there share its pages."""
+
+    graphs: "InMemoryGraphs"
+    train: NDArray[np.int64]
+    """Positions of the training crystals."""
+    validation: NDArray[np.int64]
+    """Positions of the validation crystals."""
+    fixed: Mapping[str, Value]
+    """Settings that all jobs share."""
+    device: str
+    """"auto", "cpu", "cuda" or "mps"."""
+    threads: int
+    """CPU threads of one job."""
+    origin: Mapping[str, Any]
+    """What every checkpoint's config.json says of the run: name, store, split, graph settings."""
+
+    def build(self, job: Job) -> "Trainer":
+        """A training at epoch 0."""
+        import torch
+        from graphdb.loader import Loader
+        from model.training import Trainer
+
+        torch.set_num_threads(self.threads)
+        architecture, config, max_atoms = self.settings(job)
+
+        def loader(indices: NDArray[np.int64], *, shuffle: bool) -> Loader:
+            return Loader(
+                self.graphs,
+                indices,
+                batch_size=config.batch_size,
+                shuffle=shuffle,
+                seed=job.seed,
+                max_atoms=max_atoms,
+            )
+
+        return Trainer(
+            architecture=architecture,
+            config=config,
+            train=loader(self.train, shuffle=True),
+            validation=loader(self.validation, shuffle=False),
+            device=self.device,
+        )
+
+    def settings(self, job: Job) -> "tuple[Architecture, TrainConfig, int | None]":
+        """Sort a job's parameters into those of the network, of the training and of the loader."""
+        from model.network import Architecture
+        from model.training import TrainConfig
+
+        chosen: dict[str, Any] = {**self.fixed, **job.params}
+        weights = [chosen.pop(f"{PER_TASK}.{task.name}", 1.0) for task in self.graphs.tasks]
+        max_atoms = chosen.pop("max_atoms", None)
+        sizes = {field.name: chosen.pop(field.name) for field in fields(Architecture) if field.name in chosen}
+        config = TrainConfig(
+            epochs=job.epochs,
+            seed=job.seed,
+            loss_weights=tuple(float(weight) for weight in weights) if len(weights) > 1 else None,
+            **chosen,
+        )
+        return Architecture(**sizes), config, max_atoms
+
+    def provenance(self, job: Job) -> dict[str, Any]:
+        """What the checkpoint's config.json says of the job."""
+        return {**self.origin, "trial": {"key": job.key, "params": dict(job.params), "seed": job.seed}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crystals:
+    """The crystals of a search, with their fixed split."""
+
+    graphs: "InMemoryGraphs"
+    split: "Split"
+    store: str
+    """Where they came from."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the arrays, roughly."""
+        arrays = [getattr(self.graphs.flat, name, None) for name in dir(self.graphs.flat) if not name.startswith("_")]
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+    def known(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of a part that have at least one target."""
+        kept: NDArray[np.int64] = part[~np.isnan(self.graphs.targets[part]).all(axis=1)]
+        return kept
+
+
+def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
+    """Read a store, or the sample that ships, and split it.
+
+    Raises:
+        SearchError: if the store cannot be read, lacks a task, or has too few crystals.
+    """
+    from graphdb.errors import GraphDBError
+    from graphdb.loader import InMemoryGraphs
+    from graphdb.split import split_by_id
+
+    path = Path(store) if store is not None else sample_store()
+    try:
+        graphs = InMemoryGraphs.from_store(path, tasks)
+        split = split_by_id(graphs.material_ids)
+    except (GraphDBError, ValueError, OSError) as error:
+        raise SearchError(f"--store {path} cannot be searched over: {error}") from error
+    crystals = Crystals(graphs=graphs, split=split, store=str(path) if store is not None else "sample")
+    for name, part in (("training", split.train), ("validation", split.validation), ("test", split.test)):
+        for column, task in enumerate(graphs.tasks):
+            if np.isnan(graphs.targets[part, column]).all():
+                raise SearchError(
+                    f"every task must be known for some crystals of each split, but {task.name} is unknown for all "
+                    f"{len(part)} {name} crystals of {path}; leave it out with --tasks"
+                )
+    return crystals
+
+
+def sample_store() -> Path:
+    """The store of the sample that ships."""
+    from graphdb.sample import sample_store as find
+
+    return Path(find())
+
+
+def evaluate_on_test(crystals: Crystals, folder: Path, device: str) -> Mapping[str, Mapping[str, float | None]]:
+    """Metrics by task of a checkpoint on the test split."""
+    from graphdb.loader import Loader
+    from model.checkpoint import load_checkpoint
+    from model.training import choose_device, evaluate
+
+    chosen = choose_device(device)
+    model, info = load_checkpoint(folder, chosen)
+    batch_size = info.get("train", {}).get("batch_size", 256)
+    loader = Loader(crystals.graphs, crystals.known(crystals.split.test), batch_size=batch_size)
+    return {task: metrics.as_dict() for task, metrics in evaluate(model, loader, chosen).items()}

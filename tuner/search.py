@@ -1,0 +1,282 @@
+"""`python -m tuner.search`: search for the best hyperparameters, then retrain and test the finalists."""
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tuner.errors import SearchError
+from tuner.runfolder import RunFolder, latest_run, runs_root
+from tuner.settings import SearchSettings, check_resumed, default_name, parse_duration, versions
+from tuner.space import Space, builtin_spaces, parse_space, read_space_text
+
+_DEFAULTS = {"seed": 0, "sampler": "tpe", "max_epochs": 30, "trials": 32, "finalists": 3, "finalist_seeds": 3}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 when there is a model to export, 2 for what the user has to mend, 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    console = Console(soft_wrap=False, highlight=False)
+    try:
+        return _search(arguments, console)
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _search(arguments: argparse.Namespace, console: Console) -> int:
+    root = runs_root(arguments.runs)
+    run, old = _open_run(arguments, root)
+    settings, space, crystals = _resolve(arguments, run, old)
+    if old is None:
+        run.write({"format": "crystune run 1", "settings": settings.as_dict(), "versions": versions(), "status": "new"})
+    else:
+        run.update(
+            settings=settings.as_dict(), resumed=[*run.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]
+        )
+    resume_command = f"python -m tuner.search --resume --name {shlex.quote(run.path.name)}" + (
+        f" --runs {shlex.quote(arguments.runs)}" if arguments.runs != "runs" else ""
+    )
+    split = settings.split
+    console.print(
+        Text(
+            f"{'Search' if old is None else 'Going on with'} {run.path}: {settings.trials} trials of up to "
+            f"{settings.max_epochs} epochs over {settings.space_name}, sampler {settings.sampler}, "
+            f"{'ASHA with rungs at ' + _rungs_text(settings) if settings.asha else 'no early stopping'}\n"
+            f"{split['train'] + split['validation'] + split['test']:,} crystals ({split['train']:,} train, "
+            f"{split['validation']:,} validation, {split['test']:,} test), tasks: "
+            + ", ".join(f"{t} [{u}]" if u else t for t, u in zip(settings.tasks, settings.units, strict=True))
+        ),
+        soft_wrap=True,
+    )
+    from tuner.campaign import Campaign, Means
+    from tuner.objective import CrystalFactory, evaluate_on_test
+
+    factory = CrystalFactory(
+        graphs=crystals.graphs,
+        train=crystals.known(crystals.split.train),
+        validation=crystals.known(crystals.split.validation),
+        fixed=space.fixed,
+        device=arguments.device,
+        threads=max(1, int(arguments.cpus_per_trial)),
+        origin={
+            "run": run.path.name,
+            "store": {"source": crystals.store, "fingerprint": settings.fingerprint},
+            "split": settings.split,
+            "graph": crystals.graphs.settings.as_dict(),
+        },
+    )
+    campaign = Campaign(
+        run=run,
+        settings=settings,
+        space=space,
+        factory=factory,
+        evaluate=lambda folder: evaluate_on_test(crystals, folder, arguments.device),
+        means=Means(
+            address=arguments.address,
+            concurrency=arguments.concurrent,
+            cpus_per_trial=arguments.cpus_per_trial,
+            gpus_per_trial=arguments.gpus_per_trial,
+            time_budget=arguments.time_budget,
+            retry_failed=arguments.retry_failed,
+            data_bytes=crystals.num_bytes,
+        ),
+        console=console,
+        resume_command=resume_command,
+    )
+    campaign.execute()
+    console.print(
+        Text(
+            f"\nResults: {run.path}\nNext:\n  python -m tuner.report {run.path}\n"
+            f"  python -m tuner.export {run.path} -o exports/{run.path.name}"
+        ),
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _open_run(arguments: argparse.Namespace, root: Path) -> tuple[RunFolder, SearchSettings | None]:
+    if arguments.resume:
+        name = arguments.name or latest_run(root)
+        if name is None:
+            raise SearchError(f"--resume needs a run, but there is none in {root}; leave --resume out to start one")
+        run = RunFolder(root / name)
+        if not run.exists():
+            raise SearchError(
+                f"--resume needs a run named {name!r}, but {run.path} is none; leave --resume out to start it"
+            )
+        return run, SearchSettings.from_dict(run.read()["settings"])
+    if arguments.space is None:
+        raise SearchError(f"--space must be given: a TOML file or one of {', '.join(builtin_spaces())}")
+    name = arguments.name or default_name(arguments.space)
+    if "/" in name or name in ("", ".", ".."):
+        raise SearchError(f"--name must be a plain name, got {name!r}; the folder is chosen with --runs")
+    run = RunFolder(root / name)
+    if run.exists():
+        raise SearchError(
+            f"a new search needs a new name, but {run.path} exists; go on with it by --resume, choose another --name, or remove it"
+        )
+    return run, None
+
+
+def _resolve(
+    arguments: argparse.Namespace, run: RunFolder, old: SearchSettings | None
+) -> "tuple[SearchSettings, Space, Crystals]":  # noqa: F821
+    """Flags given, else what the run had, else defaults; checked against crystals and model."""
+    if arguments.space is not None:
+        space_name, space_text = read_space_text(arguments.space)
+    else:
+        assert old is not None
+        space_name, space_text = old.space_name, old.space_text
+    from tuner.objective import check_setting, known_settings, load_crystals
+
+    store = arguments.store if arguments.store is not None or old is None else old.store
+    tasks = arguments.tasks if arguments.tasks is not None or old is None else list(old.tasks)
+    crystals = load_crystals(store, tasks)
+    task_names = tuple(task.name for task in crystals.graphs.tasks)
+    space = parse_space(space_text, space_name, task_names, known_settings(), check_setting)
+
+    def choose(name: str) -> int:
+        given = getattr(arguments, name)
+        if given is not None:
+            return int(given)
+        return int(getattr(old, name) if old is not None else _DEFAULTS[name])
+
+    sampler = arguments.sampler or (old.sampler if old is not None else str(_DEFAULTS["sampler"]))
+    if sampler == "grid" and space.size() is None:
+        raise SearchError(f"--sampler grid needs values that can be counted, but {space.source} has a continuous range")
+    settings = SearchSettings(
+        space_name=space_name,
+        space_text=space_text,
+        store=str(Path(store).absolute()) if store is not None else None,
+        fingerprint=crystals.graphs.fingerprint,
+        tasks=task_names,
+        units=tuple(task.unit for task in crystals.graphs.tasks),
+        split=crystals.split.as_dict(),
+        seed=choose("seed"),
+        sampler=sampler,
+        asha=_asha_settings(arguments, space, choose("max_epochs"), old),
+        max_epochs=choose("max_epochs"),
+        trials=choose("trials"),
+        finalists=choose("finalists"),
+        finalist_seeds=choose("finalist_seeds"),
+    )
+    if old is not None:
+        check_resumed(old, settings, run.path.name)
+    return settings, space, crystals
+
+
+def _asha_settings(
+    arguments: argparse.Namespace, space: Space, max_epochs: int, old: SearchSettings | None
+) -> dict[str, int] | None:
+    if arguments.no_asha:
+        return None
+    if old is not None and arguments.space is None:
+        return old.asha
+    reduction = space.asha.get("reduction", 3)
+    return {"grace_epochs": space.asha.get("grace_epochs", max(1, max_epochs // reduction**2)), "reduction": reduction}
+
+
+def _rungs_text(settings: SearchSettings) -> str:
+    from tuner.asha import Asha, AshaSettings
+
+    assert settings.asha is not None
+    rungs = Asha(AshaSettings(**settings.asha), settings.max_epochs).rung_epochs
+    return ", ".join(map(str, rungs)) or "no epoch (the trials are too short)"
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _tasks(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tuner.search", description=__doc__)
+    add = parser.add_argument
+    what = f"a TOML file, or one of {', '.join(builtin_spaces())}"
+    add("--space", metavar="NAME_OR_FILE", help=f"search space: {what}")
+    add("--store", metavar="STORE", help="crystals, written by graphdb.build; the sample that ships when left out")
+    add("--tasks", metavar="A,B,C", type=_tasks, help="properties to predict; all of the store when left out")
+    add(
+        "--trials",
+        type=_positive,
+        metavar="N",
+        help=f"trials to run ({_DEFAULTS['trials']}); may be raised with --resume",
+    )
+    add(
+        "--max-epochs",
+        type=_positive,
+        metavar="N",
+        help=f"epochs of a trial that nothing stops ({_DEFAULTS['max_epochs']})",
+    )
+    add("--time-budget", type=_duration, metavar="2h", help="end the search after this time; finalists come on top")
+    add("--name", help="name of the run; made of the space and the time when left out")
+    add("--seed", type=_not_negative, metavar="S", help=f"of sampler and trainings ({_DEFAULTS['seed']})")
+    add("--runs", default="runs", metavar="DIR", help="folder of all runs (runs)")
+    add("--resume", action="store_true", help="go on with a run: --name, or the latest; its settings are kept")
+    add(
+        "--retry-failed",
+        action="store_true",
+        help="with --resume: run the parameters of failed trials again, as new trials",
+    )
+    add("--sampler", choices=("tpe", "random", "grid"), help="who proposes trials (tpe)")
+    add("--no-asha", action="store_true", help="let every trial run to --max-epochs")
+    add(
+        "--finalists",
+        type=_not_negative,
+        metavar="K",
+        help=f"best trials to train again and test ({_DEFAULTS['finalists']})",
+    )
+    add(
+        "--finalist-seeds",
+        type=_positive,
+        metavar="S",
+        help=f"trainings of each finalist ({_DEFAULTS['finalist_seeds']})",
+    )
+    add("--concurrent", type=_positive, metavar="N", help="trials at the same time; as many as fit when left out")
+    add("--cpus-per-trial", type=_share, default=1.0, metavar="N", help="CPU threads of a trial (1)")
+    add("--gpus-per-trial", type=_share, metavar="N", help="share of a GPU for a trial (0.25 where there are GPUs)")
+    add("--address", metavar="auto", help="use a Ray that runs already; started here when left out")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what trials train on (auto)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The work of a search: trials proposed by the study, stopped by ASHA, resumed from what is on disk."""
+
+from pathlib import Path
+from typing import Any
+
+from tuner import attempts
+from tuner.asha import Asha
+from tuner.jobs import Job
+from tuner.ledger import Ledger, Notice
+from tuner.progress import Board, Progress
+from tuner.runfolder import RunFolder
+from tuner.study import Study, derived_seed
+
+
+class SearchWork(Ledger):
+    """Trials until `num_trials` have been begun. The study on disk and the log are the truth; this object is rebuilt from them."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        study: Study,
+        *,
+        asha: Asha | None,
+        num_trials: int,
+        max_epochs: int,
+        seed: int,
+        notice: Notice,
+        retry_failed: bool = False,
+    ) -> None:
+        """Begin, or go on where the files of the run end."""
+        super().__init__(
+            Board(title="search", planned=num_trials, max_epochs=max_epochs), run.epochs, run.failures, notice
+        )
+        self._run = run
+        self._study = study
+        self.asha = asha
+        self._max_epochs = max_epochs
+        self._seed = seed
+        self._exhausted = False
+        self._restore(retry_failed)
+
+    def _restore(self, retry_failed: bool) -> None:
+        records = self._study.records()
+        running = dict(self._study.running())
+        for record in records:
+            key = _key(record.number)
+            params = running.get(record.number, record.params)
+            training = Progress(key=key, params=params, state="running", reason=record.reason)
+            self.board.trainings[key] = training
+        for line in self._restored:
+            training = self.board.trainings[line["key"]]
+            training.add(line)
+            self._count_in_rung(training, line)
+        curves = {record.number: record.curve for record in records}
+        for line in self._restored:
+            number, score = int(line["key"]), line["body"].get("score")
+            if number in running and score is not None and line["epoch"] not in curves[number]:
+                self._study.report(number, line["epoch"], score)
+        for record in records:
+            training = self.board.trainings[_key(record.number)]
+            folder = self._run.trial(record.number)
+            if record.outcome is not None:
+                training.state = record.outcome
+            elif training.state == "running":
+                training.state = "waiting"
+                self._queue.append(self._job(record.number, training))
+                continue
+            else:
+                self._ended(training)
+            if folder.exists():
+                attempts.conclude(folder, training.attempt)
+        if retry_failed:
+            self._retry([record.params for record in records if record.outcome == "failed"])
+
+    def _retry(self, points: list[Any]) -> None:
+        for params in points:
+            self._study.enqueue(params)
+        self.board.planned += len(points)
+
+    def _new_job(self) -> Job | None:
+        if self._exhausted or self._study.num_trials >= self.board.planned:
+            return None
+        proposal = self._study.ask()
+        if proposal is None:
+            self._exhausted = True
+            self.board.planned = self._study.num_trials
+            return None
+        number, params = proposal
+        return self._job(number, Progress(key=_key(number), params=params))
+
+    def _job(self, number: int, training: Progress) -> Job:
+        return Job(
+            key=training.key,
+            folder=str(Path(self._run.trial(number)).absolute()),
+            params=dict(training.params),
+            seed=derived_seed(self._seed, "trial", number),
+            epochs=self._max_epochs,
+        )
+
+    def _decide(self, training: Progress, epoch: int, best_score: float) -> bool:
+        return self.asha is None or self.asha.record(int(training.key), epoch, best_score)
+
+    def _count_in_rung(self, training: Progress, line: dict[str, Any]) -> None:
+        if self.asha is not None and line["decision"] != "diverged" and training.best_score is not None:
+            self.asha.record(int(training.key), line["epoch"], training.best_score)
+
+    def _recorded(self, training: Progress, line: dict[str, Any]) -> None:
+        score = line["body"].get("score")
+        if score is not None:
+            self._study.report(int(training.key), line["epoch"], score)
+
+    def _ended(self, training: Progress) -> None:
+        assert training.state in ("finished", "stopped", "diverged", "failed"), training
+        self._study.tell(int(training.key), training.state, training.best_score, training.reason)
+
+
+def _key(number: int) -> str:
+    return f"{number:04d}"

@@ -1,0 +1,127 @@
+"""The resolved settings of a search: what run.json holds, and what may change when it is resumed."""
+
+import platform
+import re
+import time
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Self
+
+from tuner.errors import SearchError, SettingsMismatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """Everything that decides which trials a search runs and how each ends."""
+
+    space_name: str
+    """Name or path as given."""
+    space_text: str
+    """The TOML itself: a resumed search does not depend on the file."""
+    store: str | None
+    """Path; None for the sample that ships."""
+    fingerprint: str
+    """Of the store's graphs and targets."""
+    tasks: tuple[str, ...]
+    """Names of the tasks, in the model's order."""
+    units: tuple[str, ...]
+    """Their units."""
+    split: dict[str, Any]
+    """Rule and sizes."""
+    seed: int
+    """Of the sampler and, through it, of all trainings."""
+    sampler: str
+    """"tpe", "random" or "grid"."""
+    asha: dict[str, int] | None
+    """grace_epochs and reduction; None without early stopping."""
+    max_epochs: int
+    """Epochs of a trial that nothing stops."""
+    trials: int
+    """Trials to run; may change on resume."""
+    finalists: int
+    """Best trials that are retrained; may change on resume."""
+    finalist_seeds: int
+    """Trainings of each finalist; may change on resume."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Back from `as_dict`.
+
+        Raises:
+            SearchError: if the run was written by a version with other settings.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(content) != names:
+            odd = ", ".join(sorted(set(content) ^ names))
+            raise SearchError(f"run.json must hold this version's settings, but these differ: {odd}; start a new run")
+        return cls(**{**content, "tasks": tuple(content["tasks"]), "units": tuple(content["units"])})
+
+
+_FREE = ("trials", "finalists", "finalist_seeds", "space_name", "store", "split", "units")
+_FLAGS = {"space_text": "--space", "fingerprint": "--store", "asha": "--no-asha or [asha]"}
+
+
+def check_resumed(old: SearchSettings, new: SearchSettings, name: str) -> None:
+    """Refuse a resume under other rules.
+
+    Raises:
+        SettingsMismatch: naming the setting and both values.
+    """
+    for field in fields(SearchSettings):
+        before, now = getattr(old, field.name), getattr(new, field.name)
+        if field.name in _FREE or before == now:
+            continue
+        flag = _FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
+        if field.name == "space_text":
+            before, now = f"the space as it was ({old.space_name})", f"another text ({new.space_name})"
+        raise SettingsMismatch(
+            f"a resumed search must keep its settings, but {flag} was {before!r} and is now {now!r} (run {name}); "
+            "leave the flag out, or start a new run with another --name"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("crystune", "torch", "ray", "optuna", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90s", "30m", "2h", "1.5h", "1h30m" or a plain number of seconds.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not text.strip() or parts is None:
+        raise ValueError(f"a duration must look like 2h, 30m, 90s or 1h30m, got {text!r}")
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise ValueError(f"a duration must be > 0, got {text!r}")
+    return total
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people: "42 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def default_name(space_name: str) -> str:
+    """Name of a new run: the space's and the time."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", re.sub(r"\.toml$", "", space_name.replace("\\", "/").split("/")[-1]))
+    return f"{stem or 'search'}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,319 @@
+"""The study on disk: parameters, learning curves and outcomes of all trials, in Optuna's journal. Only this file knows Optuna.
+
+The journal opens in optuna-dashboard. Proposals are a function of (seed, trial number, what is known of other trials), because
+the sampler is made anew for each trial: a resumed search proposes what the uninterrupted one would have.
+"""
+
+import contextlib
+import hashlib
+import math
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner import jsonlines
+from tuner.parameters import Parameter, Value
+from tuner.space import Space
+
+Outcome = Literal["finished", "stopped", "diverged", "failed"]
+Sampler = Literal["tpe", "random", "grid"]
+
+WORST_SCORE = 100.0
+"""Value told for a diverged trial, and the cap for others: a hundred times worse than predicting the mean. Samplers rank."""
+
+_NAME = "crystune"
+_STATES = {
+    "finished": TrialState.COMPLETE,
+    "diverged": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """What the study knows of a trial."""
+
+    number: int
+    outcome: Outcome | None
+    """None while it runs."""
+    params: Mapping[str, Value]
+    curve: Mapping[int, float]
+    """Score by epoch, as reported."""
+    reason: str
+    """Why it failed, else empty."""
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed of 31 bits that depends on all parts."""
+    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class Study:
+    """Asks for trials and remembers what became of them."""
+
+    def __init__(self, journal: Path, space: Space, *, sampler: Sampler, seed: int) -> None:
+        """Open the study, or begin it. One process at a time may do so (see `RunFolder.only_writer`)."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        jsonlines.cut_torn_tail(journal)
+        journal.with_name(journal.name + ".lock").unlink(missing_ok=True)  # of a killed writer; readers never lock
+        self._space = space
+        self._sampler = sampler
+        self._seed = seed
+        self._study = optuna.create_study(
+            storage=_storage(journal), study_name=_NAME, direction="minimize", load_if_exists=True
+        )
+        self._trials: dict[int, optuna.trial.Trial] = {}
+        self._grid = _Grid(space, seed) if sampler == "grid" else None
+        if not self._frozen() and space.baseline is not None:
+            self._study.enqueue_trial(dict(space.baseline))
+
+    def _frozen(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    @property
+    def num_trials(self) -> int:
+        """Trials begun."""
+        return sum(trial.state != TrialState.WAITING for trial in self._frozen())
+
+    def ask(self) -> tuple[int, dict[str, Value]] | None:
+        """Begin a new trial: its number and parameters; None if a grid has no further point."""
+        frozen = self._frozen()
+        waiting = [trial.number for trial in frozen if trial.state == TrialState.WAITING]
+        number = min(waiting, default=len(frozen))
+        if self._grid is not None and not waiting:
+            point = self._grid.point(number - (self._space.baseline is not None))
+            if point is None:
+                return None
+            self._study.enqueue_trial(point)
+        self._study.sampler = self._make_sampler(number)
+        trial = self._study.ask()
+        assert trial.number == number, (trial.number, number)
+        self._trials[number] = trial
+        return number, self._suggest(trial)
+
+    def enqueue(self, params: Mapping[str, Value]) -> None:
+        """Have these parameters tried next, under a new number."""
+        self._study.enqueue_trial(dict(params))
+
+    def running(self) -> list[tuple[int, dict[str, Value]]]:
+        """Trials begun and not ended, with their parameters; what a killed ask() left undrawn is drawn now."""
+        result = []
+        for frozen in self._frozen():
+            if frozen.state == TrialState.RUNNING:
+                self._study.sampler = self._make_sampler(frozen.number)
+                result.append((frozen.number, self._suggest(self._trial(frozen.number))))
+        return result
+
+    def report(self, number: int, epoch: int, score: float) -> None:
+        """Add a point to a trial's learning curve; a point that is there stays as it is."""
+        trial = self._trial(number)
+        if epoch not in self._frozen()[number].intermediate_values:
+            trial.report(score, epoch)
+
+    def tell(self, number: int, outcome: Outcome, score: float | None = None, reason: str = "") -> None:
+        """End a trial. A trial that has ended stays as it is.
+
+        Args:
+            number: of the trial.
+            outcome: "finished" needs a score; "stopped" counts with its learning curve; "diverged" gets WORST_SCORE.
+            score: best score of the trial, lower is better.
+            reason: of a failure.
+        """
+        if self._frozen()[number].state.is_finished():
+            return
+        trial = self._trial(number)
+        trial.set_user_attr("outcome", outcome)
+        if score is not None:
+            trial.set_user_attr("best_score", score)
+        if reason:
+            trial.set_user_attr("reason", reason)
+        value = None
+        if outcome == "diverged":
+            trial.set_user_attr("diverged", True)
+            value = WORST_SCORE
+        elif outcome == "finished":
+            assert score is not None
+            value = min(score, WORST_SCORE)
+        self._study.tell(number, value, state=_STATES[outcome])
+        self._trials.pop(number, None)
+
+    def records(self) -> list[TrialRecord]:
+        """All trials begun, by number."""
+        return [_record(trial) for trial in self._frozen() if trial.state != TrialState.WAITING]
+
+    def _trial(self, number: int) -> optuna.trial.Trial:
+        if number not in self._trials:
+            self._trials[number] = optuna.trial.Trial(self._study, self._frozen()[number]._trial_id)
+        return self._trials[number]
+
+    def _make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = derived_seed(self._seed, "sampler", number)
+        if self._sampler == "tpe":
+            with _quiet():
+                return optuna.samplers.TPESampler(
+                    seed=seed, multivariate=True, group=self._space.has_conditions, constant_liar=True
+                )
+        return optuna.samplers.RandomSampler(seed=seed)
+
+    def _suggest(self, trial: optuna.trial.Trial) -> dict[str, Value]:
+        chosen: dict[str, Value] = {}
+        for parameter in self._space.parameters:
+            if parameter.is_active(chosen):
+                chosen[parameter.name] = _suggest(trial, parameter)
+        return chosen
+
+
+def read_records(journal: Path) -> list[TrialRecord]:
+    """All trials of a study that somebody else may be writing; empty if there is none yet."""
+    study = _load(journal)
+    trials = study.get_trials(deepcopy=False) if study is not None else []
+    return [_record(trial) for trial in trials if trial.state != TrialState.WAITING]
+
+
+def importances(journal: Path, scores: Mapping[int, float]) -> dict[str, float]:
+    """How much each parameter decides whether a trial belongs to the best quarter (PED-ANOVA); they add up to 1.
+
+    Args:
+        journal: of the study.
+        scores: best score by trial number; others are left out. Stopped trials count with what they had reached.
+
+    Returns:
+        Importance by parameter, largest first; empty with fewer than 4 trials.
+    """
+    study = _load(journal)
+    if study is None or len(scores) < 4:
+        return {}
+    with _quiet():
+        copy = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in scores:
+                copy.add_trial(
+                    optuna.trial.create_trial(
+                        params=trial.params,
+                        distributions=trial.distributions,
+                        value=min(scores[trial.number], WORST_SCORE),
+                    )
+                )
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
+        try:
+            found = optuna.importance.get_param_importances(copy, evaluator=evaluator)
+        except (ValueError, RuntimeError):  # no parameter is common to all trials, or all scores are equal
+            return {}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _load(journal: Path) -> optuna.Study | None:
+    if not journal.exists():
+        return None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.load_study(
+            study_name=_NAME, storage=_storage(journal), sampler=optuna.samplers.RandomSampler(seed=0)
+        )
+    except KeyError:
+        return None
+
+
+def _storage(journal: Path) -> optuna.storages.JournalStorage:
+    return optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    outcome: Outcome | None = None
+    if trial.state.is_finished():
+        default = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped"}.get(trial.state, "failed")
+        outcome = trial.user_attrs.get("outcome", default)
+    return TrialRecord(
+        number=trial.number,
+        outcome=outcome,
+        params=dict(trial.params),
+        curve=dict(sorted(trial.intermediate_values.items())),
+        reason=str(trial.user_attrs.get("reason", "")),
+    )
+
+
+def _suggest(trial: optuna.trial.Trial, parameter: Parameter) -> Value:
+    distribution = _distribution(parameter)
+    if isinstance(distribution, CategoricalDistribution):
+        value: Value = trial.suggest_categorical(parameter.name, distribution.choices)  # type: ignore[assignment]
+        return value
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            parameter.name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(
+        parameter.name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+    )
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    """Evenly spaced integers become an integer range, so that the sampler sees their order."""
+    if parameter.is_listed:
+        values = [value for value in parameter.values if type(value) is int]
+        if len(values) == len(parameter.values) and len(values) > 2:
+            steps = {right - left for left, right in zip(sorted(values), sorted(values)[1:], strict=False)}
+            if len(steps) == 1:
+                return IntDistribution(min(values), max(values), step=steps.pop())
+        return CategoricalDistribution(parameter.values)
+    if parameter.integer:
+        return IntDistribution(
+            int(parameter.low), int(parameter.high), step=int(parameter.step or 1), log=parameter.log
+        )
+    return FloatDistribution(parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+
+
+class _Grid:
+    """All points of a discrete space, in an order that spreads them: point k is (a k + b) mod size, written in mixed radix."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._parameters = space.parameters
+        self._size = space.size() or 0
+        numbers = random.Random(derived_seed(seed, "grid"))
+        self._factor = next(
+            a for a in iter(lambda: numbers.randrange(1, self._size + 1), None) if math.gcd(a, self._size) == 1
+        )
+        self._offset = numbers.randrange(self._size)
+        self._points = self._walk()
+        self._found: list[dict[str, Value]] = []
+
+    def point(self, index: int) -> dict[str, Value] | None:
+        while len(self._found) <= index:
+            try:
+                self._found.append(next(self._points))
+            except StopIteration:
+                return None
+        return self._found[index]
+
+    def _walk(self) -> Iterator[dict[str, Value]]:
+        for k in range(self._size):
+            rest = (self._factor * k + self._offset) % self._size
+            chosen: dict[str, Value] = {}
+            inactive_digits = 0
+            for parameter in self._parameters:
+                grid = parameter.grid()
+                assert grid is not None
+                rest, digit = divmod(rest, len(grid))
+                if parameter.is_active(chosen):
+                    chosen[parameter.name] = grid[digit]
+                else:
+                    inactive_digits += digit
+            if not inactive_digits:  # A parameter that does not exist would make the same point appear several times.
+                yield chosen
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
