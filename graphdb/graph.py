@@ -238,7 +238,9 @@ def _find_bonds(cell: NDArray[np.float64], positions: NDArray[np.float64], radiu
     volume = abs(np.linalg.det(cell))
     if len(positions) ** 2 * 4.19 * radius**3 / volume > _MAX_PAIRS:
         raise GraphError("too large", f"the graph must stay below {_MAX_PAIRS:,} bonds ({len(positions)} atoms came)")
-    points = np.ascontiguousarray(positions @ cell)
+    # Not a matrix product: it rounds differently on each kind of CPU, and CGCNN's choice among equal distances hangs on
+    # the last bit: with AVX-512 the original code's own predictions are others than without.
+    points = positions[:, :1] * cell[0] + positions[:, 1:2] * cell[1] + positions[:, 2:] * cell[2]
     receiver, sender, image, distance = find_points_in_spheres(
         points, points, r=radius, pbc=np.ones(3, dtype=np.int64), lattice=cell, tol=1e-8
     )

@@ -16,13 +16,17 @@ class GraphSource(Protocol):
     """Graphs with their targets, by position."""
 
     tasks: tuple[Task, ...]
-    material_ids: Sequence[str]
     targets: NDArray[np.float32]
     """(N, T), NaN where unknown."""
     num_nodes: NDArray[np.int64]
     """(N,) nodes of each graph."""
     settings: GraphSettings
     fingerprint: str
+
+    @property
+    def material_ids(self) -> Sequence[str]:
+        """The N ids."""
+        ...
 
     def __len__(self) -> int:
         """N."""
@@ -115,7 +119,7 @@ class StreamedGraphs:
         self.tasks = choose_tasks(self._store.properties, tasks)
         self.material_ids = self._store.material_ids
         self.targets: NDArray[np.float32] = self._store.targets([task.name for task in self.tasks]).astype(np.float32)
-        self.num_nodes: NDArray[np.int64] = np.asarray(self._store.num_nodes, np.int64)
+        self.num_nodes: NDArray[np.int64] = self._store.sizes[:, 1].astype(np.int64)
         self.settings = self._store.settings
         self.fingerprint = self._store.fingerprint
 
