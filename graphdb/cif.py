@@ -19,7 +19,7 @@ SYMBOLS: tuple[str, ...] = (
 )
 ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
 
-_CELL = tuple(
+CELL_NAMES = tuple(
     f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 )
 _OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
@@ -42,10 +42,10 @@ def read_plain_cif(text: str) -> Arrays | None:
     if operations is None or len(operations) != 1 or operations[0].replace(" ", "").lower() != "x,y,z":
         return None
     symbols = loops.get("_atom_site_type_symbol")
-    if symbols is None or "_atom_site_label" not in loops or any(name not in loops for name in _POSITIONS):
+    if not symbols or "_atom_site_label" not in loops or any(name not in loops for name in _POSITIONS):
         return None
     try:
-        cell = [float(scalars[name]) for name in _CELL]
+        cell = [float(scalars[name]) for name in CELL_NAMES]
         fractions = np.array([[float(value) for value in loops[name]] for name in _POSITIONS]).T
         numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], dtype=np.uint8)
         if any(float(value) != 1.0 for value in loops.get("_atom_site_occupancy", ())):
@@ -108,7 +108,7 @@ def _split_quoted(line: str) -> list[str]:
 
 def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64] | None:
     """Rows a, b, c in Å from lengths in Å and angles in degrees; c along z, a in the xz plane, as pymatgen has it."""
-    if not (all(0.5 < length < 1e4 for length in (a, b, c)) and all(1 < angle < 179 for angle in (alpha, beta, gamma))):
+    if not (all(0.5 < length < 1e5 for length in (a, b, c)) and all(1 < angle < 179 for angle in (alpha, beta, gamma))):
         return None
     cos_alpha, cos_beta, cos_gamma = (math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
     sin_alpha, sin_beta = math.sin(math.radians(alpha)), math.sin(math.radians(beta))

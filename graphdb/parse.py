@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.cif import ATOMIC_NUMBERS, SYMBOLS, read_plain_cif
+from graphdb.cif import ATOMIC_NUMBERS, CELL_NAMES, SYMBOLS, read_plain_cif
 from graphdb.errors import Reason
 from graphdb.graph import MAX_ATOMIC_NUMBER
 
@@ -23,7 +23,7 @@ MAX_ATOMS = 5_000
 #: 5,000 atoms take about half a megabyte; pymatgen needs minutes for a text ten times larger.
 MAX_TEXT_BYTES = 8 * 2**20
 
-_LENGTHS = tuple(f"_cell_length_{axis}" for axis in "abc")
+_CRYSTAL_SYSTEM_NAMES = ("_symmetry_cell_setting", "_space_group_crystal_system")
 _HEAVY_HYDROGEN = {"D": 1, "T": 1}
 _SYMBOL = re.compile(r"[A-Za-z]+")
 _TYPE_SYMBOL_GROUPS = frozenset({"hw", "ow", "wat", "oh", "oh2"})
@@ -130,9 +130,8 @@ def _read_with_pymatgen(text: str, format: Format) -> tuple[NDArray[Any], NDArra
         structure = _cif_structure(text) if format == "cif" else _poscar_structure(text)
         if not structure.is_ordered:
             site = next(site for site in structure if not site.is_ordered)
-            raise Unusable(
-                Reason.DISORDERED, f"site {site.species_string} at {_coordinates(site.frac_coords)} is shared"
-            )
+            place = _coordinates(site.frac_coords)
+            raise Unusable(Reason.DISORDERED, f"site {site.species_string} at {place} is shared or partly empty")
         numbers = [_atomic_number(str(getattr(site.specie, "symbol", site.specie))) for site in structure]
     return np.array(numbers), np.array(structure.lattice.matrix), np.array(structure.frac_coords)
 
@@ -141,11 +140,10 @@ def _cif_structure(text: str) -> Any:
     from pymatgen.io.cif import CifParser
 
     if not re.search(r"^\s*_atom_site_fract_x\b", text, re.MULTILINE):
-        if not any(name in text for name in _LENGTHS):
+        if CELL_NAMES[0] not in text:
             raise Unusable(Reason.UNPARSABLE, "no crystal in this text: neither _cell_length_a nor _atom_site_fract_x")
         raise Unusable(Reason.NO_ATOMS, "no _atom_site_fract_x: the file lists no atoms")
-    if any(name not in text for name in _LENGTHS):
-        raise Unusable(Reason.NO_LATTICE, "_cell_length_a, _b or _c is missing")
+    _check_cif_cell(text)
     if text.count("\n") > 4 * MAX_ATOMS:
         raise Unusable(
             Reason.TOO_LARGE, f"a cell may have {MAX_ATOMS:,} atoms; the file has {text.count(chr(10)):,} lines"
@@ -156,7 +154,9 @@ def _cif_structure(text: str) -> Any:
         parser = CifParser.from_str(text, check_cif=False)
         _check_type_symbols(parser)
         structures = parser.parse_structures(primitive=False, on_error="ignore")
-    except ValueError as error:
+    except Unusable:
+        raise
+    except Exception as error:
         notes = " ".join([str(error), *getattr(locals().get("parser"), "warnings", [])])
         raise _explain_cif(text, notes) from error
     if len(structures) > 1:
@@ -164,6 +164,24 @@ def _cif_structure(text: str) -> Any:
             Reason.SEVERAL_STRUCTURES, f"one structure per file is expected, got {len(structures)} data blocks"
         )
     return structures[0]
+
+
+def _check_cif_cell(text: str) -> None:
+    """Refuse a cell that is incomplete or has no volume, before pymatgen stumbles over it."""
+    found = dict(re.findall(r"^\s*(_cell_(?:length_[abc]|angle_(?:alpha|beta|gamma)))\s+([^\s(]+)", text, re.MULTILINE))
+    missing = [name for name in CELL_NAMES if name not in found]
+    if missing and not any(name in text for name in _CRYSTAL_SYSTEM_NAMES):
+        raise Unusable(Reason.NO_LATTICE, f"{missing[0]} is missing")
+    try:
+        values = [float(found[name]) for name in CELL_NAMES if name in found]
+    except ValueError as error:
+        raise Unusable(Reason.UNPARSABLE, f"cell lengths and angles must be numbers: {error}") from error
+    if not (np.isfinite(values).all() and min(values) > 0):
+        raise Unusable(Reason.INVALID_CELL, f"cell lengths and angles must be positive and finite, got {values}")
+    if len(values) == len(CELL_NAMES):
+        x, y, z = np.cos(np.radians(values[3:]))
+        if 1 - x * x - y * y - z * z + 2 * x * y * z < 1e-8:
+            raise Unusable(Reason.INVALID_CELL, f"the cell must have a volume, got angles {_coordinates(values[3:])}")
 
 
 def _check_type_symbols(parser: Any) -> None:
@@ -186,7 +204,7 @@ def _explain_cif(text: str, notes: str) -> Unusable:
         return Unusable(Reason.BAD_COORDINATES, "coordinates and cell must be finite numbers, got nan or inf")
     if "_cell_" in notes:
         return Unusable(Reason.NO_LATTICE, _one_line(notes))
-    if re.search(r"^\s*_atom_site_fract_\w\s*(?=\Z|^\s*(?:loop_|data_|_(?!atom_site)))", text, re.MULTILINE):
+    if re.search(r"^[ \t]*_atom_site_\w+\s*(?:\Z|^[ \t]*(?:loop_|data_))", text, re.MULTILINE):
         return Unusable(Reason.NO_ATOMS, "the loop of atoms is empty")
     return Unusable(Reason.UNPARSABLE, _one_line(notes))
 
@@ -233,7 +251,7 @@ def _read_json(text: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     for site in sites:
         species = site["species"]
         if len(species) != 1 or abs(float(species[0].get("occu", 1)) - 1) > 1e-8:
-            raise Unusable(Reason.DISORDERED, f"site {site.get('label', len(numbers))} is shared or partly occupied")
+            raise Unusable(Reason.DISORDERED, f"site {site.get('label', len(numbers))} is shared or partly empty")
         numbers.append(_atomic_number(str(species[0]["element"])))
         fractions.append(site["abc"] if "abc" in site else np.linalg.solve(lattice.T, np.asarray(site["xyz"], float)))
     return np.array(numbers), lattice, np.array(fractions, dtype=np.float64)
