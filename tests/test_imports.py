@@ -57,12 +57,12 @@ def test_every_module_of_model_imports_without_the_packages_it_must_not_need(rep
     assert "tuner" not in loaded
 
 
-def test_model_loads_of_graphdb_only_the_batch(repository: Path) -> None:
+def test_model_loads_of_graphdb_only_the_batch_and_its_settings(repository: Path) -> None:
     program = "import sys, model.network, model.training; print(*[m for m in sys.modules if m.startswith('graphdb')])"
     process = subprocess.run(
         [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True
     )
-    assert set(process.stdout.split()) <= {"graphdb", "graphdb.batch"}
+    assert set(process.stdout.split()) <= {"graphdb", "graphdb.batch", "graphdb.graph"}
 
 
 def test_graphdb_itself_imports_with_numpy_alone(repository: Path) -> None:

@@ -21,7 +21,7 @@ OUR_MODULE = re.compile(r"(?:graphdb|model|tuner)\.\w+")
 
 
 def fenced_blocks(text: str) -> list[str]:
-    return re.findall(r"^```(?:bash|sh|console)?\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands(path: Path) -> list[tuple[str, list[str]]]:
