@@ -1,7 +1,7 @@
 """Asynchronous successive halving: which trials go on at a rung. Pure arithmetic, no Ray, no Optuna.
 
-Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), Algorithm 2, in its stopping form:
-a trial that is not promoted at once is stopped, and no trial is paused.
+Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), Algorithm 2, in its stopping
+form: a trial that is not promoted at once is stopped, and no trial is paused.
 """
 
 import math
@@ -32,10 +32,10 @@ class AshaSettings:
 class Asha:
     """The rungs of one search and the rule that is applied at them.
 
-    A rung at epoch e holds, per trial, the best score of the trial's epochs 1 to e (lower is better), because a trial counts by
-    its best epoch. A trial that reaches the rung goes on if it belongs to the best 1/reduction of the values recorded so far,
-    its own included; the best of them always goes on. Decisions are never revised: what a rung holds depends only on
-    which values were recorded, and a decision only on those recorded before it.
+    A rung at epoch e holds, per trial, the best score of the trial's epochs 1 to e (lower is better), because a trial
+    counts by its best epoch. A trial that reaches the rung goes on if it belongs to the best 1/reduction of the values
+    recorded so far, its own included; the best of them always goes on. Decisions are never revised: what a rung holds
+    depends only on which values were recorded, and a decision only on those recorded before it.
     """
 
     def __init__(self, settings: AshaSettings, max_epochs: int) -> None:

@@ -2,19 +2,18 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tuner.asha import Asha, AshaSettings
 from tuner.errors import SearchError
 from tuner.executor import Cluster, Resources, execute
-from tuner.finalists import Evaluate, FinalistWork, summarize
+from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
 from tuner.jobs import TrainerFactory
 from tuner.ledger import Ledger
 from tuner.live import Display
@@ -234,27 +233,3 @@ def _share(means: Means, cpus: float, gpus: float) -> tuple[Resources, int]:
 def _resources_text(resources: Resources) -> str:
     cpus = f"{resources.cpus:g} CPU{'s' if resources.cpus > 1 else ''}"
     return f"{cpus} and {resources.gpus:g} GPU" if resources.gpus else cpus
-
-
-def finalists_table(content: Mapping[str, Any]) -> Table:
-    """Mean and spread over seeds of each finalist's test errors."""
-    table = Table(
-        box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
-    )
-    table.add_column("trial")
-    table.add_column("validation score")
-    for task, unit in content["units"].items():
-        table.add_column(f"test MAE {task}" + (f" [{unit}]" if unit else ""))
-    for entry in content["finalists"]:
-        row = [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
-        row += [with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]]
-        table.add_row(*row)
-    return table
-
-
-def with_spread(value: Mapping[str, float | None] | None, digits: int = 4) -> str:
-    """A mean with its standard deviation."""
-    if value is None or value["mean"] is None:
-        return "-"
-    spread = value.get("std")
-    return f"{value['mean']:.{digits}f}" + (f" ({spread:.{digits}f})" if spread is not None else "")

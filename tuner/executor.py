@@ -84,7 +84,7 @@ class Cluster:
         os.environ.update(environment)
         for name in ("ray", "ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
         try:
             if self._address is not None:
                 try:
@@ -122,7 +122,7 @@ class Cluster:
 
     def capacity(self) -> tuple[float, float]:
         """CPUs and GPUs of all nodes."""
-        resources = ray.cluster_resources()
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
 
 
@@ -221,14 +221,14 @@ class _Bridge:
             raise
 
 
-class _Proposer(_Unpickled, Searcher):  # type: ignore[misc]
+class _Proposer(_Unpickled, Searcher):
     """Hands the jobs of a work to Tune. Each attempt at a job is a Tune trial of its own."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         work = self._bridge.work
         job = self._bridge.call(work.next_job)
         if job is None:
@@ -246,11 +246,11 @@ class _Proposer(_Unpickled, Searcher):  # type: ignore[misc]
         """Nothing."""
 
 
-class _Decider(_Unpickled, FIFOScheduler):  # type: ignore[misc]
+class _Decider(_Unpickled, FIFOScheduler):
     """Tells the work of results and failures, and Tune what the work decided."""
 
     def __init__(self, bridge: _Bridge) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -264,7 +264,7 @@ class _Decider(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         self._bridge.call(self._bridge.work.on_failure, job.key, _failure(trial))
 
 
-class _Pulse(_Unpickled, tune.Callback):  # type: ignore[misc]
+class _Pulse(_Unpickled, tune.Callback):
     """Beats at each turn of Tune's loop, at least ten times a second."""
 
     def __init__(self, signals: "_Signals", tick: Callable[[], bool]) -> None:

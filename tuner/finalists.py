@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from tuner import attempts, jsonlines
 from tuner.jobs import Job
 from tuner.ledger import Ledger, Notice
@@ -77,15 +79,15 @@ def summarize(
 ) -> dict[str, Any] | None:
     """Read the test split with every finalist's checkpoint and write finalists.json.
 
-    The winner is the trial with the lowest mean validation score; of its trainings, the one with the lowest validation score
-    is the one to ship. The test split decides nothing.
+    The winner is the trial with the lowest mean validation score; of its trainings, the one with the lowest validation
+    score is the one to ship. The test split decides nothing.
 
     Returns:
         What finalists.json holds; None if no finalist could be trained.
     """
-    entries = []
+    entries: list[dict[str, Any]] = []
     for trial in trials:
-        runs = []
+        runs: list[dict[str, Any]] = []
         for key, training in sorted(board.trainings.items()):
             if not key.startswith(f"{trial.key}-seed") or training.state != "finished" or training.best_score is None:
                 continue
@@ -116,7 +118,8 @@ def summarize(
     if not entries:
         return None
     entries.sort(key=lambda entry: entry["validation_score"]["mean"])
-    best_run = min(entries[0]["runs"], key=lambda entry: entry["validation_score"])
+    runs_of_winner: list[dict[str, Any]] = entries[0]["runs"]
+    best_run = min(runs_of_winner, key=lambda entry: float(entry["validation_score"]))
     content = {
         "selected": {"trial": entries[0]["trial"], "key": best_run["key"], "folder": best_run["folder"]},
         "units": dict(units),
@@ -143,3 +146,27 @@ def _over_seeds(runs: Sequence[Mapping[str, Any]], part: str, units: Mapping[str
             if values:
                 result[task][metric] = mean_and_spread(values)
     return result
+
+
+def finalists_table(content: Mapping[str, Any]) -> Table:
+    """Mean and spread over seeds of each finalist's test errors."""
+    table = Table(
+        box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
+    )
+    table.add_column("trial")
+    table.add_column("validation score")
+    for task, unit in content["units"].items():
+        table.add_column(f"test MAE {task}" + (f" [{unit}]" if unit else ""))
+    for entry in content["finalists"]:
+        row = [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
+        row += [with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]]
+        table.add_row(*row)
+    return table
+
+
+def with_spread(value: Mapping[str, float | None] | None, digits: int = 4) -> str:
+    """A mean with its standard deviation."""
+    if value is None or value["mean"] is None:
+        return "-"
+    spread = value.get("std")
+    return f"{value['mean']:.{digits}f}" + (f" ({spread:.{digits}f})" if spread is not None else "")

@@ -1,8 +1,8 @@
 """Bookkeeping of jobs that is common to search and finalists: the log of epochs, failures, what ends when.
 
-Order of events for an epoch: the worker saves its state; the driver decides; one line with report *and* decision is appended to
-the log; only then is the decision acted upon. Whatever dies in between, the log holds all that was decided, in order, and what
-the log does not hold is reported again by the worker's next attempt.
+Order of events for an epoch: the worker saves its state; the driver decides; one line with report *and* decision is
+appended to the log; only then is the decision acted upon. Whatever dies in between, the log holds all that was
+decided, in order, and what the log does not hold is reported again by the worker's next attempt.
 """
 
 import time

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tuner.progress import Board, Progress
 from tuner.settings import duration_text
+from tuner.space import PER_TASK
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 30.0
@@ -49,10 +50,10 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the table away, and leave its last state."""
+        """Take the table away, and leave one line."""
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
-        self._console.print(render(self._board, self._units, self._elapsed(), self._left(), self._console.width))
+        self.say(summary_line(self._board, self._elapsed(), None))
 
     def tick(self) -> None:
         """Called often; draws when it is time."""
@@ -134,7 +135,8 @@ def errors_text(training: Progress, units: Mapping[str, str]) -> str:
 def training_line(board: Board, training: Progress, units: Mapping[str, str]) -> str:
     """One line on a training that ended."""
     word = {"finished": "done"}.get(training.state, training.state)
-    head = f"[{board.num_ended}/{board.planned}] {training.key} {word} after {training.epoch} epochs"
+    epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
+    head = f"[{board.num_ended}/{board.planned}] {training.key} {word} after {epochs}"
     if training.state == "failed":
         return f"{head}: {training.reason}"
     if training.best_score is None:
@@ -155,7 +157,7 @@ def render(board: Board, units: Mapping[str, str], elapsed: float, left: float |
     facts = Table.grid(padding=(0, 1))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row(board.title, f"{board.num_ended} of {board.planned} trials ended; {counts_text(board)}")
+    facts.add_row(board.title, f"{board.num_ended} of {board.planned} ended; {counts_text(board)}")
     best = board.best()
     if best is not None:
         facts.add_row("best", f"{best.best_score:.4f} (trial {best.key}, epoch {best.best_epoch})")
@@ -193,7 +195,8 @@ def _running_table(board: Board, width: int) -> RenderableType:
 
 
 def params_text(params: Mapping[str, object]) -> str:
-    """Parameters on one line."""
-    return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
-    )
+    """Parameters on one line; the weights of all tasks in one word, in the tasks' order."""
+    weights = [str(value) for name, value in params.items() if name.startswith(f"{PER_TASK}.")]
+    others = {name: value for name, value in params.items() if not name.startswith(f"{PER_TASK}.")}
+    words = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in others.items()]
+    return " ".join([*words, f"{PER_TASK}={'/'.join(weights)}"] if weights else words)

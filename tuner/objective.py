@@ -73,6 +73,7 @@ class CrystalFactory:
     def build(self, job: Job) -> "Trainer":
         """A training at epoch 0."""
         import torch
+
         from graphdb.loader import Loader
         from model.training import Trainer
 
@@ -150,7 +151,12 @@ def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
     from graphdb.loader import InMemoryGraphs
     from graphdb.split import split_by_id
 
-    path = Path(store) if store is not None else sample_store()
+    if store is None:
+        from graphdb.sample import TASKS, sample_store
+
+        path, tasks = sample_store(), list(TASKS) if tasks is None else tasks
+    else:
+        path = Path(store)
     try:
         graphs = InMemoryGraphs.from_store(path, tasks)
         split = split_by_id(graphs.material_ids)
@@ -165,13 +171,6 @@ def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
                     f"{len(part)} {name} crystals of {path}; leave it out with --tasks"
                 )
     return crystals
-
-
-def sample_store() -> Path:
-    """The store of the sample that ships."""
-    from graphdb.sample import sample_store as find
-
-    return Path(find())
 
 
 def evaluate_on_test(crystals: Crystals, folder: Path, device: str) -> Mapping[str, Mapping[str, float | None]]:

@@ -90,6 +90,24 @@ class RunFolder:
             file.flush()
             yield
 
+    def is_being_written(self) -> bool:
+        """Whether a process holds the run."""
+        try:
+            with open(self._lock) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def read_finalists(self) -> dict[str, Any] | None:
+        """What finalists.json holds, or None before it is there."""
+        if not self.finalists_json.exists():
+            return None
+        content: dict[str, Any] = json.loads(self.finalists_json.read_text())
+        return content
+
     def clean_scratch(self) -> None:
         """Remove what Ray left behind."""
         shutil.rmtree(self.scratch, ignore_errors=True)

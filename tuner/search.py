@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +15,10 @@ from tuner.runfolder import RunFolder, latest_run, runs_root
 from tuner.settings import SearchSettings, check_resumed, default_name, parse_duration, versions
 from tuner.space import Space, builtin_spaces, parse_space, read_space_text
 
-_DEFAULTS = {"seed": 0, "sampler": "tpe", "max_epochs": 30, "trials": 32, "finalists": 3, "finalist_seeds": 3}
+if TYPE_CHECKING:
+    from tuner.objective import Crystals
+
+_DEFAULTS = {"seed": 0, "max_epochs": 30, "trials": 32, "finalists": 3, "finalist_seeds": 3}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,7 +135,7 @@ def _open_run(arguments: argparse.Namespace, root: Path) -> tuple[RunFolder, Sea
 
 def _resolve(
     arguments: argparse.Namespace, run: RunFolder, old: SearchSettings | None
-) -> "tuple[SearchSettings, Space, Crystals]":  # noqa: F821
+) -> "tuple[SearchSettings, Space, Crystals]":
     """Flags given, else what the run had, else defaults; checked against crystals and model."""
     if arguments.space is not None:
         space_name, space_text = read_space_text(arguments.space)
@@ -152,7 +156,7 @@ def _resolve(
             return int(given)
         return int(getattr(old, name) if old is not None else _DEFAULTS[name])
 
-    sampler = arguments.sampler or (old.sampler if old is not None else str(_DEFAULTS["sampler"]))
+    sampler = arguments.sampler or (old.sampler if old is not None else "tpe")
     if sampler == "grid" and space.size() is None:
         raise SearchError(f"--sampler grid needs values that can be counted, but {space.source} has a continuous range")
     settings = SearchSettings(
@@ -184,7 +188,8 @@ def _asha_settings(
     if old is not None and arguments.space is None:
         return old.asha
     reduction = space.asha.get("reduction", 3)
-    return {"grace_epochs": space.asha.get("grace_epochs", max(1, max_epochs // reduction**2)), "reduction": reduction}
+    # Two rungs, at 1/9 and 1/3 of the epochs with a reduction of 3; a rung shortly before the end would save nothing.
+    return {"grace_epochs": space.asha.get("grace_epochs", -(-max_epochs // reduction**2)), "reduction": reduction}
 
 
 def _rungs_text(settings: SearchSettings) -> str:

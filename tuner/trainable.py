@@ -13,13 +13,13 @@ from tuner.jobs import Job, Trainer, TrainerFactory
 PAYLOAD = "payload"
 
 
-class JobProcess(tune.Trainable):  # type: ignore[misc]
+class JobProcess(tune.Trainable):
     """Runs one job after the other in the same process (Tune's ``reuse_actors``).
 
     Nothing is built before the first step: what fails there, fails as an attempt at the job, with a traceback.
     """
 
-    def setup(self, config: dict[str, Any], factory: TrainerFactory) -> None:
+    def setup(self, config: dict[str, Any], factory: TrainerFactory) -> None:  # type: ignore[override]
         """Take what is needed for all jobs, and the first job."""
         self._factory = factory
         self.reset_config(config)
@@ -57,7 +57,9 @@ class JobProcess(tune.Trainable):  # type: ignore[misc]
                 trainer.load_state(attempt.state)
             except (OSError, ValueError, KeyError):
                 continue  # Torn by a power cut: an older state, or the beginning, is the next best.
-            body = next((body for body in reversed(attempt.reports()) if body["epoch"] == trainer.epoch), None)
+            body: dict[str, Any] | None = next(
+                (body for body in reversed(attempt.reports()) if body["epoch"] == trainer.epoch), None
+            )
             if body is not None:
                 self._trainer = trainer
                 self._save(trainer, body)

@@ -1,0 +1,247 @@
+"""`python -m tuner.report RUN`: what a search found, on screen and as files; also while it runs, or after a crash."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tuner import jsonlines
+from tuner.errors import SearchError
+from tuner.live import counts_text, errors_text, params_text
+from tuner.progress import Board, Progress
+from tuner.runfolder import RunFolder
+from tuner.settings import SearchSettings, duration_text
+from tuner.study import importances, read_records
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """All that the files of a run tell."""
+
+    run: RunFolder
+    settings: SearchSettings
+    status: str
+    board: Board
+    curves: Mapping[str, Mapping[int, float]]
+    """Validation score by epoch, by trial."""
+    importances: Mapping[str, float]
+    finalists: Mapping[str, Any] | None
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit by task."""
+        return dict(zip(self.settings.tasks, self.settings.units, strict=True))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 2 for what the user has to mend."""
+    parser = argparse.ArgumentParser(prog="python -m tuner.report", description=__doc__)
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a search, e.g. runs/table5-20260101-120000")
+    arguments = parser.parse_args(argv)
+    try:
+        findings = gather(RunFolder(arguments.run))
+        files = write_report(findings)
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(findings, Console(highlight=False))
+    print(f"Written to {findings.run.report}: {', '.join(files)}")
+    if findings.board.best() is not None:
+        print(f"Next: python -m tuner.export {findings.run.path} -o exports/{findings.run.path.name}")
+    return 0
+
+
+def gather(run: RunFolder) -> Findings:
+    """Read a run.
+
+    Raises:
+        SearchError: if the folder is none.
+    """
+    content = run.read()
+    settings = SearchSettings.from_dict(content["settings"])
+    board = Board(title="search", planned=settings.trials, max_epochs=settings.max_epochs)
+    for record in read_records(run.journal):
+        key = f"{record.number:04d}"
+        board.trainings[key] = Progress(key=key, params=record.params, reason=record.reason)
+    curves: dict[str, dict[int, float]] = {}
+    for line in jsonlines.read(run.epochs):
+        if line["key"] in board.trainings:
+            board.trainings[line["key"]].add(line)
+            if line["body"].get("score") is not None:
+                curves.setdefault(line["key"], {})[line["epoch"]] = line["body"]["score"]
+    for record in read_records(run.journal):
+        if record.outcome is not None and (known := board.trainings.get(f"{record.number:04d}")) is not None:
+            known.state = record.outcome
+    scores = {int(training.key): training.best_score for training in board.ranked() if training.best_score is not None}
+    status = str(content.get("status", "unknown"))
+    if status in ("new", "searching", "finalists"):
+        status = f"{status}, running" if run.is_being_written() else f"{status}, but no process is at it (use --resume)"
+    return Findings(
+        run=run,
+        settings=settings,
+        status=status,
+        board=board,
+        curves=curves,
+        importances=importances(run.journal, scores),
+        finalists=run.read_finalists(),
+    )
+
+
+def show(findings: Findings, console: Console) -> None:
+    """The summary for the screen."""
+    board, settings = findings.board, findings.settings
+    spent = sum(training.seconds for training in board.trainings.values())
+    epochs = sum(training.epoch for training in board.trainings.values())
+    console.print(
+        Text(
+            f"{findings.run.path}: {findings.status}\n{len(board.trainings)} of {settings.trials} trials over "
+            f"{settings.space_name}: {counts_text(board)}; {epochs} epochs in {duration_text(spent)} of training"
+        ),
+        soft_wrap=True,
+    )
+    ranked = board.ranked()
+    if ranked:
+        table = Table(box=None, padding=(0, 1), header_style="bold", title="the best ten", title_justify="left")
+        for name in ("trial", "score", "epoch", "ended"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("validation MAE, parameters", overflow="fold")
+        for training in ranked[:10]:
+            table.add_row(
+                training.key,
+                f"{training.best_score:.4f}",
+                f"{training.best_epoch}/{training.epoch}",
+                training.state,
+                f"{errors_text(training, findings.units)}\n{params_text(training.params)}",
+            )
+        console.print(table)
+    if findings.importances:
+        console.print(
+            Text("importance of each parameter (PED-ANOVA: what sets the best quarter apart)"), soft_wrap=True
+        )
+        for name, value in findings.importances.items():
+            console.print(Text(f"  {value:5.2f} {'#' * round(20 * value):20} {name}"), soft_wrap=True)
+    if findings.finalists is not None:
+        from tuner.finalists import finalists_table
+
+        console.print(finalists_table(findings.finalists))
+    failed = [training for training in board.trainings.values() if training.state == "failed"]
+    for training in failed[:5]:
+        console.print(Text(f"failed: {training.key}: {training.reason}"), soft_wrap=True)
+    if failed:
+        console.print(Text(f"{len(failed)} failed; tracebacks in {findings.run.failures}"), soft_wrap=True)
+    elif findings.run.failures.exists():
+        console.print(
+            Text(f"some attempts failed and were repeated; tracebacks in {findings.run.failures}"), soft_wrap=True
+        )
+
+
+def write_report(findings: Findings) -> list[str]:
+    """Write trials.csv, trials.json, importances.json, plots and a page; return their names."""
+    from tuner.plots import plot_curves, plot_importances
+
+    folder = findings.run.report
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [_row(findings, training) for training in findings.board.trainings.values()]
+    _write_csv(folder / "trials.csv", rows)
+    jsonlines.write_json(
+        folder / "trials.json",
+        {
+            "status": findings.status,
+            "settings": findings.settings.as_dict(),
+            "trials": [
+                {**row, "params": dict(training.params), "curve": dict(findings.curves.get(training.key, {}))}
+                for row, training in zip(rows, findings.board.trainings.values(), strict=True)
+            ],
+        },
+    )
+    jsonlines.write_json(folder / "importances.json", dict(findings.importances))
+    files = ["trials.csv", "trials.json", "importances.json"]
+    if findings.curves:
+        plot_curves(findings.curves, findings.board, folder / "curves.png")
+        files.append("curves.png")
+    if findings.importances:
+        plot_importances(findings.importances, folder / "importances.png")
+        files.append("importances.png")
+    (folder / "report.md").write_text(_page(findings, files))
+    return [*files, "report.md"]
+
+
+def _row(findings: Findings, training: Progress) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "trial": int(training.key),
+        "state": training.state,
+        "score": training.best_score,
+        "best_epoch": training.best_epoch or None,
+        "epochs": training.epoch,
+        "seconds": round(training.seconds, 3),
+    }
+    for task, unit in findings.units.items():
+        row[f"{task} MAE" + (f" [{unit}]" if unit else "")] = (training.best_metrics.get(task) or {}).get("mae")
+    names = dict.fromkeys(name for other in findings.board.trainings.values() for name in other.params)
+    row.update({name: training.params.get(name) for name in names})
+    row["reason"] = training.reason
+    return row
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["trial"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _page(findings: Findings, files: list[str]) -> str:
+    board, settings = findings.board, findings.settings
+    lines = [
+        f"# Search {findings.run.path.name}",
+        "",
+        f"Status: {findings.status}. {len(board.trainings)} of {settings.trials} trials ({counts_text(board)}), up to "
+        f"{settings.max_epochs} epochs each; space {settings.space_name}, sampler {settings.sampler}, seed {settings.seed}.",
+        "",
+        "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at
+        the " "best epoch; lower is better, 1 is as good as predicting the mean.",
+        "",
+        "| trial | score | epoch | ended | "
+        + " | ".join(f"{t} MAE [{u}]" for t, u in findings.units.items())
+        + " | parameters |",
+        "|---|---|---|---|" + "---|" * (len(findings.units) + 1),
+    ]
+    for training in board.ranked()[:10]:
+        maes = [(training.best_metrics.get(task) or {}).get("mae") for task in findings.units]
+        lines.append(
+            f"| {training.key} | {training.best_score:.4f} | {training.best_epoch}/{training.epoch} | {training.state} | "
+            + " | ".join("-" if mae is None else f"{mae:.4g}" for mae in maes)
+            + f" | {params_text(training.params)} |"
+        )
+    if findings.finalists is not None:
+        from tuner.finalists import with_spread
+
+        tasks = findings.finalists["units"]
+        lines += ["", "## Finalists on the test split, mean (standard deviation over seeds)", ""]
+        lines += [
+            "| trial | validation score | " + " | ".join(f"{task} MAE [{unit}]" for task, unit in tasks.items()) + " |",
+            "|---|---|" + "---|" * len(tasks),
+        ]
+        for entry in findings.finalists["finalists"]:
+            cells = [with_spread(entry["validation_score"])]
+            cells += [with_spread(entry["test"].get(task, {}).get("mae")) for task in tasks]
+            lines.append(f"| {entry['trial']:04d} | " + " | ".join(cells) + " |")
+    failed = [training for training in board.trainings.values() if training.state == "failed"]
+    if failed:
+        lines += ["", "## Failed trials", ""]
+        lines += [f"- {training.key}: {training.reason} (`failures/{training.key}.txt`)" for training in failed]
+    for name, title in (("curves.png", "Learning curves"), ("importances.png", "Importance of each parameter")):
+        if name in files:
+            lines += ["", f"## {title}", "", f"![{title}]({name})"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
