@@ -113,12 +113,13 @@ class Campaign:
             if work.hopeless is not None:
                 raise SearchError(
                     f"every trial fails for the same reason: {work.hopeless}\n"
-                    f"  the whole traceback: {self._first_failure_file(work)}\n  mend it, then go on with: {self.resume_command}"
+                    f"  the whole traceback: {self._first_failure_file(work)}\n"
+                    f"  mend it, then go on with: {self.resume_command}"
                 )
             if not done:
                 stack.close()  # Epochs that still run would take the finalists' place.
                 self._say(
-                    f"The time budget of {duration_text(means.time_budget or 0)} is used up; unfinished trials go on with\n"
+                    f"The time budget ({duration_text(means.time_budget or 0)}) is used up; what is unfinished goes on with\n"
                     f"  {self.resume_command}"
                 )
                 cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
@@ -131,7 +132,8 @@ class Campaign:
             failed = [training for training in board.trainings.values() if training.reason]
             reason = f"; the first failure: {failed[0].reason} ({failed[0].key})" if failed else ""
             raise SearchError(
-                f"no trial has a usable score: {board.count('diverged')} diverged, {board.count('failed')} failed{reason}"
+                f"no trial has a usable score: {board.count('diverged')} diverged, "
+                f"{board.count('failed')} failed{reason}"
             )
         usable = [training for training in board.ranked() if training.state not in ("diverged", "failed")]
         trials = usable[: self.settings.finalists]

@@ -2,7 +2,7 @@
 
 
 class SearchError(Exception):
-    """What the user asked for cannot be done; the message says why and what to do. Entry points print it without traceback."""
+    """What the user asked for cannot be done; the message says why and what to do, and is all that is printed."""
 
 
 class SpaceError(SearchError):

@@ -199,14 +199,14 @@ def execute(
 
 
 class _Unpickled:
-    """Tune pickles all it is given, for a restore that we never ask for; what is alive in this process stays out of it."""
+    """Tune pickles all it is given, for a restore that we never ask for; what is alive here stays out of it."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class _Bridge:
-    """Which Tune trial is an attempt at which job; and the first exception of the work, which Tune would turn into text."""
+    """Which Tune trial is an attempt at which job; and the first exception of the work, before Tune makes it text."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -292,7 +292,7 @@ def _failure(trial: Trial) -> Failure:
 
 
 class _Signals:
-    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt at a moment when nothing is half written; a second one acts at once."""
+    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt when nothing is half written; a second one acts at once."""
 
     def __init__(self) -> None:
         self._received = False

@@ -168,7 +168,8 @@ class Ledger:
         with open(path, "a") as file:
             file.write(
                 f"--- {failure.kind} no. {training.failures + training.lost_workers} after epoch {training.epoch}, "
-                f"{time.strftime('%Y-%m-%d %H:%M:%S')}\nparameters: {dict(training.params)}\n{failure.details.rstrip()}\n\n"
+                f"{time.strftime('%Y-%m-%d %H:%M:%S')}\nparameters: {dict(training.params)}\n"
+                f"{failure.details.rstrip()}\n\n"
             )
 
     def _nothing_trained(self) -> bool:

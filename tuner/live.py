@@ -91,7 +91,7 @@ class Display:
 
 
 def time_left(board: Board, elapsed: float) -> float | None:
-    """Seconds until the phase ends, from the epochs that ended trials took on average; None before the first has ended."""
+    """Seconds until the phase ends, judged by the epochs that ended trials took; None before the first has ended."""
     ended = [training for training in board.trainings.values() if training.state not in ("waiting", "running")]
     if not ended or not board.epochs_now or elapsed <= 0:
         return None

@@ -57,12 +57,17 @@ def model_card(findings: Findings, info: Mapping[str, Any], name: str) -> str:
         "",
         "## Training",
         "",
-        f"- Crystals: {info['store']['source']}, fingerprint `{info['store']['fingerprint'][:16]}`; {split['train']:,} to train, "
-        f"{split['validation']:,} to validate, {split['test']:,} to test, chosen by {split['rule']} with seed {split['seed']}.",
+        f"- Crystals: {info['store']['source']}, fingerprint `{info['store']['fingerprint'][:16]}`; "
+        f"{split['train']:,} to train, "
+        f"{split['validation']:,} to validate, {split['test']:,} to test, chosen by {split['rule']} with seed "
+        f"{split['seed']}.",
         f"- Graphs: `{info['graph']}`",
-        f"- Trial {trial['key']} of search {info['search']['run']} (space {settings.space_name}, {settings.trials} trials, "
-        f"sampler {settings.sampler}, seed {settings.seed}): `{params_text(trial['params'])}`, training seed {trial['seed']}.",
-        f"- Weights of epoch {info['best_epoch']} of {settings.max_epochs}, the best by validation score ({info['score']:.4f}).",
+        f"- Trial {trial['key']} of search {info['search']['run']} (space {settings.space_name}, "
+        f"{settings.trials} trials, "
+        f"sampler {settings.sampler}, seed {settings.seed}): `{params_text(trial['params'])}`, "
+        f"training seed {trial['seed']}.",
+        f"- Weights of epoch {info['best_epoch']} of {settings.max_epochs}, the best by validation score "
+        f"({info['score']:.4f}).",
         f"- Versions: {', '.join(f'{package} {version}' for package, version in info['trained_with'].items())}.",
         "",
         "config.json says all this for programs.",

@@ -203,7 +203,8 @@ def _page(findings: Findings, files: list[str]) -> str:
         f"# Search {findings.run.path.name}",
         "",
         f"Status: {findings.status}. {len(board.trainings)} of {settings.trials} trials ({counts_text(board)}), up to "
-        f"{settings.max_epochs} epochs each; space {settings.space_name}, sampler {settings.sampler}, seed {settings.seed}.",
+        f"{settings.max_epochs} epochs each; space {settings.space_name}, sampler {settings.sampler}, "
+        f"seed {settings.seed}.",
         "",
         "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at
         the " "best epoch; lower is better, 1 is as good as predicting the mean.",
@@ -216,7 +217,8 @@ def _page(findings: Findings, files: list[str]) -> str:
     for training in board.ranked()[:10]:
         maes = [(training.best_metrics.get(task) or {}).get("mae") for task in findings.units]
         lines.append(
-            f"| {training.key} | {training.best_score:.4f} | {training.best_epoch}/{training.epoch} | {training.state} | "
+            f"| {training.key} | {training.best_score:.4f} | {training.best_epoch}/{training.epoch} | "
+            f"{training.state} | "
             + " | ".join("-" if mae is None else f"{mae:.4g}" for mae in maes)
             + f" | {params_text(training.params)} |"
         )

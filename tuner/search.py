@@ -128,7 +128,8 @@ def _open_run(arguments: argparse.Namespace, root: Path) -> tuple[RunFolder, Sea
     run = RunFolder(root / name)
     if run.exists():
         raise SearchError(
-            f"a new search needs a new name, but {run.path} exists; go on with it by --resume, choose another --name, or remove it"
+            f"a new search needs a new name, but {run.path} exists; go on with it by --resume, "
+            "choose another --name, or remove it"
         )
     return run, None
 

@@ -13,7 +13,7 @@ from tuner.study import Study, derived_seed
 
 
 class SearchWork(Ledger):
-    """Trials until `num_trials` have been begun. The study on disk and the log are the truth; this object is rebuilt from them."""
+    """Trials until `num_trials` have been begun; rebuilt from the study and the log on disk, which are the truth."""
 
     def __init__(
         self,

@@ -170,7 +170,8 @@ class _Reader:
         per_task = form.get("per_task", False)
         if per_task is not (name == PER_TASK):
             raise SpaceError(
-                f"per_task must be {'true' if name == PER_TASK else 'left out'}, got {per_task!r} ({self._source}, {place}); "
+                f"per_task must be {'true' if name == PER_TASK else 'left out'}, got {per_task!r} "
+                f"({self._source}, {place}); "
                 f"only {PER_TASK} exists once per task"
             )
         parameter = self._values(name, form, place) if "values" in form else self._range(name, form, place)
@@ -241,7 +242,8 @@ class _Reader:
             for value in allowed:
                 if not isinstance(value, (bool, int, float, str)) or not parents[parent].contains(value):
                     raise SpaceError(
-                        f"{parent} can never be {value!r} ({self._source}, when of {place}); it is {parents[parent].describe()}"
+                        f"{parent} can never be {value!r} ({self._source}, when of {place}); "
+                        f"it is {parents[parent].describe()}"
                     )
             when[parent] = tuple(allowed)
         return when

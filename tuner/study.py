@@ -28,7 +28,7 @@ Outcome = Literal["finished", "stopped", "diverged", "failed"]
 Sampler = Literal["tpe", "random", "grid"]
 
 WORST_SCORE = 100.0
-"""Value told for a diverged trial, and the cap for others: a hundred times worse than predicting the mean. Samplers rank."""
+"""Value told for a diverged trial, and the cap for others: a hundred times worse than predicting the mean."""
 
 _NAME = "crystune"
 _STATES = {
@@ -275,7 +275,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 class _Grid:
-    """All points of a discrete space, in an order that spreads them: point k is (a k + b) mod size, written in mixed radix."""
+    """All points of a discrete space, spread: the k-th is (a k + b) mod size, written in mixed radix."""
 
     def __init__(self, space: Space, seed: int) -> None:
         self._parameters = space.parameters

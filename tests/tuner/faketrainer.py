@@ -48,7 +48,7 @@ class FakeReport:
 
 
 class FakeTrainer:
-    """Scores fall towards a floor that depends on the parameters, with noise from a generator that is part of the state."""
+    """Scores fall towards a floor that the parameters decide, with noise from a generator that is part of the state."""
 
     def __init__(self, job: Job, factory: "FakeFactory") -> None:
         self._job = job
