@@ -122,6 +122,7 @@ class StreamedGraphs:
         self.num_nodes: NDArray[np.int64] = self._store.sizes[:, 1].astype(np.int64)
         self.settings = self._store.settings
         self.fingerprint = self._store.fingerprint
+        self._store.close()  # LMDB refuses a file that was open when the process forked; the next use opens it again
 
     def __len__(self) -> int:
         """Number of graphs."""
@@ -129,7 +130,7 @@ class StreamedGraphs:
 
     def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
         """The crystals at these positions, in this order."""
-        flat = FlatGraphs.from_graphs([self._store.graph(int(i)) for i in indices])
+        flat = self._store.flat(indices)
         return collate(flat, np.arange(len(indices)), self.targets[indices], index=indices)
 
 
