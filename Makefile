@@ -6,7 +6,7 @@
 #   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3
 VENV   ?= .venv
-TRIALS ?= 16
+TRIALS ?= 32
 RUN    ?= sample
 
 BIN     := $(VENV)/bin
