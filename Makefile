@@ -22,7 +22,7 @@ help:
 
 search: $(RUNTIME)
 	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
-	$(BIN)/python -m tuner.search --space table5 --trials $(TRIALS) --name $(RUN) $(if $(wildcard runs/$(RUN)),--resume)
+	$(BIN)/python -m tuner.search $(if $(wildcard runs/$(RUN)),--resume,--space table5) --trials $(TRIALS) --name $(RUN)
 	@echo "== 2/3 export: the best model"
 	@rm -rf $(EXPORT)
 	$(BIN)/python -m tuner.export runs/$(RUN) -o $(EXPORT)
