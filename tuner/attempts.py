@@ -1,5 +1,4 @@
-"""Folders of a job: each attempt writes to its own, so that a process thought dead can never spoil its successor's
-files.
+"""Folders of a job: each attempt writes to its own; a process thought dead cannot spoil its successor's files.
 
 trials/0007/attempt-0002/state/      all it takes to go on, replaced after each epoch
 trials/0007/attempt-0002/best/       checkpoint of the best epoch so far

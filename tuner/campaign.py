@@ -119,7 +119,8 @@ class Campaign:
             if not done:
                 stack.close()  # Epochs that still run would take the finalists' place.
                 self._say(
-                    f"The time budget ({duration_text(means.time_budget or 0)}) is used up; what is unfinished goes on with\n"
+                    f"The time budget ({duration_text(means.time_budget or 0)}) is used up; "
+                    "what is unfinished goes on with\n"
                     f"  {self.resume_command}"
                 )
                 cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))

@@ -32,8 +32,8 @@ def model_card(findings: Findings, info: Mapping[str, Any], name: str) -> str:
         f"python -m model.predict {name} my.cif",
         "```",
         "",
-        "Predictions are in the units above. They mean something for crystals like those it was trained on, at the
-        level of " "theory of its training data; there is no estimate of uncertainty.",
+        "Predictions are in the units above. They mean something for crystals like those it was trained on, at the "
+        "level of theory of its training data; there is no estimate of uncertainty.",
         "",
         "## Errors",
         "",

@@ -206,8 +206,8 @@ def _page(findings: Findings, files: list[str]) -> str:
         f"{settings.max_epochs} epochs each; space {settings.space_name}, sampler {settings.sampler}, "
         f"seed {settings.seed}.",
         "",
-        "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at
-        the " "best epoch; lower is better, 1 is as good as predicting the mean.",
+        "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at "
+        "the best epoch; lower is better, 1 is as good as predicting the mean.",
         "",
         "| trial | score | epoch | ended | "
         + " | ".join(f"{t} MAE [{u}]" for t, u in findings.units.items())

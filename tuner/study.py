@@ -1,5 +1,4 @@
-"""The study on disk: parameters, learning curves and outcomes of all trials, in Optuna's journal. Only this file knows
-Optuna.
+"""The study on disk: parameters, curves and outcomes of all trials, in Optuna's journal. Only this file knows Optuna.
 
 The journal opens in optuna-dashboard. Proposals are a function of (seed, trial number, what is known of other trials),
 because the sampler is made anew for each trial: a resumed search proposes what the uninterrupted one would have.
