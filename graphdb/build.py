@@ -57,11 +57,19 @@ class _Intake:
         self.digests: dict[str, bytes] = {}
         self.skipped: list[SkippedCrystal] = []
         self.num_known = 0
+        self.failure: SourceError | None = None
         self._source = source
         self._writer = writer
         self._first_place: dict[str, str] = {}
 
     def pending(self) -> Iterator[tuple[RawCrystal, bytes]]:
+        """What has to be built; a source that breaks off ends here, so that what was read is built and kept."""
+        try:
+            yield from self._pending()
+        except SourceError as error:
+            self.failure = error
+
+    def _pending(self) -> Iterator[tuple[RawCrystal, bytes]]:
         for entry in self._source.entries():
             if isinstance(entry, SkippedCrystal):
                 self.skipped.append(entry)
@@ -123,6 +131,8 @@ def build_store(
             else:
                 writer.add_skipped(built.outcome, built.digest)
             report(origin.progress(), f"{intake.num_known + num_built:,} crystals")
+        if intake.failure is not None:
+            raise intake.failure
         report(1.0, "writing the store")
         skipped = intake.skipped + writer.skipped(intake.digests)
         material_ids = writer.graph_ids(intake.digests)

@@ -67,7 +67,7 @@ def block_key(number: int) -> bytes:
 
 def target_key(name: str) -> bytes:
     """Key of a column of targets; names of any length fit LMDB's keys of at most 511 bytes."""
-    return b"target" + hashlib.blake2b(name.encode(), digest_size=16).digest()
+    return b"target " + hashlib.blake2b(name.encode(), digest_size=16).hexdigest().encode()
 
 
 def open_writable(path: Path, *, durable: bool) -> Any:
@@ -126,7 +126,6 @@ class Store:
         """
         self.path = Path(path)
         self._handle: _Handle | None = None
-        self._inherited: list[_Handle] = []
         meta = self._read_meta()
         self.settings = GraphSettings.from_dict(meta["settings"])
         if expected is not None and (differences := expected.differences(self.settings)):
@@ -263,8 +262,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file; using the store again opens it again."""
-        if self._handle is not None and self._handle.pid == os.getpid():
-            self._handle = None
+        self._handle = None
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -278,7 +276,7 @@ class Store:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the handle: the other process opens its own."""
-        return {**self.__dict__, "_handle": None, "_inherited": [], "_material_ids": None, "_sizes": None}
+        return {**self.__dict__, "_handle": None, "_material_ids": None, "_sizes": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the fields over, and make sure that the file is still the same store."""
@@ -290,10 +288,6 @@ class Store:
 
     def _transaction(self) -> Any:
         """The read transaction of this process."""
-        if self._handle is not None and self._handle.pid != os.getpid():
-            # LMDB asks that a handle inherited through a fork is never closed: keep it from the garbage collector
-            self._inherited.append(self._handle)
-            self._handle = None
         if self._handle is None:
             self._handle = _shared_handle(self.path)
         return self._handle.transaction
@@ -365,28 +359,32 @@ def _number(value: float | None) -> float:
 
 
 class _Handle:
-    """An open environment with its read transaction; closed when the last store lets go of it."""
+    """An open environment with its read transaction; closed when the last store lets go of it.
+
+    LMDB asks that an environment is not used after a fork, for the sake of its lock file and its table of readers.
+    Opened read-only and without locks it has neither: what a child inherits is a mapping of a file that never changes,
+    and it may read on and close its own copy (tests/graphdb/test_store.py does, under fork and spawn).
+    """
 
     def __init__(self, path: Path) -> None:
-        self.pid = os.getpid()
         self.environment = _open_readonly(path)
         self.transaction = self.environment.begin(buffers=True)
 
     def __del__(self) -> None:
-        if hasattr(self, "transaction") and self.pid == os.getpid():
+        if hasattr(self, "transaction"):
             self.transaction.abort()
             self.environment.close()
 
 
-# LMDB must not open a file twice in a process: stores of the same file share what is open.
-_open_handles: weakref.WeakValueDictionary[tuple[int, int, int], _Handle] = weakref.WeakValueDictionary()
+# A process must not open a file twice, says LMDB: stores of the same file share what is open.
+_open_handles: weakref.WeakValueDictionary[tuple[int, int], _Handle] = weakref.WeakValueDictionary()
 
 
 def _shared_handle(path: Path) -> _Handle:
     """The handle of this process for a file, told by its inode: a file that was replaced is another one."""
     _check_is_store_file(path)
     status = path.stat()
-    key = (os.getpid(), status.st_dev, status.st_ino)
+    key = (status.st_dev, status.st_ino)
     handle = _open_handles.get(key)
     if handle is None:
         handle = _open_handles[key] = _Handle(path)

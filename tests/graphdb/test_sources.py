@@ -1,0 +1,266 @@
+"""Every kind of source gives the same crystals, and each broken one says what is wrong."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
+from pymatgen.io.cif import CifWriter
+from pymatgen.io.vasp.inputs import Poscar
+
+from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.parse import Crystal
+from graphdb.sources import Entry, RawCrystal, file_id, iter_structures, name_format, open_source
+
+NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+IRON = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
+CRYSTALS = {"salt": NACL, "iron": IRON}
+
+
+TABLE = "material_id,structure\n" + "".join(f"{i},_cell_length_a {i}\n" for i in range(9999))
+
+
+def text(structure: Structure, kind: str) -> str:
+    if kind == "cif":
+        return str(CifWriter(structure))
+    return Poscar(structure).get_str() if kind == "poscar" else json.dumps(structure.as_dict())
+
+
+def add_member(archive: tarfile.TarFile, name: str, content: bytes = b"", **fields: Any) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    for field, value in fields.items():
+        setattr(member, field, value)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def write_tar(path: Path, names: dict[str, str]) -> Path:
+    openers: dict[str, Callable[..., Any]] = {".tar": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    with openers[path.suffix](path, "wb") as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
+        for name, content in names.items():
+            add_member(archive, name, content.encode())
+    return path
+
+
+def write_csv(path: Path, rows: list[list[Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+    return path
+
+
+def sources(folder: Path) -> Iterator[Path]:
+    """The two crystals as each kind of source."""
+    for kind, suffix in (("cif", "cif"), ("poscar", "vasp"), ("json", "json")):
+        place = folder / kind
+        place.mkdir()
+        for name, structure in CRYSTALS.items():
+            (place / f"{name}.{suffix}").write_text(text(structure, kind))
+        yield place
+        rows = [[name, text(structure, kind), 1.5] for name, structure in CRYSTALS.items()]
+        yield write_csv(folder / f"{kind}.csv", [["material_id", "crystal", "gap"], *rows])
+    nested = folder / "vasp"
+    for name, structure in CRYSTALS.items():
+        (nested / name).mkdir(parents=True)
+        (nested / name / "POSCAR").write_text(text(structure, "poscar"))
+    yield nested
+    files = {f"data/{name}.cif": text(structure, "cif") for name, structure in CRYSTALS.items()}
+    for suffix in ("tar", "tar.gz", "tar.bz2", "tar.xz"):
+        yield write_tar(folder / f"archive.{suffix}", files)
+    listed = [{"material_id": name, "structure": structure.as_dict(), "gap": 2} for name, structure in CRYSTALS.items()]
+    by_id = {name: structure.as_dict() for name, structure in CRYSTALS.items()}
+    matbench = {
+        "index": list(CRYSTALS),
+        "columns": ["structure", "gap"],
+        "data": [[structure.as_dict(), 2.0] for structure in CRYSTALS.values()],
+    }
+    for name, value in (("list", listed), ("by_id", by_id), ("matbench", matbench)):
+        path = folder / f"{name}.json.gz"
+        path.write_bytes(gzip.compress(json.dumps(value).encode()))
+        yield path
+
+
+def entries(path: Path) -> list[Entry]:
+    return list(open_source(path).entries())
+
+
+def skips(path: Path) -> list[SkippedCrystal]:
+    return [entry for entry in entries(path) if isinstance(entry, SkippedCrystal)]
+
+
+def test_every_kind_of_source_gives_the_same_crystals(tmp_path: Path) -> None:
+    num_sources = 0
+    for source in sources(tmp_path):
+        num_sources += 1
+        found = dict(iter_structures(source))
+        assert sorted(found) == ["iron", "salt"], source
+        for name, crystal in found.items():
+            assert isinstance(crystal, Crystal), (source, crystal)
+            assert sorted(crystal.atomic_numbers.tolist()) == sorted(CRYSTALS[name].atomic_numbers), source
+            assert abs(CRYSTALS[name].volume - _volume(crystal)) < 1e-3, source
+    assert num_sources == 14
+
+
+def _volume(crystal: Crystal) -> float:
+    return float(abs(np.linalg.det(crystal.lattice)))
+
+
+def test_progress_reaches_one(tmp_path: Path) -> None:
+    for path in sources(tmp_path):
+        source = open_source(path)
+        seen = [source.progress() for _ in source.entries()]
+        assert seen == sorted(seen), path
+        assert 0.0 <= seen[0] <= source.progress() <= 1.0, path
+
+
+@pytest.mark.parametrize(
+    ("name", "material_id", "format"),
+    [
+        ("mp-1.cif", "mp-1", "cif"),
+        ("a/b/mp-1.CIF.gz", "mp-1", "cif"),
+        ("v1.2.cif", "v1.2", "cif"),
+        ("mp-1.vasp", "mp-1", "poscar"),
+        ("mp-1/POSCAR", "mp-1", "poscar"),
+        ("mp-1/CONTCAR.gz", "mp-1", "poscar"),
+        ("POSCAR", "POSCAR", "poscar"),
+        ("POSCAR.mp-1", "mp-1", "poscar"),
+        ("POSCAR_mp-1", "mp-1", "poscar"),
+        ("run/POSCAR.vasp", "run", "poscar"),
+        ("mp-1.json", "mp-1", "json"),
+        ("mp-1.xyz", "mp-1.xyz", None),
+    ],
+)
+def test_a_file_name_tells_id_and_format(name: str, material_id: str, format: str | None) -> None:
+    assert (file_id(name), name_format(name)) == (material_id, format)
+
+
+def test_members_of_an_archive_are_read_but_nothing_is_unpacked(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with tarfile.open(folder / "evil.tar.gz", "w:gz") as archive:
+        add_member(archive, "../../outside.cif", text(IRON, "cif").encode())
+        add_member(archive, "/etc/absolute.cif", text(IRON, "cif").encode())
+        add_member(archive, "link.cif", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        add_member(archive, "hard.cif", type=tarfile.LNKTYPE, linkname="../../outside.cif")
+        add_member(archive, "device.cif", type=tarfile.CHRTYPE)
+        add_member(archive, "folder.cif", type=tarfile.DIRTYPE)
+        add_member(archive, "inner.tar.gz", b"\x1f\x8b")
+        add_member(archive, ".DS_Store", b"Mac")
+        add_member(archive, "__MACOSX/._iron.cif", b"Mac")
+    found = entries(folder / "evil.tar.gz")
+    good = [entry.material_id for entry in found if isinstance(entry, RawCrystal)]
+    bad = {entry.where: entry.reason for entry in found if isinstance(entry, SkippedCrystal)}
+    assert good == ["outside", "absolute"]
+    assert bad == dict.fromkeys(["link.cif", "hard.cif", "device.cif", "inner.tar.gz"], Reason.NOT_A_STRUCTURE)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["evil.tar.gz", "here"]
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95, 0.999])
+def test_an_archive_that_was_cut_is_an_error(tmp_path: Path, suffix: str, share: float) -> None:
+    files = {f"{i}.cif": text(IRON, "cif") + f"# {i**9}" for i in range(200)}
+    path = write_tar(tmp_path / f"whole.{suffix}", files)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(SourceError, match="must be a complete tar archive"):
+        entries(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"junk" * 400, gzip.compress(b"not a tar" * 100)])
+def test_an_archive_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "what.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="must be a complete tar archive, but after 0 members"):
+        entries(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("numbers.csv", "material_id,gap\na,1\nb,2\n", "must have a column with CIF, POSCAR or pymatgen JSON"),
+        ("empty.csv", "", "must begin with a header"),
+        ("header.csv", "material_id,cif\n", "must have a column with CIF"),
+        ("twice.csv", "material_id,gap,gap,cif\na,1,2,x\n", r"distinct names, got \['gap'\]"),
+        ("lonely.csv", 'cif\n"' + text(IRON, "cif").replace('"', '""') + '"\n', "must have an id column"),
+        ("cut.csv.gz", gzip.compress(TABLE.encode())[:-30], "cannot be read to its end"),
+        ("what.json", "{", "not JSON"),
+        ("other.json", '{"a": 1}', "holds no structure"),
+        ("cut.json.gz", gzip.compress(b"[]")[:-9], "cannot be read to its end"),
+        ("what.doc", "", "rename the file"),
+        ("nowhere/", None, "there is none at"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_an_error(
+    tmp_path: Path, name: str, content: str | bytes | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(SourceError, match=message):
+        entries(path)
+
+
+def test_the_structure_column_is_found_by_content_among_others(tmp_path: Path) -> None:
+    rows = [[f"x{i}", "data_ is here", "{}", text(IRON, "cif"), i] for i in range(3)]
+    source = open_source(write_csv(tmp_path / "t.csv", [["id", "cif", "json", "misleading name", "n"], *rows]))
+    assert [entry.material_id for entry in source.entries()] == ["x0", "x1", "x2"]
+    assert source.targets.columns() == {"n": {"x0": 0.0, "x1": 1.0, "x2": 2.0}}
+
+
+def test_each_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [
+        ["material_id", "cif", "gap"],
+        ["good", text(IRON, "cif"), 1],
+        ["", text(IRON, "cif"), 1],
+        ["x" * 501, text(IRON, "cif"), 1],
+        ["bell\a", text(IRON, "cif"), 1],
+        ["with space / and slash", text(IRON, "cif"), 1],
+        ["short row", text(IRON, "cif")],
+        ["empty cell", "", 1],
+    ]
+    found = dict(iter_structures(write_csv(tmp_path / "t.csv", rows)))
+    reasons = {name[:10]: found[name].reason for name in found if isinstance(found[name], SkippedCrystal)}  # type: ignore[union-attr]
+    assert [name for name in found if isinstance(found[name], Crystal)] == ["good", "with space / and slash"]
+    assert reasons == {
+        "": Reason.BAD_ID,
+        "x" * 10: Reason.BAD_ID,
+        "bell": Reason.BAD_ID,
+        "short row": Reason.UNPARSABLE,
+        "empty cell": Reason.EMPTY_FILE,
+    }
+
+
+def test_ids_in_decomposed_unicode_are_the_composed_ones(tmp_path: Path) -> None:
+    rows = [["material_id", "cif"], ["Cafe\u0301", text(IRON, "cif")]]
+    assert [name for name, _ in iter_structures(write_csv(tmp_path / "t.csv", rows))] == ["Caf\u00e9"]
+
+
+def test_a_json_list_without_ids_counts_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([IRON.as_dict(), {"material_id": "salt", "structure": NACL.as_dict()}, 7, None]))
+    found = dict(iter_structures(path))
+    assert list(found) == ["mine-0", "salt", "mine-2", "mine-3"]
+    assert [entry.reason for entry in skips(path)] == [Reason.NOT_A_STRUCTURE] * 2
+
+
+def test_cgcnn_layout_brings_its_targets(tmp_path: Path) -> None:
+    for name in CRYSTALS:
+        (tmp_path / f"{name}.cif").write_text(text(CRYSTALS[name], "cif"))
+    (tmp_path / "atom_init.json").write_text('{"1": [0]}')
+    (tmp_path / "id_prop.csv").write_text("salt,5.0,1\niron,0,2\n")
+    source = open_source(tmp_path, target_names=["gap", "rank [1]"])
+    assert [entry.material_id for entry in source.entries()] == ["iron", "salt"]
+    assert source.targets.columns() == {"gap": {"salt": 5.0, "iron": 0.0}, "rank": {"salt": 1.0, "iron": 2.0}}
+    archive = write_tar(tmp_path / "a.tar", {"d/iron.cif": text(IRON, "cif"), "d/id_prop.csv": "iron,7\n"})
+    source = open_source(archive)
+    assert [entry.material_id for entry in source.entries()] == ["iron"]
+    assert source.targets.columns() == {"target": {"iron": 7.0}}

@@ -1,0 +1,291 @@
+"""The store gives back what was put in, in any process, and says what is wrong with a file that is none."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from graphdb import codec, info
+from graphdb.build import build_store
+from graphdb.codec import decode_graph, encode_graph
+from graphdb.errors import CorruptRecord, SettingsMismatch, StoreError, StoreUnfinished, StoreVersionMismatch
+from graphdb.files import network_file_system, partial_path
+from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings, build_graph
+from graphdb.parse import Crystal
+from graphdb.sources import iter_structures
+from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
+
+ARRAYS = ("atomic_numbers", "multiplicity", "neighbor_count", "neighbor_index", "neighbor_distance", "neighbor_weight")
+
+
+def random_graph(rng: np.random.Generator, nodes: int, *, large: int = 1, ones: bool = False) -> CrystalGraph:
+    count = rng.integers(1, 20, nodes).astype(np.int32)
+    edges = int(count.sum())
+    weight = np.ones(edges) if ones else rng.random(edges)
+    return CrystalGraph(
+        num_atoms=nodes * 3,
+        atomic_numbers=rng.integers(1, 101, nodes).astype(np.uint8),
+        multiplicity=(rng.integers(1, 5, nodes) * large).astype(np.int32),
+        neighbor_count=count,
+        neighbor_index=rng.integers(0, nodes, edges).astype(np.int32),
+        neighbor_distance=rng.random(edges).astype(np.float32),
+        neighbor_weight=weight.astype(np.float32),
+    )
+
+
+def assert_same(found: CrystalGraph, wanted: CrystalGraph) -> None:
+    assert found.num_atoms == wanted.num_atoms
+    for name in ARRAYS:
+        ours, theirs = getattr(found, name), getattr(wanted, name)
+        assert ours.dtype == theirs.dtype, name
+        assert np.array_equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 200, 300, 70_000])
+@pytest.mark.parametrize(("large", "ones"), [(1, False), (1, True), (300, False), (70_000, True)])
+def test_a_record_gives_back_the_graph_exactly(nodes: int, large: int, ones: bool) -> None:
+    graph = random_graph(np.random.default_rng(nodes), nodes, large=large, ones=ones)
+    record = encode_graph(graph)
+    assert_same(decode_graph(record), graph)
+    assert encode_graph(decode_graph(record)) == record
+
+
+def test_any_flipped_bit_of_a_block_is_noticed() -> None:
+    rng = np.random.default_rng(0)
+    block = codec.encode_block([encode_graph(random_graph(rng, 2)) for _ in range(3)], 64)
+    codec.block_records(block, 64, 3)
+    for at in range(len(block)):
+        damaged = bytearray(block)
+        damaged[at] ^= 1 << (at % 8)
+        with pytest.raises(CorruptRecord, match="crystal"):
+            codec.block_records(bytes(damaged), 64, 3)
+    with pytest.raises(CorruptRecord):
+        codec.block_records(block, 128, 3)  # a block in another one's place
+
+
+def test_graphs_come_back_as_they_were_built(sample_store: Path, sample_csv: Path) -> None:
+    crystals = dict(iter_structures(sample_csv))
+    with Store(sample_store) as store:
+        assert len(store) == len(crystals) == 715
+        assert list(store.material_ids) == sorted(crystals)
+        for index in range(0, 715, 7):
+            crystal = crystals[store.material_ids[index]]
+            assert isinstance(crystal, Crystal)
+            wanted = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, store.settings)
+            assert_same(store.graph(index), wanted)
+
+
+def test_flat_graphs_are_the_single_ones_end_to_end(sample_store: Path) -> None:
+    with Store(sample_store) as store:
+        for indices in (None, [], [5, 3, 3, 700], np.array([714, 0])):
+            flat = store.flat(indices)
+            single = FlatGraphs.from_graphs(list(store.graphs(indices)))
+            for name in FlatGraphs.__slots__:
+                ours, theirs = getattr(flat, name), getattr(single, name)
+                assert ours.dtype == theirs.dtype, name
+                assert np.array_equal(ours, theirs), name
+        assert store.num_nodes.tolist() == np.diff(store.flat().atom_ptr).tolist()
+
+
+def test_targets_are_those_of_the_table(sample_store: Path) -> None:
+    with Store(sample_store) as store:
+        values = store.targets(["band_gap", "fermi_energy"])
+        assert values.shape == (715, 2)
+        assert store.properties["band_gap"].unit == "eV"
+        assert store.properties["band_gap"].maximum == values[:, 0].max()
+        assert store.properties["band_gap"].count == 715
+        with pytest.raises(StoreError, match=r"tasks must be properties of .*band_gap.*, got 'gap'"):
+            store.targets(["gap"])
+
+
+@pytest.mark.parametrize("index", [-1, 715])
+def test_an_index_out_of_range_is_refused(sample_store: Path, index: int) -> None:
+    with Store(sample_store) as store, pytest.raises(IndexError, match=f"0 to 714, got {index}"):
+        store.graph(index)
+
+
+def test_other_graph_settings_are_refused_with_both_values(sample_store: Path) -> None:
+    Store(sample_store, expected=GraphSettings()).close()
+    with pytest.raises(SettingsMismatch, match="shell_width: 0.05, not 0.03"):
+        Store(sample_store, expected=GraphSettings(shell_width=0.05))
+    with pytest.raises(SettingsMismatch, match="neighbors: cgcnn, not shell"):
+        Store(sample_store, expected=GraphSettings(neighbors="cgcnn"))
+
+
+def test_a_store_may_be_open_several_times_in_a_process(sample_store: Path) -> None:
+    first, second = Store(sample_store), Store(sample_store)
+    first.close()
+    assert second.graph(1).num_atoms > 0
+    assert first.graph(1).num_atoms > 0
+
+
+def read_in_child(store: Store, index: int, queue: "multiprocessing.Queue[list[float]]") -> None:
+    queue.put(store.graph(index).neighbor_distance.tolist())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_an_open_store_works_in_child_processes(sample_store: Path, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    with Store(sample_store) as store:
+        before = store.graph(0).neighbor_distance.tolist()
+        queue: multiprocessing.Queue[list[float]] = context.Queue()
+        children = [context.Process(target=read_in_child, args=(store, 0, queue)) for _ in range(2)]  # type: ignore[attr-defined]
+        for child in children:
+            child.start()
+        assert [queue.get(timeout=60) for _ in children] == [before] * 2
+        for child in children:
+            child.join()
+            assert child.exitcode == 0
+        assert store.graph(0).neighbor_distance.tolist() == before
+
+
+def test_a_pickled_store_notices_that_the_file_was_replaced(
+    tmp_path: Path, sample_store: Path, small_store: Path
+) -> None:
+    path = tmp_path / "my.store"
+    path.write_bytes(sample_store.read_bytes())
+    carried = pickle.dumps(Store(path))
+    assert len(carried) < 5000
+    assert pickle.loads(carried).graph(3).num_atoms == Store(path).graph(3).num_atoms
+    (tmp_path / "new").write_bytes(small_store.read_bytes())
+    os.replace(tmp_path / "new", path)
+    with pytest.raises(StoreError, match="was replaced meanwhile"):
+        pickle.loads(carried)
+
+
+def test_a_store_on_read_only_media_can_be_read(tmp_path: Path, sample_store: Path) -> None:
+    path = tmp_path / "disc" / "my.store"
+    path.parent.mkdir()
+    path.write_bytes(sample_store.read_bytes())
+    path.chmod(stat.S_IRUSR)
+    path.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        with Store(path) as store:
+            store.verify()
+        assert [entry.name for entry in path.parent.iterdir()] == ["my.store"]
+    finally:
+        path.parent.chmod(stat.S_IRWXU)
+
+
+def test_the_file_is_compact_and_not_sparse(sample_store: Path) -> None:
+    status = sample_store.stat()
+    assert status.st_size <= status.st_blocks * 512
+    assert status.st_size < 250_000
+
+
+def with_meta(path: Path, **changes: object) -> None:
+    """Change entries of the description in a store, checksum included."""
+    env = open_writable(path, durable=False)
+    meta = next(json.loads(bytes(value[8:])) for _, value in iterate(env, META_KEY))
+    write_items(env, [(META_KEY, codec.encode_column(json.dumps({**meta, **changes}).encode(), META_KEY))])
+    env.close()
+
+
+def truncate(share: float) -> Callable[[Path], None]:
+    return lambda path: os.truncate(path, int(share * path.stat().st_size))
+
+
+def foreign_lmdb(path: Path) -> None:
+    path.unlink()
+    env = lmdb.open(str(path), subdir=False, lock=False)
+    with env.begin(write=True) as txn:
+        txn.put(b"length", b"\x80\x03K\x05.")
+    env.close()
+
+
+def move_to_partial(path: Path) -> None:
+    path.rename(partial_path(path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (truncate(0.5), StoreError, "damaged|cut off"),
+        (truncate(0.97), StoreError, "damaged|cut off"),
+        (truncate(0.0), StoreError, "is empty"),
+        (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50_000)), StoreError, "no store of graphs"),
+        (lambda path: path.write_text("short"), StoreError, "no store of graphs"),
+        (foreign_lmdb, StoreError, "is an LMDB file, but no store of graphs"),
+        (lambda path: path.unlink(), StoreError, "there is no store at .*graphdb.build SOURCE"),
+        (lambda path: (path.unlink(), path.mkdir()), StoreError, "a store is a file, .* is a folder"),
+        (move_to_partial, StoreUnfinished, "its build was interrupted; run graphdb.build again"),
+        (lambda path: with_meta(path, finished=False), StoreUnfinished, "an unfinished build"),
+        (lambda path: with_meta(path, format_version=99), StoreVersionMismatch, "version 1, got .* version 99"),
+        (lambda path: with_meta(path, format_version=0), StoreVersionMismatch, "build the store again"),
+        (lambda path: with_meta(path, format="other graphs"), StoreVersionMismatch, "'other graphs'"),
+    ],
+)
+def test_a_file_that_is_no_finished_store_is_refused_in_a_sentence(
+    tmp_path: Path,
+    small_store: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    error: type[StoreError],
+    message: str,
+) -> None:
+    path = tmp_path / "my.store"
+    path.write_bytes(small_store.read_bytes())
+    spoil(path)
+    with pytest.raises(error, match=message):
+        Store(path)
+    assert info.main([str(path), "--verify"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_every_flipped_byte_is_noticed_or_harmless(tmp_path: Path, small_store: Path) -> None:
+    content = small_store.read_bytes()
+    fingerprint = Store(small_store).fingerprint
+    path = tmp_path / "my.store"
+    noticed = 0
+    for at in range(11, len(content), 97):
+        path.unlink(missing_ok=True)
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
+        try:
+            with Store(path) as store:
+                store.verify()
+                assert store.fingerprint == fingerprint
+        except StoreError as error:
+            noticed += 1
+            assert str(path) in str(error)
+    assert noticed > 100  # the rest hit the unused ends of pages
+
+
+def test_info_tells_what_is_in_a_store(sample_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert info.main([str(sample_store), "--json", "--verify"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["num_crystals"], found["num_atoms"], found["verified"]) == (715, 1466, True)
+    assert found["properties"]["band_gap"]["unit"] == "eV"
+    assert found["settings"] == GraphSettings().as_dict()
+    assert info.main([str(sample_store)]) == 0
+    shown = capsys.readouterr().out
+    assert "715 crystals" in shown
+    assert found["fingerprint"] in shown
+
+
+def test_the_map_grows_until_everything_fits(tmp_path: Path) -> None:
+    env = open_writable(tmp_path / "big", durable=False)
+    write_items(env, [(i.to_bytes(4, "big"), bytes(2**20)) for i in range(150)])
+    assert env.stat()["entries"] == 150
+    env.close()
+
+
+def test_local_folders_are_not_network_file_systems(tmp_path: Path) -> None:
+    assert network_file_system(tmp_path) == ""
+
+
+def test_the_original_choice_of_neighbors_is_stored_unmerged(tmp_path: Path, sample_csv: Path) -> None:
+    report = build_store(sample_csv, tmp_path / "c", settings=GraphSettings(neighbors="cgcnn"), num_workers=1)
+    with Store(report.path) as store:
+        assert store.settings.cutoff == 8.0
+        flat = store.flat()
+        assert set(flat.neighbor_count.tolist()) == {12}
+        assert set(flat.multiplicity.tolist()) == {1}
+        assert (flat.neighbor_weight == 1).all()
