@@ -95,11 +95,10 @@ class Study:
             if point is None:
                 return None
             self._study.enqueue_trial(point)
-        self._study.sampler = self._make_sampler(number)
         trial = self._study.ask()
         assert trial.number == number, (trial.number, number)
         self._trials[number] = trial
-        return number, self._suggest(trial)
+        return number, self._draw(trial)
 
     def enqueue(self, params: Mapping[str, Value]) -> None:
         """Have these parameters tried next, under a new number."""
@@ -107,12 +106,8 @@ class Study:
 
     def running(self) -> list[tuple[int, dict[str, Value]]]:
         """Trials begun and not ended, with their parameters; what a killed ask() left undrawn is drawn now."""
-        result = []
-        for frozen in self._frozen():
-            if frozen.state == TrialState.RUNNING:
-                self._study.sampler = self._make_sampler(frozen.number)
-                result.append((frozen.number, self._suggest(self._trial(frozen.number))))
-        return result
+        running = [trial.number for trial in self._frozen() if trial.state == TrialState.RUNNING]
+        return [(number, self._draw(self._trial(number))) for number in running]
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Add a point to a trial's learning curve; a point that is there stays as it is."""
@@ -156,8 +151,8 @@ class Study:
             self._trials[number] = optuna.trial.Trial(self._study, self._frozen()[number]._trial_id)
         return self._trials[number]
 
-    def _make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = derived_seed(self._seed, "sampler", number)
+    def _make_sampler(self, number: int, purpose: str) -> optuna.samplers.BaseSampler:
+        seed = derived_seed(self._seed, "sampler", number, purpose)
         if self._sampler == "tpe":
             with _quiet():
                 return optuna.samplers.TPESampler(
@@ -165,10 +160,14 @@ class Study:
                 )
         return optuna.samplers.RandomSampler(seed=seed)
 
-    def _suggest(self, trial: optuna.trial.Trial) -> dict[str, Value]:
+    def _draw(self, trial: optuna.trial.Trial) -> dict[str, Value]:
+        """Parameters of a trial. Each has its own seed, so that a draw cut short by a kill goes on as it would have."""
+        self._study.sampler = self._make_sampler(trial.number, "jointly")
+        _ = trial.relative_params  # what the sampler draws jointly is drawn here
         chosen: dict[str, Value] = {}
         for parameter in self._space.parameters:
             if parameter.is_active(chosen):
+                self._study.sampler = self._make_sampler(trial.number, parameter.name)
                 chosen[parameter.name] = _suggest(trial, parameter)
         return chosen
 
