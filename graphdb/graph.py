@@ -67,8 +67,8 @@ class GraphSettings:
             object.__setattr__(self, "merge_tolerance", 0.0)
         if self.cutoff == 0.0:
             object.__setattr__(self, "cutoff", 8.0 if self.neighbors == "cgcnn" else 20.0)
-        if not 1 <= self.num_neighbors <= 100:
-            raise ValueError(f"num_neighbors must be in 1 to 100, got {self.num_neighbors}; CGCNN uses 12")
+        if not isinstance(self.num_neighbors, int) or not 1 <= self.num_neighbors <= 100:
+            raise ValueError(f"num_neighbors must be an integer in 1 to 100, got {self.num_neighbors}; CGCNN uses 12")
         if not (math.isfinite(self.cutoff) and 1.0 <= self.cutoff <= 50.0):
             raise ValueError(f"cutoff must be in 1 to 50 Å, got {self.cutoff}")
         if self.neighbors == "shell" and not 1e-3 <= self.shell_width <= 1.0:
@@ -301,10 +301,11 @@ def _soft_neighbors(
             if kth.max() + width < radius:
                 break
         if radius >= settings.cutoff + width:
+            within = bonds.select(bonds.distance < settings.cutoff).count
             raise GraphError(
                 "too sparse",
                 f"every atom must have {k} neighbors within {settings.cutoff} Å, "
-                f"atom {int(bonds.count.argmin())} (counted from 0) has {bonds.count.min()}",
+                f"atom {int(within.argmin())} (counted from 0) has {within.min()}",
             )
         radius *= _RADIUS_GROWTH
     bonds = bonds.select(bonds.distance < np.repeat(kth + width, bonds.count))
