@@ -1,0 +1,138 @@
+"""Parsing and building: plain CIFs agree with pymatgen, and a worker that dies costs one crystal."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphdb import ingest
+from graphdb.cif import ATOMIC_NUMBERS, read_plain_cif
+from graphdb.errors import REASON_TEXT, Reason, SkippedCrystal
+from graphdb.graph import GraphSettings
+from graphdb.ingest import Built, build_all, text_digest
+from graphdb.parse import MAX_ATOMS, Crystal, parse_crystal
+from graphdb.sample.recompute import PROTOTYPES, indirect_gap, main, read_rows
+from graphdb.sources import RawCrystal, iter_structures
+
+POISON, HARMLESS = b"data_poison", b"data_harmless"
+
+
+def sorted_sites(crystal: Crystal) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Atomic number and rounded fractional coordinates of each site, in a definite order."""
+    fractions = np.round(crystal.frac_coords, 8) % 1.0
+    rows = np.column_stack([crystal.atomic_numbers, fractions])
+    return rows[np.lexsort(rows.T)]
+
+
+def assert_both_readers_agree(name: str, content: bytes) -> None:
+    assert read_plain_cif(content.decode()) is not None, f"{name} is plain, yet was left to pymatgen"
+    ours = parse_crystal(content, "cif")
+    theirs = parse_crystal(content, "cif", keep_order=True)
+    assert np.allclose(ours.lattice, theirs.lattice, atol=1e-10, rtol=0), name
+    assert np.allclose(sorted_sites(ours), sorted_sites(theirs), atol=1e-8, rtol=0), name
+
+
+def test_plain_cifs_of_the_sample_are_read_as_pymatgen_reads_them() -> None:
+    for name, row in list(read_rows().items())[::10]:
+        assert_both_readers_agree(name, row["cif"].encode())
+
+
+@pytest.mark.data
+def test_plain_cifs_of_the_materials_project_are_read_as_pymatgen_reads_them(shared_data: Path) -> None:
+    with tarfile.open(shared_data / "mp29k" / "cifs.tar.gz") as archive:
+        for number, member in enumerate(archive):
+            if number % 300 == 7:
+                stream = archive.extractfile(member)
+                assert stream is not None
+                assert_both_readers_agree(member.name, stream.read())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("'x, y, z'", "'-x, y, z'"),
+        ("  1  'x, y, z'", "  1  'x, y, z'\n  2  '-x, -y, -z'"),
+        ("data_", "data_one\ndata_"),
+        ("_cell_length_a ", "_cell_length_a\n"),
+        (" _atom_site_occupancy", " _atom_site_occupancy\n _atom_site_disorder_group"),
+        ("  1\n", "  0.5\n"),
+        ("_cell_formula_units_Z", "_atom_site_moment_crystalaxis_x"),
+        ("0.00000000  0.", "0.0000(1)  0."),
+        ("_atom_site_type_symbol", "_atom_site_thermal_displace"),
+        ("_chemical_formula_structural ", "_publ_note\n;\nloop_\n;\n_x "),
+    ],
+)
+def test_whatever_is_unusual_is_left_to_pymatgen(change: tuple[str, str]) -> None:
+    text = read_rows()["fcc-Al"]["cif"]
+    assert read_plain_cif(text) is not None
+    assert change[0] in text
+    assert read_plain_cif(text.replace(*change)) is None
+
+
+def test_thirds_written_with_four_digits_are_thirds() -> None:
+    text = read_rows()["fcc-Al"]["cif"].replace("0.00000000  0.00000000  0.00000000", "0.3333  0.6667  0.33")
+    plain = read_plain_cif(text)
+    assert plain is not None
+    assert plain[2].tolist() == [[1 / 3, 2 / 3, 0.33]]
+
+
+def fake_build(chunk: list[tuple[RawCrystal, bytes]], settings: GraphSettings) -> list[Built]:
+    """Stands in for a library that takes its whole process down."""
+    if any(raw.content == POISON for raw, _ in chunk):
+        os._exit(7)
+    return [Built(raw.material_id, digest, b"graph") for raw, digest in chunk]
+
+
+@pytest.mark.slow
+def test_a_text_that_kills_its_worker_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "_build_chunk", fake_build)
+    monkeypatch.setattr(ingest, "_MIN_PARALLEL", 1)
+    monkeypatch.setattr(ingest, "_CHUNK_CRYSTALS", 4)
+    texts = [RawCrystal(str(i), "cif", POISON if i == 9 else HARMLESS, f"file {i}") for i in range(40)]
+    built = list(build_all(((raw, text_digest(raw)) for raw in texts), GraphSettings(), num_workers=2))
+    assert sorted(int(one.material_id) for one in built) == list(range(40))
+    (skipped,) = [one.outcome for one in built if isinstance(one.outcome, SkippedCrystal)]
+    assert (skipped.material_id, skipped.reason) == ("9", Reason.WORKER_CRASHED)
+
+
+def test_sample_crystals_are_their_prototypes(sample_csv: Path) -> None:
+    rows = read_rows()
+    for name, crystal in iter_structures(sample_csv):
+        assert isinstance(crystal, Crystal), name
+        row = rows[name]
+        prototype, elements = PROTOTYPES[row["prototype"]], row["elements"].split("-")
+        expected = sorted(ATOMIC_NUMBERS[elements[i]] for i in prototype.species)
+        assert sorted(crystal.atomic_numbers.tolist()) == expected, name
+        volume = abs(np.linalg.det(np.array(prototype.cell))) * float(row["a"]) ** 3
+        assert abs(abs(np.linalg.det(crystal.lattice)) / volume - 1) < 1e-5, name
+
+
+@pytest.mark.parametrize(
+    ("bands", "fermi", "electrons", "gap"),
+    [
+        ([[-1.0, 2.0], [-0.5, 1.5]], 0.0, 2, 2.0),
+        ([[-1.0, 2.0], [-0.5, -0.1]], 0.0, 2, 0.0),  # a band crosses
+        ([[-1.0, 2.0], [-0.5, 1.5]], 0.0, 3, 0.0),  # half a band filled
+        ([[-1.0, 0.5], [0.6 - 1, 0.1]], 0.0, 2, 0.5),
+    ],
+)
+def test_the_gap_is_between_the_highest_filled_and_lowest_empty_level(
+    bands: list[list[float]], fermi: float, electrons: float, gap: float
+) -> None:
+    assert abs(indirect_gap(np.array(bands), fermi, electrons) - gap) < 1e-12
+
+
+def test_recomputing_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["unobtainium"]) == 2
+    assert "ids must be in the sample" in capsys.readouterr().err
+
+
+def test_the_documentation_explains_every_reason_and_limit(repository: Path) -> None:
+    text = (repository / "docs" / "data-format.md").read_text(encoding="utf-8")
+    for reason, meaning in REASON_TEXT.items():
+        assert f"| `{reason}` | {meaning} |" in text
+    assert f"{MAX_ATOMS:,} atoms" in text
+    for setting in GraphSettings().as_dict():
+        assert f"| `{setting}` |" in text
