@@ -111,8 +111,14 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
     )
 
 
-def iter_structures(path: str | os.PathLike[str]) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
+def iter_structures(
+    path: str | os.PathLike[str], *, keep_order: bool = False
+) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
     """Id and crystal of everything in a source; what cannot be used comes as the reason why.
+
+    Args:
+        path: what `open_source` reads.
+        keep_order: give the atoms in pymatgen's order, on which graphs by the rule "cgcnn" depend.
 
     Raises:
         SourceError: if the source as a whole cannot be read.
@@ -122,7 +128,7 @@ def iter_structures(path: str | os.PathLike[str]) -> Iterator[tuple[str, Crystal
             yield entry.material_id, entry
             continue
         try:
-            yield entry.material_id, parse_crystal(entry.content, entry.format)
+            yield entry.material_id, parse_crystal(entry.content, entry.format, keep_order=keep_order)
         except Unusable as error:
             yield entry.material_id, SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
 

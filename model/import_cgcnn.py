@@ -113,7 +113,7 @@ def convert(content: Mapping[str, Any], elements: Tensor, tasks: Sequence[Task])
 def num_outputs(content: Mapping[str, Any]) -> int:
     """Properties that the checkpoint predicts."""
     weights = content["state_dict"]
-    heads = sum(name.startswith("fc_out.") and name.endswith(".weight") for name in weights)
+    heads: int = sum(name.startswith("fc_out.") and name.endswith(".weight") for name in weights)
     if "fc_out.weight" not in weights:
         return heads
     return 1 if is_classifier(content) else int(weights["fc_out.weight"].shape[0])

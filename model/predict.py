@@ -6,6 +6,7 @@ import csv
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -99,7 +100,7 @@ def _graphs(sources: Sequence[str], settings: Any) -> Iterator[tuple[str, Any]]:
 
     for source in sources:
         try:
-            for material_id, crystal in iter_structures(source):
+            for material_id, crystal in iter_structures(source, keep_order=settings.neighbors == "cgcnn"):
                 if isinstance(crystal, SkippedCrystal):
                     yield material_id or crystal.where, f"{crystal.reason}: {crystal.message}"
                     continue
@@ -111,7 +112,7 @@ def _graphs(sources: Sequence[str], settings: Any) -> Iterator[tuple[str, Any]]:
                 except GraphError as error:
                     yield material_id, f"{error.reason}: {error}"
         except SourceError as error:
-            yield os.path.basename(source.rstrip("/")) or source, str(error)
+            yield Path(source).stem, str(error)
 
 
 def _rows(model: MTCGCNN, items: list[tuple[str, Any]], settings: Any, device: Any) -> Iterator[list[str]]:
