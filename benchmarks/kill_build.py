@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = Path(place, "killed")
         kills: list[dict[str, float]] = []
         while len(kills) < args.kills:
-            run = build(source, store, targets, kill_after=moments.uniform(0.1, 0.6) * whole.seconds)
+            run = build(source, store, targets, kill_after=moments.uniform(0.2, 0.9) / args.kills * whole.seconds)
             if store.exists():  # too late: it was done
                 break
             found = 0

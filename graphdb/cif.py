@@ -22,7 +22,7 @@ ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate
 CELL_NAMES = tuple(
     f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 )
-_OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
+SYMMETRY_NAMES = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 #: Names whose meaning only pymatgen's reader knows (magnetism, oxidation states, implicit hydrogens, ...).
 _UNUSUAL = ("magn", "moment", "oxidation", "attached_hydrogens", "modulation", "wave_vector", "disorder")
@@ -38,7 +38,7 @@ def read_plain_cif(text: str) -> Arrays | None:
     if tables is None:
         return None
     scalars, loops = tables
-    operations = next((loops[name] for name in _OPERATIONS if name in loops), None)
+    operations = next((loops[name] for name in SYMMETRY_NAMES if name in loops), None)
     if operations is None or len(operations) != 1 or operations[0].replace(" ", "").lower() != "x,y,z":
         return None
     symbols = loops.get("_atom_site_type_symbol")

@@ -94,7 +94,12 @@ def _build_parallel(chunks: Iterator[_Chunk], settings: GraphSettings, num_worke
         try:
             with _pool(num_workers) as pool:
                 for chunk in chunks:
-                    running[pool.submit(_build_chunk, chunk, settings)] = chunk
+                    try:
+                        future = pool.submit(_build_chunk, chunk, settings)
+                    except BrokenProcessPool:  # a worker died since: this chunk is in nobody's hands
+                        suspects.append(chunk)
+                        raise
+                    running[future] = chunk
                     if len(running) >= _CHUNKS_PER_WORKER * num_workers:
                         yield from _collect(running)
                 while running:

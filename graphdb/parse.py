@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.cif import ATOMIC_NUMBERS, CELL_NAMES, SYMBOLS, read_plain_cif
+from graphdb.cif import ATOMIC_NUMBERS, CELL_NAMES, SYMBOLS, SYMMETRY_NAMES, read_plain_cif
 from graphdb.errors import Reason
 from graphdb.graph import MAX_ATOMIC_NUMBER
 
@@ -23,6 +23,8 @@ MAX_ATOMS = 5_000
 #: 5,000 atoms take about half a megabyte; pymatgen needs minutes for a text ten times larger.
 MAX_TEXT_BYTES = 8 * 2**20
 
+_USUAL_OPERATIONS = 48
+_MAX_POSITIONS = 20 * MAX_ATOMS
 _CRYSTAL_SYSTEM_NAMES = ("_symmetry_cell_setting", "_space_group_crystal_system")
 _HEAVY_HYDROGEN = {"D": 1, "T": 1}
 _SYMBOL = re.compile(r"[A-Za-z]+")
@@ -153,6 +155,7 @@ def _cif_structure(text: str) -> Any:
     try:
         parser = CifParser.from_str(text, check_cif=False)
         _check_type_symbols(parser)
+        _check_num_positions(parser)
         structures = parser.parse_structures(primitive=False, on_error="ignore")
     except Unusable:
         raise
@@ -192,6 +195,22 @@ def _check_type_symbols(parser: Any) -> None:
             letters = _SYMBOL.match(symbol)
             if letters is None or letters.group().lower() not in _TYPE_SYMBOL_GROUPS:
                 _atomic_number(letters.group().title() if letters else symbol)
+
+
+def _check_num_positions(parser: Any) -> None:
+    """Refuse what symmetry would blow up beyond reason: pymatgen compares every position with every other."""
+    for block in parser.as_dict().values():
+        operations = next((block[name] for name in SYMMETRY_NAMES if name in block), None)
+        if operations is None:
+            is_p1 = str(block.get("_symmetry_space_group_name_H-M", "P 1")).replace(" ", "") == "P1"
+            num_operations = 1 if is_p1 else _USUAL_OPERATIONS
+        else:
+            num_operations = len(operations) if isinstance(operations, list) else 1
+        positions = block.get("_atom_site_fract_x", [])
+        num_positions = num_operations * (len(positions) if isinstance(positions, list) else 1)
+        if num_positions > _MAX_POSITIONS:
+            message = f"at most {_MAX_POSITIONS:,} positions before symmetry merges them, got {num_positions:,}"
+            raise Unusable(Reason.TOO_LARGE, message)
 
 
 def _explain_cif(text: str, notes: str) -> Unusable:

@@ -78,6 +78,7 @@ def atom(symbol: str, x: object = 0.0, occupancy: object = 1) -> str:
 
 GOOD = None
 NA_SITE = {"species": [{"element": "Na", "occu": 1}], "abc": [0, 0, 0]}
+OPERATIONS = "\n".join(f"  {i}  'x+{i}/19, y, z'" for i in range(19))
 MANY_ATOMS = "".join(atom("Na", i / 6000) for i in range(6000))
 
 
@@ -169,6 +170,7 @@ CASES = [
     Case("isolated.cif", cif(atom("He"), (60, 60, 60, 90, 90, 90)), Reason.TOO_SPARSE, "neighbors within"),
     Case("far_apart_dimer.cif", cif(atom("H") + atom("H", 0.01), (74, 74, 74, 90, 90, 90)), Reason.TOO_SPARSE),
     Case("slab.cif", cif(cell=(3.9, 3.9, 250, 90, 90, 90)), GOOD),
+    Case("symmetry.cif", cif(MANY_ATOMS).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE, "before symmetry"),
     # several structures
     Case("two_blocks.cif", cif() + "\n" + cif(name="again"), Reason.SEVERAL_STRUCTURES, "2 data blocks"),
     Case("journal.cif", "data_global\n_journal_year 1999\n" + cif(), GOOD),
