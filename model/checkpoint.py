@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -51,7 +52,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
         folder: made if it is not there.
         model: its weights, scaler and element table are all kept.
         info: JSON-able values for ``config.json``, such as "graph" (graph settings), "split", "metrics", "train"; may
-            not name a key that this function writes.
+            not name a key that this function writes. JSON has no NaN or inf, they become null.
 
     Raises:
         ValueError: for an `info` with a reserved key.
@@ -67,10 +68,9 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     clash = reserved.keys() & info.keys()
     if clash:
         raise ValueError(f"these keys are written by save_checkpoint itself: {', '.join(sorted(clash))}")
-    config = json.dumps({**reserved, **info}, indent=1, allow_nan=False)
+    config = json.dumps(_finite({**reserved, **info}), indent=1, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    digest = _digest(tensors)
-    metadata = {"config": config, "sha256": digest}
+    metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     write_atomically(Path(folder) / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
     write_atomically(Path(folder) / CONFIG, (config + "\n").encode())
 
@@ -106,10 +106,12 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
                 f"{path} must have format version {FORMAT_VERSION} or lower, got {config['format_version']}; "
                 f"it was written by crystune {config['versions']['crystune']}: upgrade"
             )
-        if metadata["sha256"] != _digest(tensors):
-            raise CheckpointError(
-                f"{path} is damaged: its weights do not match their checksum; copy or export it again"
-            )
+        for part, expected, found in (
+            ("weights do", metadata["sha256"], digest(tensors)),
+            ("configuration does", metadata.get("config_sha256", ""), digest({}, metadata["config"])),
+        ):
+            if expected and expected != found:  # the oldest checkpoints have no checksum of the configuration
+                raise CheckpointError(f"{path} is damaged: its {part} not match the checksum; copy or export it again")
         tasks = [Task(task["name"], task["unit"]) for task in config["tasks"]]
         model = MTCGCNN(Architecture.from_dict(config["architecture"]), tasks, tensors["elements"])
         model.load_state_dict(tensors)
@@ -145,10 +147,20 @@ def _find(folder: str | Path) -> Path:
     return path / WEIGHTS
 
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Of names, shapes and bytes, in order of name."""
-    digest = hashlib.sha256()
+def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
+    """Checksum of names, shapes and bytes of tensors on the CPU, in order of name, and of a text."""
+    sha = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
-    return digest.hexdigest()
+        sha.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        data = tensors[name].contiguous().reshape(-1)
+        sha.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
+    return sha.hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every NaN and inf in it."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

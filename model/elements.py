@@ -11,7 +11,7 @@ def element_features() -> Tensor:
     """The element table that ships.
 
     Returns:
-        (101, 92) float32: row Z is the vector of the element with atomic number Z, row 0 is empty. An unknown property
+        (101, 93) float32: row Z is the vector of the element with atomic number Z, row 0 is empty. An unknown property
         leaves its columns 0.
 
     Source:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphdb.batch import GraphBatch, Task
-from model.checkpoint import CheckpointError, save_checkpoint
+from model.checkpoint import CheckpointError, digest, save_checkpoint
 from model.files import write_atomically
 from model.metrics import TaskMetrics, score, task_metrics
 from model.network import MTCGCNN, Architecture
@@ -79,22 +79,32 @@ class TrainConfig:
     """Of the initial weights; the loader has its own."""
 
     def __post_init__(self) -> None:
-        def check(name: str, rule: bool, text: str) -> None:
-            if not rule:
-                raise ValueError(f"{name} must be {text}, got {getattr(self, name)!r}")
+        def check(name: str, rule: Callable[[Any], bool], text: str) -> None:
+            value = getattr(self, name)
+            try:
+                holds = rule(value)
+            except (TypeError, ValueError):  # a value of another type
+                holds = False
+            if not holds:
+                raise ValueError(f"{name} must be {text}, got {value!r}")
 
-        check("learning_rate", 0 < self.learning_rate <= 10, "above 0 and at most 10")
-        check("weight_decay", 0 <= self.weight_decay <= 1, "in 0 to 1")
-        check("batch_size", isinstance(self.batch_size, int) and self.batch_size >= 1, "an integer of at least 1")
-        check("epochs", isinstance(self.epochs, int) and self.epochs >= 1, "an integer of at least 1")
-        check("schedule", self.schedule in ("cosine", "constant"), '"cosine" or "constant"')
-        check("warmup", 0 <= self.warmup < 1, "a share in 0 to 1")
-        check("loss", self.loss in ("mse", "l1"), '"mse" or "l1"')
-        check("grad_clip", self.grad_clip is None or self.grad_clip > 0, "above 0 or none")
-        check("patience", self.patience is None or self.patience >= 1, "at least 1 or none")
+        check("learning_rate", lambda x: 0 < x <= 10, "above 0 and at most 10")
+        check("weight_decay", lambda x: 0 <= x <= 1, "in 0 to 1")
+        check("batch_size", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1")
+        check("epochs", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1")
+        check("schedule", lambda x: x in ("cosine", "constant"), '"cosine" or "constant"')
+        check("warmup", lambda x: 0 <= x < 1, "a share in 0 to 1")
+        check("loss", lambda x: x in ("mse", "l1"), '"mse" or "l1"')
+        check("grad_clip", lambda x: x is None or x > 0, "above 0 or none")
+        check("patience", lambda x: x is None or x >= 1, "at least 1 or none")
+        check("seed", lambda x: isinstance(x, int) and x >= 0, "an integer of at least 0")
         if self.loss_weights is not None:
+            check(
+                "loss_weights",
+                lambda x: len(x) > 0 and all(0 < float(weight) < math.inf for weight in x),
+                "positive numbers, one per task",
+            )
             object.__setattr__(self, "loss_weights", tuple(float(weight) for weight in self.loss_weights))
-            check("loss_weights", min(self.loss_weights, default=0) > 0, "positive numbers, one per task")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON-able values."""
@@ -174,7 +184,8 @@ class Trainer:
             device: "cpu", "cuda", "mps" or "auto" for the best there is.
 
         Raises:
-            ValueError: for loss weights that are not one per task, or a task without spread.
+            ValueError: for loss weights that are not one per task, or a task without spread or without a known value
+                in the validation split.
         """
         self.config = config
         self.device = choose_device(device)
@@ -188,6 +199,9 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.model = MTCGCNN(architecture, self.tasks)
         self.model.scaler = TargetScaler.fit(train.targets, [task.name for task in self.tasks])
+        for column, task in enumerate(self.tasks):
+            if np.isnan(validation.targets[:, column]).all():
+                raise ValueError(f"a task needs a known value in the validation split, got none of {task.name}")
         self.model.to(self.device)
         self._optimizer = torch.optim.Adam(
             self.model.parameters(),
@@ -306,11 +320,12 @@ class Trainer:
         return model.eval()
 
     def save_best(self, folder: str | Path, info: Mapping[str, Any] | None = None) -> None:
-        """Write the checkpoint of the best epoch (`model.checkpoint`), its metrics and history included."""
+        """Write the checkpoint of the best epoch (`model.checkpoint`), its metrics and configuration included."""
+        model = self.best_model()
         best = self.history[self.best_epoch - 1]
         save_checkpoint(
             folder,
-            self.best_model(),
+            model,
             {
                 "train": self.config.as_dict(),
                 "best_epoch": self.best_epoch,
@@ -330,9 +345,11 @@ class Trainer:
         metadata = {
             "architecture": json.dumps(self.model.architecture.as_dict()),
             "config": json.dumps(self.config.as_dict()),
+            "tasks": json.dumps([task.label for task in self.tasks]),
             "history": json.dumps([report.as_dict() for report in self.history]),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata["sha256"] = _digest(tensors, metadata)
         write_atomically(Path(folder) / STATE, safetensors.torch.save(tensors, metadata=metadata))
 
     def load_state(self, folder: str | Path) -> None:
@@ -344,17 +361,39 @@ class Trainer:
         path = Path(folder) / STATE
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is truncated or no safetensors file ({error}); remove it to start again"
             ) from error
-        for name, mine in (("architecture", self.model.architecture.as_dict()), ("config", self.config.as_dict())):
-            theirs = json.loads(metadata[name])
-            mine = json.loads(json.dumps(mine))
-            if mine != theirs:
-                raise CheckpointError(f"{path} must be a state of the same {name} {mine}, got {theirs}")
+        try:
+            # the last two are missing in states that were written before they were introduced
+            expected = {
+                "architecture": self.model.architecture.as_dict(),
+                "config": self.config.as_dict(),
+                **({"tasks": [task.label for task in self.tasks]} if "tasks" in metadata else {}),
+            }
+            damaged = "sha256" in metadata and metadata["sha256"] != _digest(tensors, metadata)
+            found = {name: json.loads(metadata[name]) for name in expected}
+            history = [EpochReport.from_dict(report) for report in json.loads(metadata["history"])]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} is not a training state ({type(error).__name__}: {error}); remove it to start again"
+            ) from error
+        if damaged:
+            raise CheckpointError(f"{path} is damaged, its checksum does not match; remove it to start again")
+        for name, value in expected.items():
+            mine = json.loads(json.dumps(value))
+            if mine != found[name]:
+                raise CheckpointError(f"{path} must be a state of the same {name} {mine}, got {found[name]}")
+        for name in ("mean", "std"):
+            mine, theirs = self.model.scaler.state_dict()[name].cpu(), tensors[f"model.scaler.{name}"]
+            if not torch.allclose(mine, theirs, rtol=1e-4):
+                raise CheckpointError(
+                    f"{path} must be a state of the same training targets, whose {name} is {mine.tolist()}, "
+                    f"got {theirs.tolist()}"
+                )
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -366,7 +405,7 @@ class Trainer:
             index, key = name.split(".", 1)
             slots.setdefault(int(index), {})[key] = tensor
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
-        self.history = [EpochReport.from_dict(report) for report in json.loads(metadata["history"])]
+        self.history = history
 
 
 def multitask_loss(
@@ -425,6 +464,11 @@ def choose_device(name: torch.device | str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device must be auto, or one that PyTorch finds here, got {name!r} ({error})") from error
     return device
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Of all tensors and of the metadata but the checksum itself."""
+    return digest(tensors, json.dumps({k: metadata[k] for k in sorted(metadata) if k != "sha256"}))
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
