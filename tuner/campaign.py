@@ -149,7 +149,7 @@ class Campaign:
                 self.run,
                 trials,
                 num_seeds=self.settings.finalist_seeds,
-                max_epochs=self.settings.max_epochs,
+                max_epochs=self.settings.final_epochs or self.settings.max_epochs,
                 seed=self.settings.seed,
                 notice=lambda what, training: self._notice(display, work, what, training),
             )

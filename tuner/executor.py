@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import ray
-from ray import cloudpickle, tune
+from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
@@ -30,6 +30,7 @@ from tuner.trainable import PAYLOAD, JobProcess
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
     "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
+    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends Tune's loop; the kernel's is a lost worker, which goes on
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray itself recommends; without it a warning on each worker
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no second copy of every result in CSV, JSON and TensorBoard
@@ -280,7 +281,7 @@ class _Pulse(_Unpickled, tune.Callback):
 def _failure(trial: Trial) -> Failure:
     """What Tune knows of an error is in two files that it has just written."""
     try:
-        error: object = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        error: object = trial.get_pickled_error()
     except Exception:  # noqa: BLE001 - the exception class may be unknown here; the text is in the other file
         error = None
     if isinstance(error, RayActorError) and not error.actor_init_failed:

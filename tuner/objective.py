@@ -75,8 +75,10 @@ class CrystalFactory:
         import torch
 
         from graphdb.loader import Loader
+        from model.allocator import keep_freed_memory
         from model.training import Trainer
 
+        keep_freed_memory()
         torch.set_num_threads(self.threads)
         architecture, config, max_atoms = self.settings(job)
 

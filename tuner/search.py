@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -18,7 +18,14 @@ from tuner.space import Space, builtin_spaces, parse_space, read_space_text
 if TYPE_CHECKING:
     from tuner.objective import Crystals
 
-_DEFAULTS = {"seed": 0, "max_epochs": 30, "trials": 32, "finalists": 3, "finalist_seeds": 3}
+_DEFAULTS: dict[str, int | None] = {
+    "seed": 0,
+    "max_epochs": 30,
+    "trials": 32,
+    "finalists": 3,
+    "finalist_seeds": 3,
+    "final_epochs": None,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -151,11 +158,11 @@ def _resolve(
     task_names = tuple(task.name for task in crystals.graphs.tasks)
     space = parse_space(space_text, space_name, task_names, known_settings(), check_setting)
 
-    def choose(name: str) -> int:
+    def choose(name: str) -> Any:
         given = getattr(arguments, name)
         if given is not None:
-            return int(given)
-        return int(getattr(old, name) if old is not None else _DEFAULTS[name])
+            return given
+        return getattr(old, name) if old is not None else _DEFAULTS[name]
 
     sampler = arguments.sampler or (old.sampler if old is not None else "tpe")
     if sampler == "grid" and space.size() is None:
@@ -175,9 +182,10 @@ def _resolve(
         trials=choose("trials"),
         finalists=choose("finalists"),
         finalist_seeds=choose("finalist_seeds"),
+        final_epochs=choose("final_epochs"),
     )
     if old is not None:
-        check_resumed(old, settings, run.path.name)
+        check_resumed(old, settings, run.path.name, finalists_begun=run.finalist_epochs.exists())
     return settings, space, crystals
 
 
@@ -276,6 +284,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help=f"trainings of each finalist ({_DEFAULTS['finalist_seeds']})",
     )
+    add("--final-epochs", type=_positive, metavar="N", help="epochs of each of these trainings (as --max-epochs)")
     add("--concurrent", type=_positive, metavar="N", help="trials at the same time; as many as fit when left out")
     add("--cpus-per-trial", type=_share, default=1.0, metavar="N", help="CPU threads of a trial (1)")
     add("--gpus-per-trial", type=_share, metavar="N", help="share of a GPU for a trial (0.25 where there are GPUs)")

@@ -3,7 +3,7 @@
 import platform
 import re
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
@@ -42,6 +42,8 @@ class SearchSettings:
     """Best trials that are retrained; may change on resume."""
     finalist_seeds: int
     """Trainings of each finalist; may change on resume."""
+    final_epochs: int | None = None
+    """Epochs of each of them; None for max_epochs. May change on resume until the first of them begins."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -55,8 +57,9 @@ class SearchSettings:
             SearchError: if the run was written by a version with other settings.
         """
         names = {field.name for field in fields(cls)}
-        if set(content) != names:
-            odd = ", ".join(sorted(set(content) ^ names))
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if not required <= set(content) <= names:
+            odd = ", ".join(sorted((set(content) - names) | (required - set(content))))
             raise SearchError(f"run.json must hold this version's settings, but these differ: {odd}; start a new run")
         return cls(**{**content, "tasks": tuple(content["tasks"]), "units": tuple(content["units"])})
 
@@ -65,15 +68,21 @@ _FREE = ("trials", "finalists", "finalist_seeds", "space_name", "store", "split"
 _FLAGS = {"space_text": "--space", "fingerprint": "--store", "asha": "--no-asha or [asha]"}
 
 
-def check_resumed(old: SearchSettings, new: SearchSettings, name: str) -> None:
+def check_resumed(old: SearchSettings, new: SearchSettings, name: str, *, finalists_begun: bool = True) -> None:
     """Refuse a resume under other rules.
+
+    Args:
+        old: of the run.
+        new: of this command.
+        name: of the run.
+        finalists_begun: whether some finalist has trained an epoch.
 
     Raises:
         SettingsMismatch: naming the setting and both values.
     """
     for field in fields(SearchSettings):
         before, now = getattr(old, field.name), getattr(new, field.name)
-        if field.name in _FREE or before == now:
+        if field.name in _FREE or before == now or (field.name == "final_epochs" and not finalists_begun):
             continue
         flag = _FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
         if field.name == "space_text":
