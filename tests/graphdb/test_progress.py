@@ -1,0 +1,45 @@
+"""Progress: a bar on a terminal, a line every so often elsewhere, nothing when quiet."""
+
+import io
+
+import pytest
+
+from graphdb.progress import Progress, format_seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (48, "48 s"), (99.4, "99 s"), (170, "3 min"), (7500, "2 h 05 min")]
+)
+def test_a_duration_is_told_as_people_do(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_off_a_terminal_a_line_with_the_time_left_comes_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 14.0, 20.0, 21.0])
+    monkeypatch.setattr("graphdb.progress.time.monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with Progress("Building graphs", stream=stream) as shown:
+        for fraction in (0.0, 0.4, 0.5, 0.6):
+            shown.update(fraction, "7 crystals")
+    assert stream.getvalue() == "Building graphs: 50 %, 7 crystals, 20 s left\n"
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with Progress("Building graphs", stream=stream) as shown:
+        shown.update(0.5, "7 crystals")
+    assert "Building graphs" in stream.getvalue()
+    assert "50%" in stream.getvalue()
+
+
+def test_quiet_shows_nothing() -> None:
+    stream = Terminal()
+    with Progress("Building graphs", quiet=True, stream=stream) as shown:
+        shown.update(1.0, "")
+    assert stream.getvalue() == ""
