@@ -1,4 +1,4 @@
-"""Runs a whole search with fake trainings, as a process that tests may kill: python drive.py '{"folder": ..., ...}'."""
+"""Runs a whole search with fake trainings, as a process that tests may kill: its argument is a `Plan` as JSON."""
 
 import json
 import sys
@@ -6,17 +6,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # workers get PYTHONPATH from the test
-
-from faketrainer import FakeFactory
 from rich.console import Console
+
+from tests.tuner.conftest import KNOWN, accept_anything
+from tests.tuner.faketrainer import FakeFactory
+from tuner import jsonlines
+from tuner.asha import Asha, AshaSettings
 from tuner.campaign import Campaign, Means
 from tuner.errors import SearchError
+from tuner.jobs import Report
 from tuner.runfolder import RunFolder
+from tuner.searchwork import SearchWork
 from tuner.settings import SearchSettings
 from tuner.space import parse_space, read_space_text
-
-KNOWN = ("num_convs", "atom_dim", "head_dim", "num_head_layers", "weight_decay", "learning_rate")
+from tuner.study import Study
 
 
 @dataclass
@@ -69,13 +72,43 @@ def campaign(plan: Plan) -> Campaign:
     return Campaign(
         run=run,
         settings=settings,
-        space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, lambda name, value: None),
+        space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything),
         factory=FakeFactory(**plan.factory),
         evaluate=evaluate,
         means=Means(concurrency=plan.concurrency),
         console=Console(highlight=False),
         resume_command="python drive.py again",
     )
+
+
+def search_in_process(plan: Plan) -> SearchWork:
+    """The same search without Ray and without processes, one job at a time."""
+    run = RunFolder(Path(plan.folder))
+    settings = settings_of(plan)
+    factory = FakeFactory(**plan.factory)
+    assert settings.asha is not None
+    space = parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything)
+    run.path.mkdir(parents=True, exist_ok=True)
+    work = SearchWork(
+        run,
+        Study(run.journal, space, sampler=plan.sampler, seed=plan.seed),  # type: ignore[arg-type]
+        asha=Asha(AshaSettings(**settings.asha), plan.max_epochs),
+        num_trials=plan.trials,
+        max_epochs=plan.max_epochs,
+        seed=plan.seed,
+        notice=lambda what, training: None,
+    )
+    while (job := work.next_job()) is not None:
+        trainer = factory.build(job)
+        goes_on = True
+        while goes_on:
+            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            report = Report(
+                epoch=trainer.epoch, finished=trainer.finished, attempt="attempt-0001", repeated=False, body=body
+            )
+            goes_on = work.on_report(job.key, report)
+    assert work.done()
+    return work
 
 
 if __name__ == "__main__":

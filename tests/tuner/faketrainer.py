@@ -74,7 +74,7 @@ class FakeTrainer:
             raise RuntimeError(f"no luck with learning rate {rate:g}")
         floor = 0.2 + 0.1 * abs(math.log10(rate) + 2) + 0.02 * abs(int(params.get("num_convs", 3)) - 3)
         score = floor + 0.8 * math.exp(-self.epoch / 4) + 0.05 * self._random.random()
-        diverged = self._factory.diverges_at_rate == rate and self.epoch >= 2
+        diverged = self._factory.diverges_at_rate == rate and self.epoch >= self._factory.diverges_from
         if diverged:
             score = math.nan
         elif score < self.best_score:
@@ -113,6 +113,7 @@ class FakeFactory:
     fails_at_rate: float = -1.0
     fails_at_epoch: int = 1
     diverges_at_rate: float = -1.0
+    diverges_from: int = 2
 
     def build(self, job: Job) -> FakeTrainer:
         return FakeTrainer(job, self)

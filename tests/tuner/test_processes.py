@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.tuner.drive import Plan
+from tests.tuner.drive import Plan, search_in_process
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
 from tuner.runfolder import RunFolder
@@ -22,15 +22,15 @@ from tuner.study import TrialRecord, read_records
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-DRIVE = Path(__file__).with_name("drive.py")
+ROOT = Path(__file__).parents[2]
 LIMIT = 120.0
 
 
 def start(plan: Plan) -> "subprocess.Popen[str]":
-    roots = [str(DRIVE.parent), str(DRIVE.parents[2])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(roots), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
     return subprocess.Popen(
-        [sys.executable, str(DRIVE), plan.as_json()],
+        [sys.executable, "-m", "tests.tuner.drive", plan.as_json()],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -99,7 +99,9 @@ def check_consistency(plan: Plan) -> None:
             continue
         best[line["key"]] = min(best.get(line["key"], 1e9), line["body"]["score"])
         goes_on = asha.record(int(line["key"]), line["epoch"], best[line["key"]])
-        assert line["decision"] == ("finished" if line["epoch"] == plan.max_epochs else "continue" if goes_on else "stopped")
+        assert line["decision"] == (
+            "finished" if line["epoch"] == plan.max_epochs else "continue" if goes_on else "stopped"
+        )
     assert asha.rungs() == rungs(run, records, plan.max_epochs)
     leftovers = [path for path in (run.path / "trials").glob("*/*") if path.name != "best"]
     assert leftovers == [], "a trial that ended keeps its best checkpoint only"
@@ -124,8 +126,8 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_killing_the_driver_again_and_again_changes_no_trial_and_no_decision(plan: Plan, tmp_path: Path) -> None:
-    undisturbed = Plan(folder=str(tmp_path / "undisturbed"), trials=14, factory={"side_log": str(tmp_path / "other")})
-    run_to_end(undisturbed)
+    undisturbed = Plan(folder=str(tmp_path / "undisturbed"), trials=14)
+    search_in_process(undisturbed)
     plan.trials = 14
     plan.factory["seconds_per_epoch"] = 0.05
     log = RunFolder(Path(plan.folder)).epochs
@@ -197,8 +199,8 @@ def test_ctrl_c_ends_at_once_says_how_to_go_on_and_leaves_no_process(plan: Plan)
 
 
 def test_a_trial_that_fails_thrice_is_given_up_with_its_traceback_and_the_search_goes_on(plan: Plan) -> None:
-    plan.trials, plan.sampler = 6, "random"
-    plan.factory |= {"fails_at_rate": 0.001, "fails_at_epoch": 2, "diverges_at_rate": 0.1}
+    plan.trials, plan.sampler, plan.seed = 3, "random", 7  # rates 0.01, 0.001 and 0.1
+    plan.factory |= {"fails_at_rate": 0.001, "fails_at_epoch": 1, "diverges_at_rate": 0.1, "diverges_from": 1}
     output = run_to_end(plan)
     run = RunFolder(Path(plan.folder))
     records = read_records(run.journal)

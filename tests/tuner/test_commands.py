@@ -1,0 +1,187 @@
+"""The commands: mistakes answered without a traceback, and the whole path on a small store."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuner.drive import Plan, search_in_process, settings_of
+from tuner import export, report, search
+from tuner.errors import SettingsMismatch
+from tuner.runfolder import RunFolder, runs_root
+from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("90", 90), ("1h30m", 5400), ("1.5h", 5400), ("45s", 45)])
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "2d"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration must"):
+        parse_duration(text)
+
+
+def test_durations_are_written_for_people() -> None:
+    assert [duration_text(s) for s in (4.4, 75, 1500, 8000)] == ["4 s", "1 min 15 s", "25 min", "2 h 13 min"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--space must be given: a TOML file or one of table5"),
+        (["--space", "tabel5"], "--space must be a TOML file or one of table5, got 'tabel5'"),
+        (
+            ["--space", "table5", "--runs", "s3://bucket/runs"],
+            "--runs must be a folder for now, got 's3://bucket/runs'",
+        ),
+        (["--space", "table5", "--store", "nowhere"], "--store nowhere cannot be searched over"),
+        (["--space", "table5", "--name", "a/b"], "--name must be a plain name, got 'a/b'"),
+        (["--resume"], "--resume needs a run, but there is none"),
+        (["--resume", "--name", "mine"], "--resume needs a run named 'mine'"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert search.main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*")), "nothing is begun by a mistake"
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunFolder(tmp_path / "mine").write({"settings": {}})
+    assert search.main(["--space", "table5", "--runs", str(tmp_path), "--name", "mine"]) == 2
+    assert "exists; go on with it by --resume" in capsys.readouterr().err
+
+
+def test_unknown_tasks_are_answered_with_what_is_there(
+    tmp_path: Path, small_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--space", "table5", "--runs", str(tmp_path), "--store", str(small_store), "--tasks", "band_gab"]
+    assert search.main(arguments) == 2
+    assert "band_gap" in capsys.readouterr().err
+
+
+def test_a_resume_under_other_settings_is_refused_with_both_values() -> None:
+    old = settings_of(Plan(folder="x"))
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"seed": 4}, "--seed was 3 and is now 4"),
+        ({"max_epochs": 50}, "--max-epochs was 9 and is now 50"),
+        ({"tasks": ("band_gap",)}, r"--tasks was \('band_gap', 'fermi_energy'\) and is now \('band_gap',\)"),
+        ({"sampler": "random"}, "--sampler was 'tpe' and is now 'random'"),
+        ({"space_text": "other"}, "--space was 'the space as it was"),
+    ]
+    for changes, message in cases:
+        with pytest.raises(SettingsMismatch, match=message):
+            check_resumed(old, SearchSettings.from_dict({**old.as_dict(), **changes}), "mine")
+    check_resumed(old, SearchSettings.from_dict({**old.as_dict(), "trials": 99}), "mine")
+
+
+def test_settings_survive_the_way_to_disk() -> None:
+    settings = settings_of(Plan(folder="x"))
+    assert SearchSettings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+def test_two_searches_cannot_write_to_one_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    script = (
+        "import sys; from pathlib import Path; from tuner.runfolder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).only_writer(): pass"
+    )
+    with run.only_writer():
+        assert run.is_being_written()
+        other = subprocess.run(
+            [sys.executable, "-c", script, str(run.path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        )
+        assert "a run must have one writer, but process" in other.stderr
+    assert not run.is_being_written()
+
+
+@pytest.mark.parametrize("uri", ["s3://b/x", "gs://b/x"])
+def test_object_storage_is_refused_for_now(uri: str) -> None:
+    with pytest.raises(Exception, match="--runs must be a folder for now"):
+        runs_root(uri)
+
+
+def test_the_report_of_a_search_that_died_tells_what_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(folder=str(tmp_path / "run"), trials=6)
+    run = RunFolder(Path(plan.folder))
+    run.write({"settings": {**settings_of(plan).as_dict(), "trials": 20}, "status": "searching"})
+    search_in_process(plan)
+    with open(run.epochs, "ab") as file:
+        file.write(b'{"torn')
+    with open(run.journal, "ab") as file:
+        file.write(b'{"torn')
+    assert report.main([str(run.path)]) == 0
+    output = capsys.readouterr().out
+    assert "searching, but no process is at it (use --resume)" in output and "6 of 20 trials" in output
+    assert "the best ten" in output and "importance" in output
+    rows = list(csv.DictReader((run.report / "trials.csv").read_text().splitlines()))
+    assert len(rows) == 6 and rows[0]["band_gap MAE [eV]"]
+    trials = json.loads((run.report / "trials.json").read_text())["trials"]
+    assert trials[0]["curve"] and trials[0]["params"]["num_convs"] == 3
+    for name in ("curves.png", "importances.png"):
+        assert (run.report / name).read_bytes().startswith(b"\x89PNG")
+    assert "## Learning curves" in (run.report / "report.md").read_text()
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(tmp_path)]) == 2
+    assert export.main([str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert "must be the folder of a search" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_whole_path_from_a_store_to_an_exported_model(tmp_path: Path, sample_store: Path) -> None:
+    space = tmp_path / "mine.toml"
+    space.write_text(
+        "[parameters]\natom_dim = [8, 16]\nlearning_rate = { low = 1e-3, high = 1e-1, log = true }\n"
+        "loss_weight = { values = [1, 2], per_task = true }\n[fixed]\nnum_convs = 1\nbatch_size = 64\n"
+    )
+    runs = ["--runs", str(tmp_path / "runs")]
+
+    def run(module: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == "", "a quiet search writes nothing to stderr"
+        return done.stdout
+
+    tasks = ["--store", str(sample_store), "--tasks", "band_gap,fermi_energy"]
+    small = ["--trials", "3", "--max-epochs", "2", "--finalists", "1", "--finalist-seeds", "2"]
+    output = run("tuner.search", "--space", str(space), "--name", "mine", *runs, *tasks, *small)
+    folder = tmp_path / "runs" / "mine"
+    assert "python -m tuner.export" in output and "test MAE" in output
+    assert not (folder / ".ray").exists()
+    assert "importances.json" in run("tuner.report", str(folder))
+    exported = tmp_path / "exported"
+    run("tuner.export", str(folder), "-o", str(exported))
+    rows = list(csv.DictReader((exported / "predictions.csv").read_text().splitlines()))
+    assert list(rows[0]) == [
+        "material_id",
+        "true band_gap [eV]",
+        "predicted band_gap [eV]",
+        "true fermi_energy [eV]",
+        "predicted fermi_energy [eV]",
+    ]
+    config = json.loads((exported / "config.json").read_text())
+    assert config["metrics"]["test"]["band_gap"]["count"] == len(rows)
+    mae = sum(abs(float(r["true band_gap [eV]"]) - float(r["predicted band_gap [eV]"])) for r in rows) / len(rows)
+    assert mae == pytest.approx(config["metrics"]["test"]["band_gap"]["mae"], rel=1e-4)
+    assert (exported / "parity.png").read_bytes().startswith(b"\x89PNG")
+    assert "python -m model.predict exported my.cif" in (exported / "README.md").read_text()

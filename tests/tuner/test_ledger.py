@@ -1,0 +1,156 @@
+"""Bookkeeping without processes: what is recorded, decided, repeated and given up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuner.drive import Plan, search_in_process
+from tuner import jsonlines
+from tuner.jobs import Failure, Job, Report
+from tuner.ledger import MAX_EXCEPTIONS, MAX_LOST_WORKERS, Ledger
+from tuner.progress import Board, Progress
+from tuner.runfolder import RunFolder
+from tuner.study import read_records
+
+
+class Jobs(Ledger):
+    """A fixed number of jobs, and what was said about them."""
+
+    def __init__(self, folder: Path, count: int = 5) -> None:
+        self.notices: list[tuple[str, str]] = []
+        board = Board(title="test", planned=count, max_epochs=3)
+        super().__init__(board, folder / "epochs.jsonl", folder / "failures", self._notify)
+        self._left = [
+            Job(key=f"{i:04d}", folder=str(folder / f"{i}"), params={}, seed=i, epochs=3) for i in range(count)
+        ]
+
+    def _notify(self, what: str, training: Progress) -> None:
+        self.notices.append((what, training.key))
+
+    def _new_job(self) -> Job | None:
+        return self._left.pop(0) if self._left else None
+
+
+def report(epoch: int, score: float | None = 0.5, **changes: Any) -> Report:
+    body: dict[str, Any] = {
+        "epoch": epoch,
+        "score": score,
+        "diverged": score is None,
+        "seconds": 1.0,
+        "num_crystals": 10,
+        "metrics": {},
+    }
+    return Report(
+        **{
+            "epoch": epoch,
+            "finished": epoch == 3,
+            "attempt": "attempt-0001",
+            "repeated": False,
+            "body": body,
+            **changes,
+        }
+    )
+
+
+def exception(reason: str = "RuntimeError: no luck") -> Failure:
+    return Failure(kind="exception", reason=reason, details=f"Traceback ...\n{reason}")
+
+
+LOST = Failure(kind="lost worker", reason="the worker process disappeared", details="died")
+
+
+def begin(work: Jobs) -> Job:
+    job = work.next_job()
+    assert job is not None
+    return job
+
+
+def test_an_epoch_reported_twice_is_recorded_once(tmp_path: Path) -> None:
+    work = Jobs(tmp_path)
+    job = begin(work)
+    assert work.on_report(job.key, report(1))
+    assert work.on_report(job.key, report(1, repeated=True, attempt="attempt-0002"))
+    assert [line["epoch"] for line in jsonlines.read(tmp_path / "epochs.jsonl")] == [1]
+    assert work.board.trainings[job.key].attempt == "attempt-0002", "the best checkpoint is the later attempt's"
+
+
+def test_a_job_counts_by_its_best_epoch(tmp_path: Path) -> None:
+    work = Jobs(tmp_path)
+    job = begin(work)
+    for epoch, score in ((1, 0.5), (2, 0.3), (3, 0.4)):
+        work.on_report(job.key, report(epoch, score))
+    training = work.board.trainings[job.key]
+    assert (training.best_score, training.best_epoch, training.state) == (0.3, 2, "finished")
+
+
+def test_a_diverged_epoch_ends_the_job_and_never_counts_as_best(tmp_path: Path) -> None:
+    work = Jobs(tmp_path)
+    job = begin(work)
+    work.on_report(job.key, report(1, 0.5))
+    assert not work.on_report(job.key, report(2, None))
+    assert work.board.trainings[job.key].state == "diverged" and work.board.best() is None
+
+
+def test_three_exceptions_are_enough_and_the_first_is_announced(tmp_path: Path) -> None:
+    work = Jobs(tmp_path)
+    fine, job = begin(work), begin(work)
+    work.on_report(fine.key, report(1))
+    for _ in range(MAX_EXCEPTIONS):
+        assert work.board.trainings[job.key].state == "running"
+        work.on_failure(job.key, exception())
+        again = begin(work)
+    assert work.board.trainings[job.key].state == "failed" and again.key != job.key
+    assert work.notices == [("error", job.key), ("failed", job.key)]
+    assert work.failure_file(job.key).read_text().count("RuntimeError: no luck") == MAX_EXCEPTIONS
+
+
+def test_a_lost_worker_is_not_the_jobs_fault_until_it_happens_too_often(tmp_path: Path) -> None:
+    work = Jobs(tmp_path, count=1)
+    job = begin(work)
+    for _ in range(MAX_LOST_WORKERS):
+        assert work.board.trainings[job.key].state == "running"
+        work.on_failure(job.key, LOST)
+        work.next_job()
+    assert work.board.trainings[job.key].state == "failed"
+
+
+def test_three_jobs_that_fail_alike_before_any_epoch_end_the_work(tmp_path: Path) -> None:
+    work = Jobs(tmp_path, count=20)
+    for _ in range(3):
+        work.on_failure(begin(work).key, exception("OSError: no store"))
+    assert work.hopeless == "OSError: no store"
+    assert work.next_job() is None and work.done()
+
+
+def test_different_reasons_or_a_trained_epoch_are_no_cause_to_despair(tmp_path: Path) -> None:
+    work = Jobs(tmp_path / "a", count=20)
+    for number in range(3):
+        work.on_failure(begin(work).key, exception(f"OSError: {number}"))
+    assert work.hopeless is None
+    work = Jobs(tmp_path / "b", count=20)
+    fine = begin(work)
+    work.on_report(fine.key, report(1))
+    for _ in range(3):
+        work.on_failure(begin(work).key, exception())
+    assert work.hopeless is None
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the study's last lines", "half a line of the log"])
+def test_a_restart_brings_study_and_log_into_agreement(tmp_path: Path, lost: str) -> None:
+    whole = Plan(folder=str(tmp_path / "whole"), trials=8)
+    search_in_process(whole)
+    plan = Plan(folder=str(tmp_path / "run"), trials=5)
+    search_in_process(plan)
+    run = RunFolder(Path(plan.folder))
+    if lost == "the study's last lines":  # killed between the log and the study
+        lines = run.journal.read_bytes().splitlines(keepends=True)
+        run.journal.write_bytes(b"".join(lines[:-5]) + b'{"op_code": 6, "wor')
+    elif lost == "half a line of the log":
+        content = run.epochs.read_bytes()
+        run.epochs.write_bytes(content + b'{"key": "0004", "ep')
+    plan.trials = 8
+    work = search_in_process(plan)
+    mine, theirs = read_records(run.journal), read_records(RunFolder(Path(whole.folder)).journal)
+    assert mine == theirs
+    assert work.asha is not None and {len(values) for values in work.asha.rungs().values()} != {0}

@@ -1,0 +1,158 @@
+"""The study on disk: reproducible, resumable, truthful."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.space import Space
+from tuner.study import WORST_SCORE, Study, importances, read_records
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from tests.tuner.conftest import KNOWN, accept_anything
+from tests.tuner.test_study import search
+from tuner.space import parse_space, read_space_text
+space = parse_space(read_space_text("table5")[1], "table5.toml", ("band_gap", "fermi_energy"), KNOWN, accept_anything)
+print(json.dumps(search(Path(sys.argv[1]), space, sys.argv[2], 16)))
+"""
+
+
+def score(params: dict[str, Any]) -> float:
+    return float(abs(params["num_convs"] - 3) * 0.1 + abs(params["learning_rate"] - 0.01) + params["atom_dim"] / 1000)
+
+
+def search(journal: Path, space: Space, sampler: Any, trials: int, *, reopen: bool = False) -> list[dict[str, Any]]:
+    """Ask and tell, a third of the trials stopped after their first epoch."""
+    study = Study(journal, space, sampler=sampler, seed=7)
+    for _ in range(trials):
+        if reopen:
+            study = Study(journal, space, sampler=sampler, seed=7)
+        proposal = study.ask()
+        assert proposal is not None
+        number, params = proposal
+        study.report(number, 1, score(params) + 1)
+        if number % 3 == 2:
+            study.tell(number, "stopped", score(params) + 1)
+        else:
+            study.report(number, 2, score(params))
+            study.tell(number, "finished", score(params))
+    return [dict(record.params) for record in study.records()]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_the_same_seed_proposes_the_same_trials_in_another_process(tmp_path: Path, table5: Space, sampler: str) -> None:
+    here = search(tmp_path / "here", table5, sampler, 16)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "there"), sampler]
+    there = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert there.returncode == 0, there.stderr
+    assert json.loads(there.stdout) == here
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_study_opened_anew_for_each_trial_proposes_the_same(tmp_path: Path, table5: Space, sampler: str) -> None:
+    assert search(tmp_path / "a", table5, sampler, 14) == search(tmp_path / "b", table5, sampler, 14, reopen=True)
+
+
+def test_the_baseline_comes_first(tmp_path: Path, table5: Space) -> None:
+    proposal = Study(tmp_path / "journal", table5, sampler="tpe", seed=1).ask()
+    assert proposal is not None and table5.baseline is not None
+    assert proposal == (0, dict(table5.baseline))
+
+
+def test_a_proposal_cut_short_at_any_line_is_completed_as_it_would_have_been(tmp_path: Path, table5: Space) -> None:
+    journal = tmp_path / "journal"
+    search(journal, table5, "tpe", 12)
+    before = len(journal.read_bytes())
+    study = Study(journal, table5, sampler="tpe", seed=7)
+    whole = study.ask()
+    assert whole is not None
+    content = journal.read_bytes()
+    written = content[before:].split(b"\n")[:-1]
+    assert len(written) > len(whole[1])
+    for lines in range(2, len(written)):  # the first is the study being opened, the second the trial being begun
+        cut = tmp_path / f"cut{lines}"
+        torn = b"".join(line + b"\n" for line in written[:lines]) + written[lines][:9]
+        cut.write_bytes(content[:before] + torn)
+        assert Study(cut, table5, sampler="tpe", seed=7).running() == [whole], f"cut after line {lines}"
+
+
+def test_outcomes_are_told_as_samplers_understand_them(tmp_path: Path, table5: Space) -> None:
+    journal = tmp_path / "journal"
+    study = Study(journal, table5, sampler="random", seed=1)
+    for _ in range(4):
+        study.ask()
+    study.report(0, 1, 0.5)
+    study.tell(0, "finished", 0.5)
+    study.report(1, 1, 0.9)
+    study.tell(1, "stopped", 0.9)
+    study.tell(2, "diverged")
+    study.tell(3, "failed", reason="RuntimeError: no luck")
+    study.tell(3, "finished", 0.1)  # told again after a resume: nothing changes
+    records = read_records(journal)
+    assert [record.outcome for record in records] == ["finished", "stopped", "diverged", "failed"]
+    assert records[1].curve == {1: 0.9} and records[3].reason == "RuntimeError: no luck"
+    import optuna
+
+    trials = optuna.load_study(
+        study_name="crystune",
+        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+    ).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "FAIL"]
+    assert trials[2].value == WORST_SCORE and trials[2].user_attrs["diverged"]
+
+
+def test_a_grid_visits_each_point_once_and_ends(tmp_path: Path, make_space: Callable[..., Space]) -> None:
+    space = make_space(
+        """
+        [parameters]
+        num_convs = [1, 2, 3]
+        atom_dim = [16, 32]
+        num_head_layers = { values = [1, 2], when = { num_convs = 3 } }
+        """
+    )
+    study = Study(tmp_path / "journal", space, sampler="grid", seed=4)
+    points = []
+    while (proposal := study.ask()) is not None:
+        points.append(tuple(sorted(proposal[1].items())))
+        study.tell(proposal[0], "finished", 0.5)
+    assert len(points) == len(set(points)) == 2 * 2 + 2 * 2
+
+
+def test_conditions_are_obeyed_by_every_proposal(tmp_path: Path, make_space: Callable[..., Space]) -> None:
+    space = make_space(
+        """
+        [parameters]
+        num_convs = [1, 2, 3]
+        learning_rate = { low = 1e-4, high = 1e-1, log = true }
+        num_head_layers = { low = 1, high = 4, when = { num_convs = [2, 3] } }
+        """
+    )
+    study = Study(tmp_path / "journal", space, sampler="tpe", seed=4)
+    for _ in range(25):
+        proposal = study.ask()
+        assert proposal is not None
+        number, params = proposal
+        assert ("num_head_layers" in params) == (params["num_convs"] != 1)
+        assert 1e-4 <= float(params["learning_rate"]) <= 1e-1
+        study.report(number, 1, float(params["num_convs"]))
+        study.tell(number, "finished", float(params["num_convs"]))
+
+
+def test_importances_find_what_matters(tmp_path: Path, make_space: Callable[..., Space]) -> None:
+    space = make_space("[parameters]\nnum_convs = [1, 2, 3, 4, 5]\natom_dim = [16, 32, 64]\nhead_dim = [16, 32, 64]")
+    study = Study(tmp_path / "journal", space, sampler="random", seed=4)
+    scores = {}
+    for _ in range(40):
+        proposal = study.ask()
+        assert proposal is not None
+        scores[proposal[0]] = float(proposal[1]["num_convs"])
+        study.tell(proposal[0], "finished", scores[proposal[0]])
+    found = importances(tmp_path / "journal", scores)
+    assert next(iter(found)) == "num_convs" and sum(found.values()) == pytest.approx(1)
+    assert importances(tmp_path / "journal", {0: 1.0}) == {}
