@@ -152,6 +152,7 @@ def _cif_structure(text: str) -> Any:
         )
     if re.search(r"^data_", text, re.MULTILINE | re.IGNORECASE) is None:
         raise Unusable(Reason.UNPARSABLE, "no data_ line before the first item")
+    parser: Any = None
     try:
         parser = CifParser.from_str(text, check_cif=False)
         _check_type_symbols(parser)
@@ -160,7 +161,7 @@ def _cif_structure(text: str) -> Any:
     except Unusable:
         raise
     except Exception as error:
-        notes = " ".join([str(error), *getattr(locals().get("parser"), "warnings", [])])
+        notes = " ".join([str(error), *(parser.warnings if parser else [])])
         raise _explain_cif(text, notes) from error
     if len(structures) > 1:
         raise Unusable(
@@ -173,7 +174,7 @@ def _check_cif_cell(text: str) -> None:
     """Refuse a cell that is incomplete or has no volume, before pymatgen stumbles over it."""
     found = dict(re.findall(r"^\s*(_cell_(?:length_[abc]|angle_(?:alpha|beta|gamma)))\s+([^\s(]+)", text, re.MULTILINE))
     missing = [name for name in CELL_NAMES if name not in found]
-    if missing and not any(name in text for name in _CRYSTAL_SYSTEM_NAMES):
+    if not found or missing and not any(name in text for name in _CRYSTAL_SYSTEM_NAMES):
         raise Unusable(Reason.NO_LATTICE, f"{missing[0]} is missing")
     try:
         values = [float(found[name]) for name in CELL_NAMES if name in found]

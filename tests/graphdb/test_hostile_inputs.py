@@ -79,6 +79,7 @@ def atom(symbol: str, x: object = 0.0, occupancy: object = 1) -> str:
 GOOD = None
 NA_SITE = {"species": [{"element": "Na", "occu": 1}], "abc": [0, 0, 0]}
 OPERATIONS = "\n".join(f"  {i}  'x+{i}/19, y, z'" for i in range(19))
+NO_CELL = cif(cell=(None,) * 6).split("'P 1'")[1]
 MANY_ATOMS = "".join(atom("Na", i / 6000) for i in range(6000))
 
 
@@ -127,6 +128,7 @@ CASES = [
     Case("no_lattice.cif", cif(cell=(None,) * 6), Reason.NO_LATTICE),
     Case("half_lattice.cif", cif(cell=(3.9, 3.9, None, 60, 60, 60)), Reason.NO_LATTICE, "_cell_length"),
     Case("no_angles.cif", cif(cell=(3.9, 3.9, 3.9, None, None, None)), Reason.NO_LATTICE),
+    Case("system_only.cif", "data_x\n_symmetry_cell_setting cubic\n" + NO_CELL, Reason.NO_LATTICE),
     Case("zero_length.cif", cif(cell=(0, 3.9, 3.9, 60, 60, 60)), Reason.INVALID_CELL),
     Case("flat_angles.cif", cif(cell=(3.9, 3.9, 3.9, 60, 60, 120)), Reason.INVALID_CELL, "volume"),
     Case("nan_cell.cif", cif(cell=("nan", 3.9, 3.9, 60, 60, 60)), Reason.INVALID_CELL),
