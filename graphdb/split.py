@@ -48,7 +48,7 @@ def split_by_id(
     Raises:
         ValueError: for fractions that are no shares, or a part that should have crystals and got none.
     """
-    if min(fractions) < 0 or fractions[0] <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    if not (min(fractions) >= 0 and fractions[0] > 0 and abs(sum(fractions) - 1) <= 1e-6):  # NaN is refused
         raise ValueError(f"fractions must be shares of train, validation and test that add up to 1, got {fractions}")
     place = np.array([_uniform(f"{seed}:{material_id}") for material_id in material_ids], dtype=np.float64)
     part = np.searchsorted(np.cumsum(fractions)[:2], place, side="right")

@@ -95,7 +95,7 @@ def test_masked_target_equals_removed_target_gradient_included(make_batch: Calla
         else:
             nonsense = torch.where(batch.target_mask, batch.target, torch.nan)
             loss = multitask_loss(output, nonsense, batch.target_mask, torch.tensor([1.0, 3.0]))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         gradients.append([p.grad for p in model.parameters()])
     torch.testing.assert_close(gradients[0], gradients[1])
 
@@ -104,7 +104,7 @@ def test_task_without_any_target_in_the_batch_leaves_its_head_alone(make_batch: 
     targets = np.random.default_rng(0).normal(size=(7, 2))
     targets[:, 1] = np.nan
     model, batch = network().train(), make_batch(targets=targets)
-    multitask_loss(model(batch), batch.target, batch.target_mask, torch.ones(2)).backward()
+    multitask_loss(model(batch), batch.target, batch.target_mask, torch.ones(2)).backward()  # type: ignore[no-untyped-call]
     assert all(float(p.grad.abs().max()) == 0 for p in model.heads[1].parameters() if p.grad is not None)
     assert any(float(p.grad.abs().max()) > 0 for p in model.heads[0].parameters() if p.grad is not None)
 
