@@ -32,11 +32,13 @@ class Run:
 
     Attributes:
         seconds: until it ended or was killed.
+        processor_seconds: of all its processes; tells more than `seconds` where other work runs beside. Not of killed ones.
         peak_bytes: memory of all its processes.
         orphans: processes that outlived it.
     """
 
     seconds: float
+    processor_seconds: float
     peak_bytes: int
     orphans: int
 
@@ -48,7 +50,7 @@ def build(source: Path, store: Path, targets: Path, kill_after: float | None = N
         RuntimeError: if it failed by itself.
     """
     command = [sys.executable, "-m", "graphdb.build", str(source), str(store), "--targets", str(targets), "--quiet"]
-    start = time.monotonic()
+    start, processor_start = time.monotonic(), sum(os.times()[2:4])
     process = subprocess.Popen(command, cwd=ROOT)
     peak, family = 0, [process.pid]
     while process.poll() is None:
@@ -63,7 +65,8 @@ def build(source: Path, store: Path, targets: Path, kill_after: float | None = N
     if kill_after is None and process.returncode:
         raise RuntimeError(f"{' '.join(command)} must end with 0, got {process.returncode}")
     time.sleep(1.0)
-    return Run(seconds, peak, sum(is_alive(pid) for pid in family))
+    processor_seconds = sum(os.times()[2:4]) - processor_start
+    return Run(seconds, processor_seconds, peak, sum(is_alive(pid) for pid in family))
 
 
 def descendants(pid: int) -> list[int]:
@@ -127,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "crystals": len(one),
                 "atoms": num_atoms,
                 "whole_build_seconds": round(whole.seconds, 1),
+                "whole_build_processor_seconds": round(whole.processor_seconds, 1),
                 "peak_memory_of_all_processes_mebibytes": round(whole.peak_bytes / 2**20),
                 "store_bytes_per_atom": round(one.path.stat().st_size / num_atoms, 1),
                 "kills": kills,
