@@ -130,6 +130,8 @@ class Campaign:
         best = board.best()
         if best is None:
             self.run.update(status="no usable trial")
+            if not any(training.epoch for training in board.trainings.values()) and not board.count("failed"):
+                raise SearchError(f"no epoch was finished in time; go on with: {self.resume_command}")
             failed = [training for training in board.trainings.values() if training.reason]
             reason = f"; the first failure: {failed[0].reason} ({failed[0].key})" if failed else ""
             raise SearchError(

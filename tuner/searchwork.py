@@ -70,12 +70,14 @@ class SearchWork(Ledger):
             if folder.exists():
                 attempts.conclude(folder, training.attempt)
         if retry_failed:
-            self._retry([record.params for record in records if record.outcome == "failed"])
+            self._retry([dict(record.params) for record in records if record.outcome == "failed"])
 
-    def _retry(self, points: list[Any]) -> None:
-        for params in points:
+    def _retry(self, points: list[dict[str, Any]]) -> None:
+        others = [training.params for training in self.board.trainings.values() if training.state != "failed"]
+        again = [params for i, params in enumerate(points) if params not in points[:i] and params not in others]
+        for params in again:
             self._study.enqueue(params)
-        self.board.planned += len(points)
+        self.board.planned = max(self.board.planned, self._study.num_trials) + len(again)
 
     def _new_job(self) -> Job | None:
         if self._exhausted or self._study.num_trials >= self.board.planned:
