@@ -32,7 +32,7 @@ class Run:
 
     Attributes:
         seconds: until it ended or was killed.
-        processor_seconds: of all its processes; tells more than `seconds` where other work runs beside. Not of killed ones.
+        processor_seconds: of all its processes; steadier than `seconds` on a busy machine. Not known of killed runs.
         peak_bytes: memory of all its processes.
         orphans: processes that outlived it.
     """
