@@ -1,6 +1,7 @@
 """Parsing and building: plain CIFs agree with pymatgen, and a worker that dies costs one crystal."""
 
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -136,3 +137,10 @@ def test_the_documentation_explains_every_reason_and_limit(repository: Path) -> 
     assert f"{MAX_ATOMS:,} atoms" in text
     for setting in GraphSettings().as_dict():
         assert f"| `{setting}` |" in text
+
+
+def test_every_reason_that_building_a_graph_gives_is_a_known_one(repository: Path) -> None:
+    source = (repository / "graphdb" / "graph.py").read_text(encoding="utf-8")
+    reasons = re.findall(r'GraphError\(\s*"([^"]*)"', source)
+    assert len(reasons) >= 6
+    assert {Reason(reason) for reason in reasons} <= set(Reason)
