@@ -174,11 +174,11 @@ def _running_table(board: Board, width: int) -> RenderableType:
     if not running:
         return Text("")
     table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
-    table.add_column("trial", no_wrap=True)
-    table.add_column("epoch", no_wrap=True, justify="right")
-    table.add_column("best", no_wrap=True, justify="right")
+    table.add_column("trial", no_wrap=True, min_width=5)
+    table.add_column("epoch", no_wrap=True, justify="right", min_width=len(f"{board.max_epochs}") * 2 + 1)
+    table.add_column("best", no_wrap=True, justify="right", min_width=6)
     if width >= 60:
-        table.add_column("parameters", no_wrap=True, overflow="ellipsis")
+        table.add_column("parameters", no_wrap=True, overflow="ellipsis", max_width=width - 32)
     shown = running[:8]
     for training in shown:
         row = [

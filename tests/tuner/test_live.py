@@ -45,6 +45,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     for part in ("5 of 40 ended", "3 running", "2 stopped", "1 done", "1 diverged", "1 failed", "0.3000", "0.123 eV"):
         assert part in joined, part
     assert "1 h 6 min left" in joined and "crystals/s" in joined
+    assert "0005 53/100 0.3500" in joined
 
 
 def test_parameters_are_shown_where_there_is_room() -> None:
