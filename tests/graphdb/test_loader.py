@@ -17,7 +17,7 @@ from graphdb.batch import GraphBatch
 from graphdb.loader import InMemoryGraphs, Loader, StreamedGraphs, choose_tasks
 
 PROGRAM = """
-import json, multiprocessing, sys
+import gc, json, multiprocessing, sys
 import torch
 from graphdb.loader import InMemoryGraphs, Loader, StreamedGraphs
 
@@ -34,6 +34,8 @@ def main():
             loader.set_epoch(epoch)
             digests.append([digest_of(batch) for batch in loader])
         print(json.dumps(digests))
+        del loader
+        gc.collect()  # in this process, not in a worker that inherited the garbage
 
 if __name__ == "__main__":
     main()
@@ -70,7 +72,7 @@ def graphs(small_store: Path) -> InMemoryGraphs:
 
 @pytest.mark.parametrize(
     ("method", "how"),
-    [("fork", [("streamed", 0), ("streamed", 1), ("streamed", 2), ("memory", 2)]), ("spawn", [("streamed", 2)])],
+    [("fork", [("streamed", 0), ("streamed", 1), ("streamed", 2), ("memory", 2)]), ("spawn", [("streamed", 1)])],
 )
 def test_batches_do_not_depend_on_the_workers(
     method: str,
