@@ -72,7 +72,10 @@ def evaluate_store(
     on = choose_device(device)
     model, info = load_checkpoint(checkpoint, on)
     graphs = InMemoryGraphs.from_store(store, [task.name for task in model.tasks])
-    needed = GraphSettings.from_dict(info["graph"])
+    try:
+        needed = GraphSettings.from_dict(info["graph"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} must say how its graphs are made: {error}; export it again") from error
     if graphs.settings != needed:
         raise SettingsMismatch(
             f"{store} must have the graphs that {checkpoint} was trained on; it has "

@@ -56,6 +56,11 @@ def read_original(path: str | Path) -> dict[str, Any]:
     missing = {"state_dict", "normalizer"} - set(content if isinstance(content, dict) else ())
     if missing:
         raise ImportFailed(f"a checkpoint of CGCNN must have state_dict and normalizer, {path} lacks {sorted(missing)}")
+    state, args = content["state_dict"], content.get("args") or {}
+    if not (isinstance(state, Mapping) and all(isinstance(t, Tensor) for t in state.values())):
+        raise ImportFailed(f"state_dict must hold the weights by name, in {path} it does not")
+    if not (isinstance(content["normalizer"], Mapping) and isinstance(args, Mapping)):
+        raise ImportFailed(f"normalizer and args must be dictionaries, in {path} they are not")
     return dict(content)
 
 
@@ -105,7 +110,7 @@ def convert(content: Mapping[str, Any], elements: Tensor, tasks: Sequence[Task])
         state = _translate(weights, model.architecture, len(tasks), content)
         state["elements"] = elements
         model.load_state_dict(state)
-    except (KeyError, RuntimeError, IndexError) as error:
+    except (KeyError, RuntimeError, IndexError, TypeError, ValueError) as error:
         raise ImportFailed(f"the weights must be those of CGCNN or MT-CGCNN, they are not: {error}") from error
     return model.eval()
 

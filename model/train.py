@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Path(args.output),
             architecture,
             config,
-            tasks=args.tasks.split(",") if args.tasks else None,
+            tasks=[name.strip() for name in args.tasks.split(",")] if args.tasks else None,
             device=args.device,
             streaming=args.streaming,
             workers=args.workers,
@@ -82,11 +82,16 @@ def read_config(
             content = json.loads(text) if is_json else tomllib.loads(text)
         except ValueError as error:
             raise ValueError(f"{path} must be TOML, or the config.json of a checkpoint: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} must be the config.json of a checkpoint, got a {type(content).__name__}")
         unknown = set(content) - {"architecture", "train"}
         if unknown and not is_json:
             raise ValueError(
                 f"{path} must have the tables [architecture] and [train], got {', '.join(sorted(unknown))}"
             )
+    for name in ("architecture", "train"):
+        if not isinstance(content.get(name, {}), dict):
+            raise ValueError(f"{name} must be a table, [{name}], got {content[name]!r} ({path})")
     values = {"architecture": dict(content.get("architecture", {})), "train": dict(content.get("train", {}))}
     for table, kind in (("architecture", Architecture), ("train", TrainConfig)):
         known = [field.name for field in fields(kind)]
@@ -150,6 +155,7 @@ def train_model(
         trainer.save_state(output)
         print(_line(report, config.epochs), flush=True)
     if not trainer.best_epoch:
+        (output / STATE).unlink()  # another learning rate may use the folder
         raise RuntimeError("no epoch had a finite validation score: lower learning_rate; nothing was written")
     test = evaluate(trainer.best_model(), loader(split.test))
     trainer.save_best(
