@@ -47,11 +47,17 @@ def doubled(crystal: Crystal, rng: np.random.Generator) -> Crystal:
     return Crystal(np.tile(crystal.atomic_numbers, 2), lattice, positions)
 
 
+def stretched(crystal: Crystal, rng: np.random.Generator) -> Crystal:
+    """A cell 0.1 % longer along each axis: another crystal, which must move predictions, or nothing was measured."""
+    return Crystal(crystal.atomic_numbers, crystal.lattice * 1.001, crystal.frac_coords)
+
+
 TRANSFORMATIONS: dict[str, Callable[[Crystal, np.random.Generator], Crystal]] = {
     "rotation": rotated,
     "translation": translated,
     "permutation": permuted,
     "supercell_2x1x1": doubled,
+    "control_cell_0.1_percent_longer": stretched,
 }
 
 
