@@ -1,5 +1,6 @@
 """Batches of graphs, from memory or streamed from LMDB: the same ones for the same seed either way."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -205,7 +206,9 @@ class Loader:
             self._loader = torch.utils.data.DataLoader(
                 _ByPositions(graphs),
                 batch_size=None,
-                sampler=_Plan(self),
+                # No cycle of references: the garbage collector would close the queues before the workers were told to
+                # end, and each of them would be waited for five seconds.
+                sampler=_Plan(weakref.proxy(self)),
                 num_workers=num_workers,
                 persistent_workers=True,
                 prefetch_factor=4,

@@ -1,11 +1,13 @@
 """Loaders: the same batches from memory and from LMDB, whatever the number and the kind of worker processes."""
 
+import gc
 import hashlib
 import json
 import os
 import pickle
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ if __name__ == "__main__":
     main()
 """
 DIGEST = """
+import gc
 import hashlib
 def digest_of(batch):
     sha = hashlib.sha256()
@@ -220,3 +223,15 @@ def test_graphs_and_targets_must_agree(graphs: InMemoryGraphs) -> None:
             targets=graphs.targets[:-1],
             settings=graphs.settings,
         )
+
+
+def test_loader_with_workers_is_freed_without_the_garbage_collector(graphs: InMemoryGraphs) -> None:
+    """In a cycle of references its queues would be closed before its workers, and each be waited for in vain."""
+    loader = Loader(graphs, batch_size=10, num_workers=1)  # no worker is started before the first batch
+    remembered = weakref.ref(loader)
+    gc.disable()
+    try:
+        del loader
+        assert remembered() is None
+    finally:
+        gc.enable()
