@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_logging
 from ray.exceptions import RayActorError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
@@ -33,6 +34,7 @@ _ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",  # its kill ends Tune's loop; the kernel's is a lost worker, which goes on
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray itself recommends; without it a warning on each worker
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no second copy of every result in CSV, JSON and TensorBoard
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours ends at once: the state is on disk already
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -83,8 +85,7 @@ class Cluster:
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         self._environment = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
-        for name in ("ray", "ray.tune", "ray.train"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _silence()
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
         try:
             if self._address is not None:
@@ -125,6 +126,18 @@ class Cluster:
         """CPUs and GPUs of all nodes."""
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+
+
+def _silence() -> None:
+    """Keep Ray's notes off the screen: its loggers, and what its nodes print through us whatever the log level."""
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("stdout_deduplicator", "stderr_deduplicator"):
+        deduplicator = getattr(ray_logging, name, None)
+        if deduplicator is not None:
+            deduplicator.skip_re = re.compile(
+                ""
+            )  # there is no public switch; RAY_DEDUP_LOGS_SKIP_REGEX is read at import
 
 
 def usable_cpus() -> int:
@@ -279,8 +292,12 @@ class _Pulse(_Unpickled, tune.Callback):
 
 
 def _failure(trial: Trial) -> Failure:
-    """What Tune knows of an error is in two files that it has just written."""
+    """What Tune knows of an error is in two files; it writes them to one folder and reads them from another."""
     try:
+        assert trial.storage is not None and trial.pickled_error_file is not None
+        stored = Path(trial.storage.trial_fs_path)
+        stored.mkdir(parents=True, exist_ok=True)
+        shutil.copy(trial.pickled_error_file, stored)
         error: object = trial.get_pickled_error()
     except Exception:  # noqa: BLE001 - the exception class may be unknown here; the text is in the other file
         error = None

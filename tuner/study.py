@@ -163,11 +163,12 @@ class Study:
     def _draw(self, trial: optuna.trial.Trial) -> dict[str, Value]:
         """Parameters of a trial. Each has its own seed, so that a draw cut short by a kill goes on as it would have."""
         self._study.sampler = self._make_sampler(trial.number, "jointly")
-        _ = trial.relative_params  # what the sampler draws jointly is drawn here
+        jointly = trial.relative_params  # drawn here, all at once
         chosen: dict[str, Value] = {}
         for parameter in self._space.parameters:
             if parameter.is_active(chosen):
-                self._study.sampler = self._make_sampler(trial.number, parameter.name)
+                if parameter.name not in jointly:
+                    self._study.sampler = self._make_sampler(trial.number, parameter.name)
                 chosen[parameter.name] = _suggest(trial, parameter)
         return chosen
 
