@@ -1,4 +1,4 @@
-# Everything is installed into $(VENV); nothing outside this folder is touched.
+# Everything is installed into $(VENV); runs/ and exports/ hold what the search finds.
 #   make search   install, search over the sample that ships, export the best model, predict with it
 #   make test     install, run every test
 #   make quick    the tests that need neither Ray nor more than a few seconds
