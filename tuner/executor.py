@@ -1,18 +1,15 @@
 """Ray: starts it, runs the jobs of a work on it with Tune, and leaves no process behind."""
 
-import contextlib
 import json
 import logging
 import os
 import re
 import shutil
-import signal
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ray
@@ -26,6 +23,7 @@ from ray.tune.search import Searcher
 
 from tuner.errors import SearchError
 from tuner.jobs import Failure, Job, Report, TrainerFactory, Work
+from tuner.signals import Signals
 from tuner.trainable import PAYLOAD, JobProcess
 
 _ENVIRONMENT = {
@@ -172,7 +170,7 @@ def execute(
         Exception: whatever `work` raised.
     """
     bridge = _Bridge(work)
-    signals = _Signals()
+    signals = Signals()
     trainable = tune.with_resources(
         tune.with_parameters(JobProcess, factory=factory), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
@@ -281,7 +279,7 @@ class _Decider(_Unpickled, FIFOScheduler):
 class _Pulse(_Unpickled, tune.Callback):
     """Beats at each turn of Tune's loop, at least ten times a second."""
 
-    def __init__(self, signals: "_Signals", tick: Callable[[], bool]) -> None:
+    def __init__(self, signals: Signals, tick: Callable[[], bool]) -> None:
         self._signals = signals
         self._tick = tick
 
@@ -307,32 +305,6 @@ def _failure(trial: Trial) -> Failure:
     details = re.sub(r"\x1b\[[0-9;]*m", "", text)
     lines = [line for line in details.strip().splitlines() if line.strip()]
     return Failure(kind="exception", reason=lines[-1].strip(), details=details)
-
-
-class _Signals:
-    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt when nothing is half written; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self._received = False
-
-    def check(self) -> None:
-        if self._received:
-            raise KeyboardInterrupt
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received:
-            raise KeyboardInterrupt
-        self._received = True
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-            self.check()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _remove_stale_temporary_folders() -> None:

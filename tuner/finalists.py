@@ -12,7 +12,7 @@ from tuner.jobs import Job
 from tuner.ledger import Ledger, Notice
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
-from tuner.study import derived_seed
+from tuner.seeds import derived_seed
 
 Evaluate = Callable[[Path], Mapping[str, Mapping[str, float | None]]]
 """Metrics by task of a checkpoint on the test split."""

@@ -9,7 +9,8 @@ from tuner.jobs import Job
 from tuner.ledger import Ledger, Notice
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
-from tuner.study import Study, derived_seed
+from tuner.seeds import derived_seed
+from tuner.study import Study
 
 
 class SearchWork(Ledger):

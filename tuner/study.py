@@ -5,9 +5,7 @@ because the sampler is made anew for each trial: a resumed search proposes what 
 """
 
 import contextlib
-import hashlib
 import math
-import random
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +18,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner import jsonlines
+from tuner.grid import Grid
 from tuner.parameters import Parameter, Value
+from tuner.seeds import derived_seed
 from tuner.space import Space
 
 Outcome = Literal["finished", "stopped", "diverged", "failed"]
@@ -52,12 +52,6 @@ class TrialRecord:
     """Why it failed, else empty."""
 
 
-def derived_seed(*parts: int | str) -> int:
-    """A seed of 31 bits that depends on all parts."""
-    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
-
-
 class Study:
     """Asks for trials and remembers what became of them."""
 
@@ -73,7 +67,7 @@ class Study:
             storage=_storage(journal), study_name=_NAME, direction="minimize", load_if_exists=True
         )
         self._trials: dict[int, optuna.trial.Trial] = {}
-        self._grid = _Grid(space, seed) if sampler == "grid" else None
+        self._grid = Grid(space, seed) if sampler == "grid" else None
         if not self._frozen() and space.baseline is not None:
             self._study.enqueue_trial(dict(space.baseline))
 
@@ -271,45 +265,6 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
             int(parameter.low), int(parameter.high), step=int(parameter.step or 1), log=parameter.log
         )
     return FloatDistribution(parameter.low, parameter.high, step=parameter.step, log=parameter.log)
-
-
-class _Grid:
-    """All points of a discrete space, spread: the k-th is (a k + b) mod size, written in mixed radix."""
-
-    def __init__(self, space: Space, seed: int) -> None:
-        self._parameters = space.parameters
-        self._size = space.size() or 0
-        numbers = random.Random(derived_seed(seed, "grid"))
-        self._factor = next(
-            a for a in iter(lambda: numbers.randrange(1, self._size + 1), None) if math.gcd(a, self._size) == 1
-        )
-        self._offset = numbers.randrange(self._size)
-        self._points = self._walk()
-        self._found: list[dict[str, Value]] = []
-
-    def point(self, index: int) -> dict[str, Value] | None:
-        while len(self._found) <= index:
-            try:
-                self._found.append(next(self._points))
-            except StopIteration:
-                return None
-        return self._found[index]
-
-    def _walk(self) -> Iterator[dict[str, Value]]:
-        for k in range(self._size):
-            rest = (self._factor * k + self._offset) % self._size
-            chosen: dict[str, Value] = {}
-            inactive_digits = 0
-            for parameter in self._parameters:
-                grid = parameter.grid()
-                assert grid is not None
-                rest, digit = divmod(rest, len(grid))
-                if parameter.is_active(chosen):
-                    chosen[parameter.name] = grid[digit]
-                else:
-                    inactive_digits += digit
-            if not inactive_digits:  # A parameter that does not exist would make the same point appear several times.
-                yield chosen
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ from tuner.jobs import Failure, Job, Report
 from tuner.ledger import MAX_EXCEPTIONS, MAX_LOST_WORKERS, Ledger
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
-from tuner.study import read_records
+from tuner.searchwork import SearchWork
+from tuner.space import Space
+from tuner.study import Study, read_records
 
 
 class Jobs(Ledger):
@@ -154,3 +156,31 @@ def test_a_restart_brings_study_and_log_into_agreement(tmp_path: Path, lost: str
     mine, theirs = read_records(run.journal), read_records(RunFolder(Path(whole.folder)).journal)
     assert mine == theirs
     assert work.asha is not None and {len(values) for values in work.asha.rungs().values()} != {0}
+
+
+def test_failed_trials_are_run_again_on_request_and_only_once(tmp_path: Path, table5: Space) -> None:
+    def open_work(*, retry_failed: bool) -> SearchWork:
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir(exist_ok=True)
+        study = Study(run.journal, table5, sampler="random", seed=1)
+        settings: dict[str, Any] = {"asha": None, "num_trials": 2, "max_epochs": 3, "seed": 1}
+        return SearchWork(run, study, **settings, notice=lambda what, training: None, retry_failed=retry_failed)
+
+    def play(work: SearchWork, unlucky: str) -> None:
+        while (job := work.next_job()) is not None:
+            if job.key == unlucky:
+                work.on_failure(job.key, exception())
+                continue
+            for epoch in (1, 2, 3):
+                work.on_report(job.key, report(epoch))
+
+    work = open_work(retry_failed=False)
+    play(work, unlucky="0001")
+    assert [training.state for training in work.board.trainings.values()] == ["finished", "failed"]
+    assert open_work(retry_failed=False).next_job() is None
+    for _ in range(2):
+        work = open_work(retry_failed=True)
+        play(work, unlucky="none")
+        states = {key: training.state for key, training in work.board.trainings.items()}
+        assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
+    assert dict(work.board.trainings["0002"].params) == dict(work.board.trainings["0001"].params)
