@@ -2,8 +2,9 @@ r"""The gated crystal graph convolution with its batch normalisations, forward a
 
 CGCNN multiplies the concatenation [receiver, sender, edge] of every edge with one weight matrix. Split into its three
 parts, the atom parts are multiplied once per atom instead of once per edge, and everything between that product and the
-sum over neighbors is one autograd function: it keeps three arrays per edge where autograd keeps ten, and its backward
-pass sums gradients with the graph's transpose instead of scattering them. Neither changes the function computed.
+sum over neighbors is one autograd function: it keeps three arrays per edge where autograd keeps ten, works on pieces of
+the batch that fit into a CPU's cache, and its backward pass sums gradients with the graph's transpose instead of
+scattering them. None of this changes the function computed.
 
 Shapes: A nodes, E edges, F = atom_dim, R radial functions.
 """
@@ -21,28 +22,41 @@ EPS = 1e-5
 """Added to variances, as `torch.nn.BatchNorm1d` does."""
 MOMENTUM = 0.1
 """Share of a batch in the running statistics, as in `torch.nn.BatchNorm1d`."""
+CHUNK_EDGES = 1024
+"""Edges that a CPU works on at a time: their arrays stay in its cache from one operation to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Whole crystals of a batch: a nodes and e edges, which send to each other only."""
+
+    edges: slice
+    """Its edges among those of the batch."""
+    receiver: Tensor
+    """(e,) int64 nodes of the batch, ascending."""
+    endpoints: Tensor
+    """(2e,) rows of the batch's (2A, 2F) table of products, two per edge: ``2 * receiver`` and ``2 * sender + 1``."""
+    endpoints_ptr: Tensor
+    """(e + 1,) 0, 2, 4, ..."""
+    edge: Tensor
+    """(e,) 0 to e - 1: the edges in order of their receiver."""
+    receiver_ptr: Tensor
+    """(a + 1,) where each node's begin."""
+    edge_by_sender: Tensor
+    """(e,) the edges in order of their sender."""
+    sender_ptr: Tensor
+    """(a + 1,) where each node's begin."""
+    weight: Tensor
+    """(e,) float32, how often the edge counts in its receiver's sum."""
+    share: Tensor
+    """(e, 1) float32, share of the edge among all bonds of the batch's unmerged crystals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
     """What every convolution of a batch needs of its graph; computed once a batch."""
 
-    receiver: Tensor
-    """(E,) int64, ascending."""
-    receiver_ptr: Tensor
-    """(A + 1,) edges by receiver."""
-    edge: Tensor
-    """(E,) 0 to E - 1."""
-    edge_by_sender: Tensor
-    """(E,) edges in order of sender."""
-    sender_ptr: Tensor
-    """(A + 1,) positions in `edge_by_sender`."""
-    endpoints: Tensor
-    """(E, 2) rows of the (2A, 2F) table of products: ``2 * receiver`` and ``2 * sender + 1``."""
-    weight: Tensor
-    """(E,) float32, how often the edge counts in its receiver's sum."""
-    edge_share: Tensor
-    """(E,) float32, share of the edge among all bonds of the unmerged crystals; adds up to 1."""
+    chunks: tuple[Chunk, ...]
     num_bonds: Tensor
     """() float32, bonds of the unmerged crystals."""
     node_share: Tensor
@@ -58,21 +72,42 @@ class Topology:
         node = torch.arange(len(count), device=count.device)
         receiver = torch.repeat_interleave(node, count, output_size=num_edges)
         sent = torch.bincount(batch.neighbor_index, minlength=len(count))
+        sender_ptr = functional.pad(sent.cumsum(0), (1, 0))
+        endpoints = torch.stack([2 * receiver, 2 * batch.neighbor_index + 1], dim=1)
+        edge = torch.arange(num_edges, device=count.device)
         bonds = batch.neighbor_weight * batch.multiplicity[receiver]
         num_bonds, num_atoms = bonds.sum(), batch.multiplicity.sum()
-        return cls(
-            receiver=receiver,
-            receiver_ptr=batch.neighbor_ptr,
-            edge=torch.arange(num_edges, device=count.device),
-            edge_by_sender=batch.edge_by_sender,
-            sender_ptr=functional.pad(sent.cumsum(0), (1, 0)),
-            endpoints=torch.stack([2 * receiver, 2 * batch.neighbor_index + 1], dim=1),
-            weight=batch.neighbor_weight,
-            edge_share=bonds / num_bonds,
-            num_bonds=num_bonds,
-            node_share=batch.multiplicity / num_atoms,
-            num_atoms=num_atoms,
-        )
+        share = (bonds / num_bonds)[:, None]
+        chunks = []
+        for n, e in _pieces(batch):
+            ends = slice(n.start, n.stop + 1)
+            chunks.append(
+                Chunk(
+                    edges=e,
+                    receiver=receiver[e],
+                    endpoints=endpoints[e].view(-1),
+                    endpoints_ptr=torch.arange(0, 2 * (e.stop - e.start) + 1, 2, device=count.device),
+                    edge=edge[: e.stop - e.start],
+                    receiver_ptr=batch.neighbor_ptr[ends] - e.start,
+                    edge_by_sender=batch.edge_by_sender[e] - e.start,
+                    sender_ptr=sender_ptr[ends] - e.start,
+                    weight=batch.neighbor_weight[e],
+                    share=share[e],
+                )
+            )
+        return cls(tuple(chunks), num_bonds, batch.multiplicity / num_atoms, num_atoms)
+
+
+def _pieces(batch: GraphBatch) -> list[tuple[slice, slice]]:
+    """Nodes and edges of consecutive whole crystals, about `CHUNK_EDGES` at a time; of all at once on a GPU."""
+    num_nodes, num_edges = len(batch.atomic_numbers), len(batch.neighbor_index)
+    if batch.neighbor_index.device.type != "cpu":
+        return [(slice(0, num_nodes), slice(0, num_edges))]
+    bounds = [(0, 0)]
+    for stop in zip(batch.atom_ptr.tolist(), batch.neighbor_ptr[batch.atom_ptr].tolist(), strict=True):
+        if stop[1] - bounds[-1][1] >= CHUNK_EDGES or stop[1] == num_edges > bounds[-1][1]:
+            bounds.append(stop)
+    return [(slice(a[0], b[0]), slice(a[1], b[1])) for a, b in zip(bounds, bounds[1:], strict=False)]
 
 
 def sum_rows(values: Tensor, index: Tensor, ptr: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -122,45 +157,80 @@ class _GatedSum(torch.autograd.Function):
             fixed: mean and variance (2F,), or None for the batch's own.
         """
         width = edge_weight.shape[1]
-        ends = torch.arange(0, 2 * len(rbf) + 1, 2, device=rbf.device)
-        z = sum_rows(products.view(-1, width), graph.endpoints.view(-1), ends)
-        z.addmm_(rbf, edge_weight)
-        mean = graph.edge_share @ z if fixed is None else fixed[0]
-        z -= mean  # centred first: the variance as a difference of moments loses digits
-        variance = graph.edge_share @ (z * z) if fixed is None else fixed[1]
+        half = width // 2
+        table = products.view(-1, width)
+        inputs = [
+            sum_rows(table, chunk.endpoints, chunk.endpoints_ptr).addmm_(rbf[chunk.edges], edge_weight)
+            for chunk in graph.chunks
+        ]
+        mean, variance = fixed if fixed is not None else _moments(inputs, graph.chunks)
         inverse_std = (variance + EPS).rsqrt()
-        y = torch.addcmul(beta, z, gamma * inverse_std)
-        gate = y[:, : width // 2].sigmoid()
-        core = functional.softplus(y[:, width // 2 :])
-        total = sum_rows(gate * core, graph.edge, graph.receiver_ptr, graph.weight)
-        ctx.save_for_backward(z, gate, core, rbf, gamma, inverse_std)
+        scale = gamma * inverse_std
+        edges, totals = [], []
+        for chunk, z in zip(graph.chunks, inputs, strict=True):
+            z -= mean
+            y = torch.addcmul(beta, z, scale)
+            core = functional.softplus(y[:, half:])
+            gate = y.sigmoid_()  # of both halves: the second is the derivative of the core
+            totals.append(sum_rows(gate[:, :half] * core, chunk.edge, chunk.receiver_ptr, chunk.weight))
+            edges += [z, gate, core]
+        ctx.save_for_backward(rbf, gamma, inverse_std, *edges)
         ctx.graph, ctx.batch_statistics = graph, fixed is None
         ctx.mark_non_differentiable(mean, variance)
-        return total, mean, variance
+        return torch.cat(totals), mean, variance
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Gradients of products, edge_weight, gamma and beta."""
-        z, gate, core, rbf, gamma, inverse_std = ctx.saved_tensors
+        rbf, gamma, inverse_std, *edges = ctx.saved_tensors
         graph: Topology = ctx.graph
-        half = gate.shape[1]
+        half = len(gamma) // 2
         scale = gamma * inverse_std
-        message = grad_outputs[0].index_select(0, graph.receiver)
-        message *= graph.weight[:, None]
-        message *= gate
-        grad = torch.empty_like(z)  # of y
-        torch.mul(message, torch.expm1(-core).neg_(), out=grad[:, half:])  # softplus' = 1 - exp(-softplus)
-        message *= core
-        torch.mul(message, 1 - gate, out=grad[:, :half])
-        grad_beta = grad.sum(0)
-        grad_gamma = (grad * z).sum(0) * inverse_std
-        grad *= scale  # of z, but for what the batch's mean and variance hold of it
-        if ctx.batch_statistics:
-            z = torch.addcmul(scale * grad_beta, z, scale * inverse_std * grad_gamma)
-            grad -= z.mul_(graph.edge_share[:, None])
-        received = sum_rows(grad, graph.edge, graph.receiver_ptr)
-        sent = sum_rows(grad, graph.edge_by_sender, graph.sender_ptr)
-        return torch.cat([received, sent], dim=1), None, rbf.t() @ grad, grad_gamma, grad_beta, None, None
+        grads = []  # of y, the normalised input
+        grad_beta, grad_gamma = torch.zeros_like(gamma), torch.zeros_like(gamma)
+        for chunk, z, gate, core in zip(graph.chunks, edges[::3], edges[1::3], edges[2::3], strict=True):
+            message = grad_outputs[0].index_select(0, chunk.receiver)
+            message *= chunk.weight[:, None]
+            message *= gate[:, :half]
+            grad = torch.empty_like(gate)
+            torch.mul(message, gate[:, half:], out=grad[:, half:])
+            message *= core
+            torch.addcmul(message, message, gate[:, :half], value=-1, out=grad[:, :half])
+            grad_beta += grad.sum(0)
+            grad_gamma += torch.mul(grad, z).sum(0)
+            grads.append(grad)
+        grad_gamma *= inverse_std
+        received, sent = [], []
+        grad_edge_weight = rbf.new_zeros(rbf.shape[1], 2 * half)
+        shift, slope = scale * grad_beta, scale * inverse_std * grad_gamma
+        for chunk, z, grad in zip(graph.chunks, edges[::3], grads, strict=True):
+            grad *= scale  # now of z, but for what the batch's mean and variance hold of it
+            if ctx.batch_statistics:
+                grad.addcmul_(torch.addcmul(shift, z, slope), chunk.share, value=-1)
+            received.append(sum_rows(grad, chunk.edge, chunk.receiver_ptr))
+            sent.append(sum_rows(grad, chunk.edge_by_sender, chunk.sender_ptr))
+            grad_edge_weight.addmm_(rbf[chunk.edges].t(), grad)
+        grad_products = torch.cat([torch.cat(received), torch.cat(sent)], dim=1)
+        return grad_products, None, grad_edge_weight, grad_gamma, grad_beta, None, None
+
+
+def _moments(inputs: list[Tensor], chunks: tuple[Chunk, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and variance (2F,) over all bonds, put together from those of the chunks.
+
+    Source:
+        Chan, Golub and LeVeque 1983, Eq. 2.1: centred sums lose no digits, unlike a difference of raw moments.
+    """
+    shares, means, squares = [], [], []
+    for chunk, z in zip(chunks, inputs, strict=True):
+        share = chunk.share.sum()
+        mean = (chunk.share.t() @ z) / share
+        centred = z - mean
+        shares.append(share)
+        means.append(mean)
+        squares.append(chunk.share.t() @ centred.mul_(centred))
+    share, means_of = torch.stack(shares)[:, None], torch.cat(means)
+    mean = (share * means_of).sum(0)
+    return mean, (torch.cat(squares) + share * (means_of - mean) ** 2).sum(0)
 
 
 class WeightedBatchNorm(nn.Module):
