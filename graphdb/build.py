@@ -121,16 +121,17 @@ def build_store(
     tables = [_read_table(Path(name), Path(source)) for name in targets]
     with StoreWriter(path, settings or GraphSettings(), afresh=overwrite) as writer:
         intake = _Intake(origin, writer)
-        num_built = 0
+        num_read = num_built = 0
         for built in build_all(intake.pending(), writer.settings, num_workers or available_cores()):
-            num_built += 1
+            num_read += 1
             if not isinstance(built.outcome, SkippedCrystal):
+                num_built += 1
                 writer.add_graph(built.material_id, built.digest, built.outcome)
             elif built.outcome.reason == Reason.WORKER_CRASHED:  # not remembered: more memory may help next time
                 intake.skipped.append(built.outcome)
             else:
                 writer.add_skipped(built.outcome, built.digest)
-            report(origin.progress(), f"{intake.num_known + num_built:,} crystals")
+            report(origin.progress(), f"{intake.num_known + num_read:,} crystals")
         if intake.failure is not None:
             raise intake.failure
         report(1.0, "writing the store")
@@ -219,8 +220,8 @@ def _check_outcome(
         )
     if strict and skipped:
         raise SourceError(
-            f"--strict allows nothing to be skipped, got{_counted(skipped).removeprefix(':')}{listed}. "
-            "Mend them and run again: the graphs built so far are kept"
+            f"--strict allows nothing to be skipped, got{_counted(skipped).removeprefix(':')}{listed}; "
+            "mend them and run again"
         )
 
 
@@ -312,7 +313,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 report=progress.update,
             )
     except (GraphDBError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: run the same command again, it goes on where it stopped", file=sys.stderr)
@@ -325,8 +326,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print_summary(report: BuildReport) -> None:
     size = report.path.stat().st_size
     took = format_seconds(report.seconds)
+    skipped = f", {len(report.skipped):,} skipped" if report.skipped else ""
     print(
-        f"{report.num_crystals:,} crystals ({report.num_built:,} built now) of {report.num_atoms:,} atoms in "
+        f"{report.num_crystals:,} crystals ({report.num_built:,} built now{skipped}) of {report.num_atoms:,} atoms in "
         f"{took}: {report.path}, {size / 1e6:.1f} MB, {size / report.num_atoms:.0f} bytes an atom"
     )
     for name, entry in report.properties.items():

@@ -137,14 +137,14 @@ def encode_column(payload: Buffer, key: bytes) -> bytes:
     return _COLUMN_HEAD.pack(zlib.crc32(payload, zlib.crc32(key)), 0) + payload
 
 
-def decode_column(value: Buffer | None, key: bytes) -> memoryview:
+def decode_column(value: Buffer, key: bytes) -> memoryview:
     """The bytes that `encode_column` was given under the same key; they look into the value's memory.
 
     Raises:
-        CorruptRecord: if they are absent or have changed.
+        CorruptRecord: if they have changed.
     """
-    if value is None or len(value) < _COLUMN_HEAD.size:
-        raise CorruptRecord(f"the entry {key.decode()!r} is missing")
+    if len(value) < _COLUMN_HEAD.size:
+        raise CorruptRecord(f"the entry {key.decode()!r} is cut off")
     payload = memoryview(value)[_COLUMN_HEAD.size :]
     if zlib.crc32(payload, zlib.crc32(key)) != _COLUMN_HEAD.unpack_from(value)[0]:
         raise CorruptRecord(f"the entry {key.decode()!r} is damaged")

@@ -12,6 +12,10 @@ class SourceError(GraphDBError):
     """The source or the targets as a whole cannot be used (absent, cut off, no structure column, ...)."""
 
 
+class TaskError(GraphDBError, ValueError):
+    """The tasks asked for cannot be had from the store."""
+
+
 class StoreError(GraphDBError):
     """The store cannot be used (absent, foreign, busy, ...)."""
 

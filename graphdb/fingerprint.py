@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphdb.graph import GraphSettings
 
 FORMAT_VERSION = 1
-"""Of the store's entries and records; see docs/data-format.md."""
+"""Of the store's entries and records; see docs/data-format.md. Any change of them raises it (tests pin the layout)."""
 
 
 class GraphsHash:

@@ -1,5 +1,6 @@
 """Batches of graphs, from memory or streamed from LMDB: the same ones for the same seed either way."""
 
+import difflib
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch, Task, collate, sender_order
+from graphdb.errors import TaskError
 from graphdb.graph import FlatGraphs, GraphSettings
 
 
@@ -143,20 +145,21 @@ def choose_tasks(properties: Any, names: Sequence[str] | None) -> tuple[Task, ..
         names: in the order wanted; all when None.
 
     Raises:
-        ValueError: for no task, an unknown one or one named twice.
+        TaskError: for no task, an unknown one or one named twice.
     """
     chosen = list(properties) if names is None else list(names)
+    known = ", ".join(properties)
+    if not properties:
+        raise TaskError("a model needs at least one task, but the store has no properties; build it with --targets")
     if not chosen:
-        raise ValueError(
-            "a model needs at least one task, got none; the store has no properties, build it with --targets"
-        )
-    unknown = [name for name in chosen if name not in properties]
-    if unknown:
-        raise ValueError(
-            f"tasks must be properties of the store ({', '.join(properties) or 'none there'}), got {', '.join(unknown)}"
-        )
+        raise TaskError(f"a model needs at least one task, got none; the store has {known}")
+    for name in chosen:
+        if name not in properties:
+            near = difflib.get_close_matches(name, properties, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise TaskError(f"tasks must be properties of the store, got {name!r}; {hint}it has {known}")
     if len(set(chosen)) < len(chosen):
-        raise ValueError(f"each task must be named once, got {', '.join(chosen)}")
+        raise TaskError(f"each task must be named once, got {', '.join(chosen)}")
     return tuple(Task(name, properties[name].unit) for name in chosen)
 
 

@@ -94,7 +94,7 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
     path = Path(path)
     name = path.name.lower()
     if not path.exists():
-        raise SourceError(f"SOURCE must be a folder or a file, there is none at {path}")
+        raise SourceError(f"{path} must be a file or a folder, but there is none")
     if path.is_dir():
         return FolderSource(path, target_names=target_names)
     if name.endswith(_TAR_SUFFIXES):
@@ -106,7 +106,7 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
     if name_format(path.name) is not None:
         return FolderSource(path.parent, files=[path])
     raise SourceError(
-        f"SOURCE must be a folder, .tar.gz, .csv(.gz), .json(.gz) or a CIF or POSCAR file, got {path}; "
+        f"{path} must be a CIF or POSCAR file, .json(.gz), .csv(.gz), .tar.gz or a folder; "
         "rename the file so that its suffix tells what it is"
     )
 
@@ -220,7 +220,7 @@ class TarSource:
         except _READ_ERRORS as error:
             raise SourceError(
                 f"{self._path} must be a complete tar archive, but after {num_members:,} members: {error}; "
-                "copy or download it again (what was read is kept)"
+                "copy or download it again"
             ) from error
 
     def _read(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[Entry]:

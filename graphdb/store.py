@@ -77,13 +77,20 @@ def open_writable(path: Path, *, durable: bool) -> Any:
         path: created if absent.
         durable: a commit survives a power failure, not just the end of the process.
     """
-    return lmdb.open(
-        str(path), subdir=False, lock=False, map_size=_FIRST_MAP_BYTES, sync=durable, readahead=False, mode=0o644
-    )
+    try:
+        return lmdb.open(
+            str(path), subdir=False, lock=False, map_size=_FIRST_MAP_BYTES, sync=durable, readahead=False, mode=0o644
+        )
+    except lmdb.Error as error:
+        raise StoreError(f"cannot write {path}: {error}; delete it, make room, or choose another STORE") from error
 
 
 def write_items(env: Any, items: Sequence[tuple[bytes, bytes]], *, append: bool = False) -> None:
-    """Write items in one transaction; the map doubles until they fit (the file itself grows by what is written)."""
+    """Write items in one transaction; the map doubles until they fit (the file itself grows by what is written).
+
+    Raises:
+        StoreError: if the disk is full or fails.
+    """
     while True:
         try:
             with env.begin(write=True) as txn:
@@ -92,6 +99,8 @@ def write_items(env: Any, items: Sequence[tuple[bytes, bytes]], *, append: bool 
             return
         except lmdb.MapFullError:
             env.set_mapsize(2 * env.info()["map_size"])
+        except lmdb.Error as error:  # such as a full disk
+            raise StoreError(f"cannot write {env.path()}: {error}; make room, or choose another STORE") from error
 
 
 def iterate(env: Any, prefix: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -300,8 +309,11 @@ class Store:
         return value
 
     def _column(self, key: bytes) -> memoryview:
+        value = self._get(key)
+        if value is None:
+            raise self._lacks(key.decode())
         with self._naming_the_file():
-            return decode_column(self._get(key), key)
+            return decode_column(value, key)
 
     def _record(self, index: int) -> memoryview:
         if not 0 <= index < self._num_crystals:
@@ -311,11 +323,18 @@ class Store:
 
     def _records(self, number: int, which: range | None = None) -> list[memoryview]:
         first = number * BLOCK_SIZE
+        block = self._get(block_key(number))
+        if block is None:
+            raise self._lacks(f"block {number}")
         with self._naming_the_file():
-            block = self._get(block_key(number))
-            if block is None:
-                raise CorruptRecord(f"the block of crystals from {first} on is missing")
             return block_records(block, first, min(BLOCK_SIZE, self._num_crystals - first), which)
+
+    def _lacks(self, entry: str) -> StoreVersionMismatch:
+        """For a file whose pages are sound and whose description is whole: no damage takes single entries away."""
+        return StoreVersionMismatch(
+            f"{self.path} lacks the entry {entry!r} of format version {FORMAT_VERSION}: another version of crystune "
+            "wrote it; build it again (graphdb.build SOURCE STORE --overwrite)"
+        )
 
     @contextlib.contextmanager
     def _naming_the_file(self) -> Iterator[None]:
@@ -343,7 +362,8 @@ class Store:
             self.close()
             raise StoreVersionMismatch(
                 f"the format must be {FORMAT_NAME!r} version {FORMAT_VERSION}, got {name!r} version {version} "
-                f"({self.path}); build the store again with this crystune, or read it with the version that wrote it"
+                f"({self.path}); build the store again with this crystune (graphdb.build SOURCE STORE --overwrite), or read "
+                "it with the version that wrote it"
             )
         self._column(META_KEY)
         if not meta["finished"]:

@@ -67,6 +67,7 @@ class StoreWriter:
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
         self._last_commit = time.monotonic()
+        self._num_taken_over = 0
         try:
             self._env = open_writable(self._partial, durable=True)
             self._begin(afresh)
@@ -74,7 +75,7 @@ class StoreWriter:
                 key[1:].decode(): bytes(value[:_DIGEST_BYTES]) for key, value in iterate(self._env, _ENTRY)
             }
         except BaseException:
-            self.close()
+            self._leave()
             raise
         #: entries that were there before this run
         self.num_found = len(self._digests)
@@ -94,9 +95,9 @@ class StoreWriter:
 
     def commit(self) -> None:
         """Bring what was added to the disk."""
-        if self._pending:
-            write_items(self._env, sorted(self._pending))
-        self._pending, self._pending_bytes = [], 0
+        items, self._pending, self._pending_bytes = self._pending, [], 0
+        if items:
+            write_items(self._env, sorted(items))
         self._last_commit = time.monotonic()
 
     def skipped(self, wanted: Mapping[str, bytes]) -> list[SkippedCrystal]:
@@ -139,6 +140,9 @@ class StoreWriter:
         try:
             fingerprint = self._lay_out(env, wanted, columns, units, skipped)
             env.sync(True)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         finally:
             env.close()
         os.replace(temporary, self.path)
@@ -160,9 +164,29 @@ class StoreWriter:
         """Return the writer itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Keep what was added."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Keep what was added; after an error, provided that there is anything to go on with."""
+        if error is None:
+            self.close()
+        else:
+            if num_graphs := self._leave():
+                error.add_note(
+                    f"{num_graphs:,} graphs are kept in {self._partial}: run the command again to go on from there, "
+                    "or delete it"
+                )
+
+    def _leave(self) -> int:
+        """Close; the partial file goes unless it has graphs that the store has not. Returns how many are kept."""
+        num_graphs = 0
+        if self._env is not None:
+            with suppress(StoreError):  # nothing can be written: what was committed is what there is
+                self.commit()
+            num_graphs = sum(value[_DIGEST_BYTES : _DIGEST_BYTES + 1] == _GRAPH for _, value in self._all_entries())
+            if num_graphs == self._num_taken_over:
+                num_graphs = 0
+                self._partial.unlink(missing_ok=True)
         self.close()
+        return num_graphs
 
     def _acquire(self) -> int:
         """A lock on the partial file that ends with this process, however it ends."""
@@ -203,6 +227,7 @@ class StoreWriter:
                 self._check_settings(store.settings, str(self.path))
                 for name, digest, record in zip(store.material_ids, store.digests(), store.raw_records(), strict=True):
                     items.append((_ENTRY + name.encode(), digest + _GRAPH + record))
+                self._num_taken_over = len(items)
                 for skip, digest in store.skipped():
                     if digest:
                         note = json.dumps([skip.reason, skip.message, skip.where])
@@ -231,9 +256,12 @@ class StoreWriter:
         if self._pending_bytes > _COMMIT_BYTES or time.monotonic() - self._last_commit > _COMMIT_SECONDS:
             self.commit()
 
+    def _all_entries(self) -> Iterator[tuple[bytes, memoryview]]:
+        return iterate(self._env, _ENTRY)
+
     def _entries(self, wanted: Mapping[str, bytes]) -> Iterator[tuple[str, bytes, bytes, bytes]]:
         """Id, digest, kind and payload of each wanted entry, by id."""
-        for key, value in iterate(self._env, _ENTRY):
+        for key, value in self._all_entries():
             material_id = key[1:].decode()
             digest = bytes(value[:_DIGEST_BYTES])
             if wanted.get(material_id) == digest:

@@ -13,40 +13,69 @@ def sample_csv() -> Path:
     return Path(__file__).with_name("cubic_pbe.csv.gz")
 
 
+def sample_path(cache: Path) -> Path:
+    """Where in a cache folder the store lies: its name tells the format and the content of all that decides it."""
+    from graphdb.fingerprint import FORMAT_VERSION
+
+    recipe = b"".join([str(FORMAT_VERSION).encode(), _source_code(), sample_csv().read_bytes()])
+    return cache / f"sample-{hashlib.blake2b(recipe, digest_size=6).hexdigest()}.store"
+
+
 def sample_store(cache: Path | None = None) -> Path:
-    """The store of the sample with default graphs, built on first use (one second).
+    """The store of the sample with default graphs, built on first use (one second) and verified at each.
 
     Args:
-        cache: folder for it; by default ``crystune`` in the user's cache folder.
+        cache: folder for it; by default ``crystune`` in the user's cache folder, or else in the temporary folder.
 
     Raises:
-        StoreError: if the folder cannot be written.
+        StoreError: if no such folder can be written to.
     """
-    from graphdb.build import build_store
     from graphdb.errors import StoreError
-    from graphdb.files import partial_path
-    from graphdb.fingerprint import FORMAT_VERSION
-    from graphdb.graph import GraphSettings
 
-    folder = cache if cache is not None else _cache_folder()
-    recipe = f"{FORMAT_VERSION} {sorted(GraphSettings().as_dict().items())}".encode() + sample_csv().read_bytes()
-    path = folder / f"sample-{hashlib.blake2b(recipe, digest_size=6).hexdigest()}.store"
-    if path.exists():
-        return path
+    folders = [cache] if cache is not None else _cache_folders()
+    problems = []
+    for folder in folders:
+        path = sample_path(folder)
+        try:
+            if not _is_sound(path):
+                _build(path)
+            return path
+        except (OSError, StoreError) as error:
+            problems.append(f"{folder}: {getattr(error, 'strerror', None) or error}")
+    raise StoreError(f"cannot write the sample's store in {'; nor in '.join(problems)}; set XDG_CACHE_HOME") from None
+
+
+def _is_sound(path: Path) -> bool:
+    from graphdb.errors import StoreError
+    from graphdb.store import Store
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as place:  # several processes may build it at once
-            built = Path(place) / path.name
-            build_store(sample_csv(), built, num_workers=1)
-            assert not partial_path(built).exists()
-            os.replace(built, path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the sample's store in {folder}: {error.strerror}; set XDG_CACHE_HOME"
-        ) from error
-    return path
+        with Store(path) as store:
+            store.verify()
+    except (StoreError, OSError):
+        return False
+    return True
 
 
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "crystune"
+def _build(path: Path) -> None:
+    from graphdb.build import build_store
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:  # several processes may build it at once
+        built = Path(place) / path.name
+        build_store(sample_csv(), built, num_workers=1)
+        os.replace(built, path)
+
+
+def _source_code() -> bytes:
+    """Of `graphdb`: in a working copy the graphs may change without any version."""
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].glob("*.py")))
+
+
+def _cache_folders() -> list[Path]:
+    temporary = Path(tempfile.gettempdir()) / f"crystune-{os.getuid()}"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in some containers
+        return [temporary]
+    return [Path(home) / "crystune", temporary]

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from graphdb.errors import Reason, SettingsMismatch, SourceError, StoreError
 from graphdb.files import partial_path, skipped_path
 from graphdb.graph import GraphSettings
 from graphdb.ingest import build_all, text_digest
+from graphdb.sample import sample_path
 from graphdb.sample import sample_store as build_sample_store
 from graphdb.sources import RawCrystal
 from graphdb.store import Store
@@ -121,7 +123,6 @@ def test_other_settings_for_the_same_store_are_refused(tmp_path: Path, source: P
     other = GraphSettings(neighbors="cgcnn")
     with pytest.raises(SettingsMismatch, match="neighbors: cgcnn, not shell.*--overwrite"):
         build_store(source, tmp_path / "s", settings=other)
-    partial_path(tmp_path / "s").unlink()
     assert build_store(source, tmp_path / "s", settings=other, overwrite=True).num_built == 20
     assert Store(tmp_path / "s").settings == other
 
@@ -168,7 +169,7 @@ def test_a_source_without_any_usable_crystal_is_an_error(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "s"], "there is none at"),
+        (["nowhere", "s"], "error: nowhere must be a file or a folder, but there is none"),
         (["{source}", "no/such/s"], "the folder of STORE must exist"),
         (["{source}", "."], "STORE must be a file"),
         (["{source}", "s", "--targets", "nowhere.csv"], "--targets must name a CSV file"),
@@ -317,6 +318,86 @@ def test_the_sample_is_built_once(tmp_path: Path, sample_store: Path, monkeypatc
     monkeypatch.setattr("graphdb.build.build_store", None)
     assert build_sample_store(tmp_path / "cache") == path
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_cached_sample_that_does_not_verify_is_built_again(tmp_path: Path, sample_store: Path) -> None:
+    path = build_sample_store(tmp_path)
+    whole = path.read_bytes()
+    for spoiled in (whole[: len(whole) // 2], b"", whole[:-5000] + bytes(5000)):
+        path.unlink()
+        path.write_bytes(spoiled)
+        assert build_sample_store(tmp_path) == path
+        assert Store(path).fingerprint == Store(sample_store).fingerprint
+
+
+def test_the_cached_sample_is_told_by_all_that_decides_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build_sample_store(tmp_path)
+    for name, value in (("graphdb.fingerprint.FORMAT_VERSION", 99), ("graphdb.sample._source_code", lambda: b"new")):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, value)
+            assert sample_path(tmp_path) != first
+    assert sample_path(tmp_path) == first
+
+
+def test_a_home_that_cannot_be_written_to_is_no_obstacle_to_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("a file, in which no folder can be made, not even by root")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    path = build_sample_store()
+    assert path.is_relative_to(tmp_path / "temporary")
+    assert build_sample_store() == path
+    with pytest.raises(StoreError, match=r"cannot write the sample's store in .*home.*XDG_CACHE_HOME"):
+        build_sample_store(tmp_path / "home")
+
+
+def test_a_full_disk_ends_in_a_sentence(tmp_path: Path, sample_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        assert build.main([str(sample_csv), str(tmp_path / "s"), "--quiet", "--workers", "1"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capsys.readouterr().err.startswith(f"error: cannot write {tmp_path / 's'}")
+
+
+def test_the_summary_counts_graphs_built_not_crystals_skipped(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        (folder / f"bad{number}.cif").write_text("nothing")
+    assert build.main([str(folder), str(tmp_path / "s")]) == 0
+    assert capsys.readouterr().out.startswith("20 crystals (20 built now, 3 skipped) of ")
+    assert build.main([str(folder), str(tmp_path / "s")]) == 0
+    assert capsys.readouterr().out.startswith("20 crystals (0 built now, 3 skipped) of ")
+
+
+def test_a_failed_build_that_built_nothing_leaves_nothing(tmp_path: Path, folder: Path, source: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "a.cif").write_text("nothing")
+    store = tmp_path / "s"
+    assert build.main([str(bad), str(store)]) == 2
+    assert not partial_path(store).exists()
+    build_store(folder, store)
+    before = store.read_bytes()
+    for arguments in ([str(bad), str(store)], [str(source), str(store), "--num-neighbors", "8"]):
+        assert build.main(arguments) == 2
+        assert not partial_path(store).exists()
+    assert store.read_bytes() == before
+
+
+def test_a_failed_build_that_built_something_says_how_to_go_on(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad.cif").write_text("nothing")
+    store = tmp_path / "s"
+    for _ in range(2):
+        assert build.main([str(folder), str(store), "--strict"]) == 2
+        note = capsys.readouterr().err.splitlines()[-1]
+        assert note.startswith(f"20 graphs are kept in {partial_path(store)}: run the command again to go on from")
 
 
 def test_a_broken_archive_keeps_what_was_read(tmp_path: Path, folder: Path) -> None:

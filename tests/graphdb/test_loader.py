@@ -189,7 +189,13 @@ def test_tasks_come_in_the_order_asked_for(small_store: Path, graphs: InMemoryGr
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [([], "at least one task"), (["gap"], "band_gap.*got gap"), (["band_gap"] * 2, "named once")]
+    ("names", "message"),
+    [
+        ([], "at least one task, got none; the store has .*band_gap"),
+        (["band_gab"], "must be properties of the store, got 'band_gab'; did you mean 'band_gap'. it has .*energy"),
+        (["x"], "must be properties of the store, got 'x'; it has .*band_gap"),
+        (["band_gap"] * 2, "named once"),
+    ],
 )
 def test_impossible_tasks_are_refused_by_name(names: list[str], message: str, small_store: Path) -> None:
     with pytest.raises(ValueError, match=message):

@@ -196,7 +196,7 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> 
         ("other.json", '{"a": 1}', "holds no structure"),
         ("cut.json.gz", gzip.compress(b"[]")[:-9], "cannot be read to its end"),
         ("what.doc", "", "rename the file"),
-        ("nowhere/", None, "there is none at"),
+        ("nowhere/", None, "must be a file or a folder, but there is none"),
     ],
 )
 def test_a_source_that_cannot_be_used_is_an_error(

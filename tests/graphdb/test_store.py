@@ -1,5 +1,6 @@
 """The store gives back what was put in, in any process, and says what is wrong with a file that is none."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,12 +16,22 @@ import pytest
 from graphdb import codec, info
 from graphdb.build import build_store
 from graphdb.codec import decode_graph, encode_graph
-from graphdb.errors import CorruptRecord, SettingsMismatch, StoreError, StoreUnfinished, StoreVersionMismatch
+from graphdb.errors import (
+    CorruptRecord,
+    Reason,
+    SettingsMismatch,
+    SkippedCrystal,
+    StoreError,
+    StoreUnfinished,
+    StoreVersionMismatch,
+)
 from graphdb.files import network_file_system, partial_path
+from graphdb.fingerprint import FORMAT_VERSION
 from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings, build_graph
 from graphdb.parse import Crystal
 from graphdb.sources import iter_structures
 from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
+from graphdb.writer import StoreWriter
 
 ARRAYS = ("atomic_numbers", "multiplicity", "neighbor_count", "neighbor_index", "neighbor_distance", "neighbor_weight")
 
@@ -187,6 +198,48 @@ def with_meta(path: Path, **changes: object) -> None:
     meta = next(json.loads(bytes(value[8:])) for _, value in iterate(env, META_KEY))
     write_items(env, [(META_KEY, codec.encode_column(json.dumps({**meta, **changes}).encode(), META_KEY))])
     env.close()
+
+
+def without(path: Path, prefix: bytes) -> None:
+    """Take entries out of a store, as a layout that did not have them would."""
+    env = open_writable(path, durable=False)
+    keys = [key for key, _ in iterate(env, prefix)]
+    with env.begin(write=True) as txn:
+        assert keys and all(txn.delete(key) for key in keys)
+    env.close()
+
+
+@pytest.mark.parametrize("entry", [b"target ", b"ids", b"sizes", b"digests", b"skipped", b"block"])
+def test_a_store_of_another_layout_is_told_from_a_damaged_one(tmp_path: Path, small_store: Path, entry: bytes) -> None:
+    path = tmp_path / "old.store"
+    path.write_bytes(small_store.read_bytes())
+    without(path, entry)
+    with pytest.raises(StoreVersionMismatch, match="lacks the entry .* another version of crystune.*--overwrite"):
+        Store(path).verify()
+
+
+def test_another_layout_needs_another_format_version(tmp_path: Path) -> None:
+    """If this fails, stores changed: raise FORMAT_VERSION, describe it in docs/data-format.md, and pin it anew."""
+    graph = CrystalGraph(
+        num_atoms=6,
+        atomic_numbers=np.array([11, 17], np.uint8),
+        multiplicity=np.array([2, 4], np.int32),
+        neighbor_count=np.array([1, 2], np.int32),
+        neighbor_index=np.array([1, 0, 1], np.int32),
+        neighbor_distance=np.array([2.5, 2.5, 3.5], np.float32),
+        neighbor_weight=np.array([12, 6, 6], np.float32),
+    )
+    digest, skip = bytes(range(16)), SkippedCrystal("b", Reason.NO_ATOMS, "none", "b.cif")
+    with StoreWriter(tmp_path / "s", GraphSettings()) as writer:
+        writer.add_graph("a", digest, encode_graph(graph))
+        writer.add_skipped(skip, digest)
+        writer.finish({"a": digest, "b": digest}, {"gap": np.array([0.5])}, {"gap": "eV"}, [skip])
+    env = lmdb.open(str(tmp_path / "s"), subdir=False, lock=False, readonly=True)
+    entries = {key: bytes(value) for key, value in iterate(env, b"")}
+    env.close()
+    meta = json.loads(entries.pop(META_KEY)[8:])
+    layout = json.dumps([{key.hex(): value.hex() for key, value in entries.items()}, sorted(meta)])
+    assert (FORMAT_VERSION, hashlib.sha256(layout.encode()).hexdigest()[:16]) == (1, "608ab038d977805b")
 
 
 def truncate(share: float) -> Callable[[Path], None]:
