@@ -14,8 +14,8 @@ from graphdb.graph import CrystalGraph, FlatGraphs, GraphError, GraphSettings, b
 from graphdb.loader import InMemoryGraphs, Loader
 from graphdb.parse import Crystal, parse_crystal
 from graphdb.sources import open_source
+from model.inference import predict
 from model.network import MTCGCNN
-from model.training import predict
 
 TASKS = ("formation_energy_per_atom", "band_gap", "fermi_energy")
 

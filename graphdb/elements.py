@@ -36,7 +36,14 @@ def element_table() -> dict[str, Any]:
         ("valence_electrons", "", 12, 1, 12, _valence_electrons),
         ("log_first_ionization_energy", "log eV", 10, 1.3, 3.3, lambda e: _log(e.ionization_energy)),
         ("electron_affinity", "eV", 10, -3.0, 3.7, lambda e: e.electron_affinity),
-        ("block", "s, p, d, f", 4, 0, 3, lambda e: "spdf".index(e.block)),
+        (
+            "block",
+            "s, p, d, f",
+            4,
+            0,
+            3,
+            lambda e: "spdf".index("s" if e.symbol == "He" else e.block),
+        ),  # pymatgen: p, as its group
         ("log_atomic_volume", "log cm^3/mol", 10, 1.5, 4.3, lambda e: _log(e.molar_volume)),
     ]
     categories: dict[str, list[int | None]] = {}

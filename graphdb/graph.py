@@ -29,7 +29,9 @@ _FIRST_RADIUS_FACTOR = (
     1.35  # times the radius of a sphere that holds the wanted number of atoms: 9 of 10 crystals suffice
 )
 _RADIUS_GROWTH = 1.25
-_MAX_PAIRS = 50_000_000
+MAX_ATOMS = 5_000
+"""A cell with more is far beyond the crystals that such models are trained on; its graph may take minutes."""
+_MAX_PAIRS = 10_000_000
 
 
 class GraphError(ValueError):
@@ -219,6 +221,8 @@ def build_graph(
 def _check(numbers: NDArray[np.int64], cell: NDArray[np.float64], positions: NDArray[np.float64]) -> None:
     if len(numbers) == 0:
         raise GraphError("no atoms", "a crystal must have at least one atom, got none")
+    if len(numbers) > MAX_ATOMS:
+        raise GraphError("too large", f"a cell may have {MAX_ATOMS:,} atoms, got {len(numbers):,}")
     if cell.shape != (3, 3) or not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 0.1:
         raise GraphError("invalid cell", "the cell must be three finite vectors that span a volume above 0.1 Å^3")
     if positions.shape != (len(numbers), 3) or not np.isfinite(positions).all():
@@ -370,10 +374,20 @@ def _merge(numbers: NDArray[np.int64], bonds: _Bonds, weight: NDArray[np.float64
 
 
 def _cluster(values: NDArray[np.float64], tolerance: float) -> tuple[NDArray[np.int64], int]:
-    """Label values by rank, where neighbors in the sorted order closer than `tolerance` share a label."""
+    """Label values by rank, where neighbors in the sorted order closer than `tolerance` share a label.
+
+    A chain of small steps must not join what lies far apart, as the many distances of a large disturbed cell would:
+    in a cluster wider than ten tolerances only what agrees to a hundredth of one shares a label.
+    """
     order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    gap = np.diff(ascending)
+    cluster = np.concatenate([[0], np.cumsum(gap > tolerance)])
+    first, last = np.searchsorted(cluster, [cluster, cluster + 1])
+    wide = ascending[last - 1] - ascending[first] > 10 * tolerance
+    limit = np.where(wide[1:], tolerance / 100, tolerance)
     label = np.empty(len(values), np.int64)
-    label[order] = np.concatenate([[0], np.cumsum(np.diff(values[order]) > tolerance)])
+    label[order] = np.concatenate([[0], np.cumsum(gap > limit)])
     return label, int(label.max()) + 1
 
 

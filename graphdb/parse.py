@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from graphdb.cif import ATOMIC_NUMBERS, CELL_NAMES, SYMBOLS, SYMMETRY_NAMES, read_plain_cif
 from graphdb.errors import Reason
-from graphdb.graph import MAX_ATOMIC_NUMBER
+from graphdb.graph import MAX_ATOMIC_NUMBER, MAX_ATOMS
 
 Format = Literal["cif", "poscar", "json"]
 
-#: A cell with more atoms is far beyond the crystals that such models are trained on; a graph of it costs minutes.
-MAX_ATOMS = 5_000
 #: 5,000 atoms take about half a megabyte; pymatgen needs minutes for a text ten times larger.
 MAX_TEXT_BYTES = 8 * 2**20
 

@@ -5,16 +5,17 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphdb.batch import Task
 from model.allocator import keep_freed_memory
 from model.checkpoint import CheckpointError, load_checkpoint
+from model.inference import choose_device, predict
 from model.metrics import TaskMetrics, score, task_metrics
-from model.training import choose_device, predict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from graphdb.errors import GraphDBError
 
     try:
-        metrics = evaluate_store(args.model, args.store, args.split, args.output, args.device)
+        metrics, tasks = evaluate_store(args.model, args.store, args.split, args.output, args.device)
     except (CheckpointError, GraphDBError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         values = {name: {k: _none(v) for k, v in m.as_dict().items()} for name, m in metrics.items()}
         print(json.dumps({"split": args.split, "score": _none(score(metrics)), "metrics": values}, indent=1))
     else:
-        print(metrics_table(metrics))
+        print(metrics_table(metrics, tasks))
     return 0
 
 
 def evaluate_store(
     checkpoint: str, store: str, split: str = "test", output: str | None = None, device: str = "auto"
-) -> dict[str, TaskMetrics]:
-    """Metrics of a checkpoint on one split of a store.
+) -> tuple[dict[str, TaskMetrics], tuple[Task, ...]]:
+    """Metrics of a checkpoint on one split of a store, and its tasks.
 
     Args:
         checkpoint: folder or name.
@@ -99,15 +100,18 @@ def evaluate_store(
             loader.targets,
             prediction,
         )
-    return task_metrics(prediction, loader.targets, model.scaler.mad.cpu().numpy(), [task.name for task in model.tasks])
+    mad = model.scaler.mad.cpu().numpy()
+    return task_metrics(prediction, loader.targets, mad, [task.name for task in model.tasks]), model.tasks
 
 
-def metrics_table(metrics: dict[str, TaskMetrics]) -> str:
-    """The metrics as text, a row per task."""
-    width = max(len("task"), *map(len, metrics))
+def metrics_table(metrics: Mapping[str, TaskMetrics], tasks: Sequence[Task]) -> str:
+    """The metrics as text, a row per task; MAE and RMSE are in its unit."""
+    labels = {task.name: task.label for task in tasks}
+    width = max(len("task"), *map(len, labels.values()))
     lines = [f"{'task':{width}}  {'MAE':>9}  {'RMSE':>9}  {'R2':>7}  {'MAE/MAD':>7}  {'crystals':>8}"]
     for name, m in metrics.items():
-        lines.append(f"{name:{width}}  {m.mae:9.4f}  {m.rmse:9.4f}  {m.r2:7.4f}  {m.mae_over_mad:7.4f}  {m.count:8d}")
+        figures = f"{m.mae:9.4f}  {m.rmse:9.4f}  {m.r2:7.4f}  {m.mae_over_mad:7.4f}  {m.count:8d}"
+        lines.append(f"{labels[name]:{width}}  {figures}")
     return "\n".join(lines)
 
 

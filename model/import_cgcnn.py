@@ -51,8 +51,10 @@ def read_original(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ImportFailed(f"the checkpoint must be a file that can be read, got {path} ({error.strerror})") from error
     except Exception as error:  # torch raises pickle's, zipfile's and its own errors alike for a file it cannot read
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ImportFailed(f"{path} is no checkpoint of CGCNN that can be read safely: {reason}") from error
+        raise ImportFailed(
+            f"{path} is no checkpoint of CGCNN that can be read safely: such a file holds tensors and numbers, nothing "
+            f"else is read here ({type(error).__name__})"
+        ) from error
     missing = {"state_dict", "normalizer"} - set(content if isinstance(content, dict) else ())
     if missing:
         raise ImportFailed(f"a checkpoint of CGCNN must have state_dict and normalizer, {path} lacks {sorted(missing)}")

@@ -13,8 +13,8 @@ import numpy as np
 
 from model.allocator import keep_freed_memory
 from model.checkpoint import CheckpointError, load_checkpoint, shipped_models
+from model.inference import choose_device, predict
 from model.network import MTCGCNN
-from model.training import choose_device, predict
 
 _CRYSTALS_AT_ONCE = 256
 
@@ -77,11 +77,12 @@ def write_predictions(
         settings = GraphSettings.from_dict(info["graph"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint must say how its graphs are made: {error}; export it again") from error
+    known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
     table = csv.writer(file, lineterminator="\n")
     table.writerow(["material_id", *(task.label for task in model.tasks), "error"])
     read = failed = 0
     pending: list[tuple[str, Any]] = []
-    for item in _graphs(sources, settings):
+    for item in _graphs(sources, settings, known):
         pending.append(item)
         read += 1
         failed += isinstance(item[1], str)
@@ -92,8 +93,8 @@ def write_predictions(
     return read, failed
 
 
-def _graphs(sources: Sequence[str], settings: Any) -> Iterator[tuple[str, Any]]:
-    """Id and graph, or id and what is wrong with it."""
+def _graphs(sources: Sequence[str], settings: Any, known: frozenset[int]) -> Iterator[tuple[str, Any]]:
+    """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table."""
     from graphdb.errors import SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
     from graphdb.sources import iter_structures
@@ -104,11 +105,13 @@ def _graphs(sources: Sequence[str], settings: Any) -> Iterator[tuple[str, Any]]:
                 if isinstance(crystal, SkippedCrystal):
                     yield material_id or crystal.where, f"{crystal.reason}: {crystal.message}"
                     continue
+                strange = sorted(set(crystal.atomic_numbers.tolist()) - known)
+                if strange:
+                    yield material_id, f"element without features: this model knows no atomic number {strange}"
+                    continue
                 try:
-                    yield (
-                        material_id,
-                        build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings),
-                    )
+                    graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
+                    yield material_id, graph
                 except GraphError as error:
                     yield material_id, f"{error.reason}: {error}"
         except SourceError as error:

@@ -12,9 +12,11 @@ from typing import Any
 
 from model.allocator import keep_freed_memory
 from model.checkpoint import WEIGHTS, CheckpointError
+from model.config import TrainConfig
 from model.evaluate import metrics_table
+from model.inference import choose_device, evaluate
 from model.network import Architecture
-from model.training import STATE, EpochReport, TrainConfig, Trainer, choose_device, evaluate
+from model.training import STATE, EpochReport, Trainer
 
 _EVALUATION_BATCH = 512
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Path(args.output),
             architecture,
             config,
-            tasks=[name.strip() for name in args.tasks.split(",")] if args.tasks else None,
+            tasks=_choose_tasks(args.tasks, args.config),
             device=args.device,
             streaming=args.streaming,
             workers=args.workers,
@@ -104,6 +106,16 @@ def read_config(
         return Architecture(**values["architecture"]), TrainConfig(**values["train"])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{error} ({path or 'command line'})") from error
+
+
+def _choose_tasks(flag: str | None, config: str | None) -> list[str] | None:
+    """Those of the flag; else those of a checkpoint's configuration; else None for all of the store."""
+    if flag:
+        return [name.strip() for name in flag.split(",")]
+    if config is not None and config.endswith(".json"):
+        tasks = json.loads(Path(config).read_text(encoding="utf-8")).get("tasks") or []
+        return [task["name"] for task in tasks] or None
+    return None
 
 
 def train_model(
@@ -169,7 +181,7 @@ def train_model(
     )
     _write_history(output / "history.csv", trainer.history)
     (output / STATE).unlink()
-    print(f"best epoch {trainer.best_epoch}; test split:\n{metrics_table(test)}")
+    print(f"best epoch {trainer.best_epoch}; test split:\n{metrics_table(test, trainer.tasks)}")
     print(
         f"checkpoint of {', '.join(task.label for task in trainer.tasks)} in {output}\n"
         f"next: python -m model.predict {output} YOUR.cif"

@@ -3,124 +3,27 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from graphdb.batch import GraphBatch, Task
+from graphdb.batch import GraphBatch
 from model.checkpoint import CheckpointError, digest, save_checkpoint
+from model.config import TrainConfig
 from model.files import write_atomically
-from model.metrics import TaskMetrics, score, task_metrics
+from model.inference import BatchSource, choose_device, evaluate
+from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture
 from model.scaler import TargetScaler
 
 STATE = "state.safetensors"
-
-
-class BatchSource(Protocol):
-    """What `Trainer` needs of a loader."""
-
-    @property
-    def tasks(self) -> Sequence[Task]:
-        """What the target columns are."""
-        ...
-
-    @property
-    def targets(self) -> NDArray[np.float32]:
-        """(crystals, T), NaN where unknown."""
-        ...
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
-        ...
-
-    def __len__(self) -> int:
-        """Batches of this epoch."""
-        ...
-
-    def __iter__(self) -> Iterator[GraphBatch]:
-        """The batches of this epoch."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """How a network is trained."""
-
-    learning_rate: float = 0.005
-    """Largest step of Adam."""
-    weight_decay: float = 0.0
-    """L2 term, added to the gradient (Adam, not AdamW)."""
-    batch_size: int = 128
-    """Crystals; the loaders are made with it."""
-    epochs: int = 100
-    """Of the whole run; the schedule ends there."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """"cosine": rise over the warmup, then fall along half a cosine to 1/1000 of the largest step."""
-    warmup: float = 0.05
-    """Share of all steps during which the step size rises from 0."""
-    loss: Literal["mse", "l1"] = "mse"
-    """Of scaled targets: squared errors (Eq. 7) or absolute ones, which is what the reported MAE measures."""
-    loss_weights: tuple[float, ...] | None = None
-    """One weight per task (Eq. 6); all 1 when None. Divided by their mean, so that they do not act on the step size."""
-    grad_clip: float | None = 1.0
-    """Largest norm of the gradient; None leaves it alone."""
-    patience: int | None = None
-    """Epochs without a better validation score after which training ends; None goes on to `epochs`."""
-    seed: int = 0
-    """Of the initial weights; the loader has its own."""
-
-    def __post_init__(self) -> None:
-        def check(name: str, rule: Callable[[Any], bool], text: str) -> None:
-            value = getattr(self, name)
-            try:
-                holds = rule(value)
-            except (TypeError, ValueError):  # a value of another type
-                holds = False
-            if not holds:
-                raise ValueError(f"{name} must be {text}, got {value!r}")
-
-        check("learning_rate", lambda x: 0 < x <= 10, "above 0 and at most 10")
-        check("weight_decay", lambda x: 0 <= x <= 1, "in 0 to 1")
-        check("batch_size", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1")
-        check("epochs", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1")
-        check("schedule", lambda x: x in ("cosine", "constant"), '"cosine" or "constant"')
-        check("warmup", lambda x: 0 <= x < 1, "a share in 0 to 1")
-        check("loss", lambda x: x in ("mse", "l1"), '"mse" or "l1"')
-        check("grad_clip", lambda x: x is None or x > 0, "above 0 or none")
-        check("patience", lambda x: x is None or x >= 1, "at least 1 or none")
-        check("seed", lambda x: isinstance(x, int) and x >= 0, "an integer of at least 0")
-        if self.loss_weights is not None:
-            check(
-                "loss_weights",
-                lambda x: len(x) > 0 and all(0 < float(weight) < math.inf for weight in x),
-                "positive numbers, one per task",
-            )
-            object.__setattr__(self, "loss_weights", tuple(float(weight) for weight in self.loss_weights))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The settings as JSON-able values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The settings that `as_dict` wrote.
-
-        Raises:
-            ValueError: for an unknown key or a value out of range.
-        """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown training keys: {', '.join(sorted(unknown))}")
-        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,44 +329,6 @@ def multitask_loss(
     error = torch.where(mask, output - target, 0.0)
     error = error.abs() if kind == "l1" else error * error
     return (weights * error.sum(0) / mask.sum(0).clamp(min=1)).mean()
-
-
-def predict(
-    model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device | str = "cpu"
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Predictions of all crystals of some batches.
-
-    Returns:
-        (N, T) in the units of the tasks, and (N,) `GraphBatch.index` of each row.
-    """
-    model.eval()
-    rows, index = [np.empty((0, len(model.tasks)), np.float32)], [np.empty(0, np.int64)]
-    for batch in batches:
-        rows.append(model.predict(batch.to(device)).cpu().numpy())
-        index.append(batch.index.numpy())
-    return np.concatenate(rows), np.concatenate(index)
-
-
-def evaluate(model: MTCGCNN, loader: BatchSource, device: torch.device | str = "cpu") -> dict[str, TaskMetrics]:
-    """Metrics of a model over a loader that does not shuffle, by task."""
-    prediction, _ = predict(model, loader, device)
-    return task_metrics(prediction, loader.targets, model.scaler.mad.cpu().numpy(), [task.name for task in model.tasks])
-
-
-def choose_device(name: torch.device | str = "auto") -> torch.device:
-    """The device of this name, or for "auto" the best there is.
-
-    Raises:
-        ValueError: for a device that this machine or this build of PyTorch does not have.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be auto, or one that PyTorch finds here, got {name!r} ({error})") from error
-    return device
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -133,8 +133,8 @@ def _finalist_entry(findings: Findings, trial: int) -> Mapping[str, Any] | None:
 
 def _test_predictions(findings: Findings, model: Any, device: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
     from graphdb.loader import Loader
+    from model.inference import choose_device, predict
     from model.metrics import task_metrics
-    from model.training import choose_device, predict
     from tuner.objective import load_crystals
 
     settings = findings.settings

@@ -19,16 +19,17 @@ from tuner.space import PER_TASK
 if TYPE_CHECKING:
     from graphdb.loader import InMemoryGraphs
     from graphdb.split import Split
+    from model.config import TrainConfig
     from model.network import Architecture
-    from model.training import TrainConfig, Trainer
+    from model.training import Trainer
 
 _LOADER_SETTINGS = ("max_atoms",)
 
 
 def known_settings() -> tuple[str, ...]:
     """Names that a space may set."""
+    from model.config import TrainConfig
     from model.network import Architecture
-    from model.training import TrainConfig
 
     names = (field.name for settings in (Architecture, TrainConfig) for field in fields(settings))
     return (*names, *_LOADER_SETTINGS)
@@ -40,8 +41,8 @@ def check_setting(name: str, value: Value) -> None:
     Raises:
         ValueError: with the rule that it breaks.
     """
+    from model.config import TrainConfig
     from model.network import Architecture
-    from model.training import TrainConfig
 
     if name in _LOADER_SETTINGS or name == PER_TASK:
         if isinstance(value, (bool, str)) or value <= 0:
@@ -102,8 +103,8 @@ class CrystalFactory:
 
     def settings(self, job: Job) -> "tuple[Architecture, TrainConfig, int | None]":
         """Sort a job's parameters into those of the network, of the training and of the loader."""
+        from model.config import TrainConfig
         from model.network import Architecture
-        from model.training import TrainConfig
 
         chosen: dict[str, Any] = {**self.fixed, **job.params}
         weights = [chosen.pop(f"{PER_TASK}.{task.name}", 1.0) for task in self.graphs.tasks]
@@ -179,7 +180,7 @@ def evaluate_on_test(crystals: Crystals, folder: Path, device: str) -> Mapping[s
     """Metrics by task of a checkpoint on the test split."""
     from graphdb.loader import Loader
     from model.checkpoint import load_checkpoint
-    from model.training import choose_device, evaluate
+    from model.inference import choose_device, evaluate
 
     chosen = choose_device(device)
     model, info = load_checkpoint(folder, chosen)

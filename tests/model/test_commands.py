@@ -220,3 +220,20 @@ def test_checkpoint_that_does_not_tell_its_graphs_is_refused(
     for main, argument in ((evaluate.main, str(small_store)), (predict.main, sources[0])):
         assert main([str(tmp_path / "blind"), argument, "--device", "cpu"]) == 2
         assert "must say how its graphs are made" in capsys.readouterr().err
+
+
+def test_element_that_the_model_was_not_given_costs_its_own_row(
+    trained: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, info = load_checkpoint(trained)
+    model.elements[1:] = 0.0
+    blind = {key: info[key] for key in ("graph", "split")}
+    save_checkpoint(tmp_path / "blind", model, blind)
+    assert predict.main([str(tmp_path / "blind"), sources[0]]) == 1
+    assert "this model knows no atomic number" in capsys.readouterr().out
+
+
+def test_configuration_of_a_checkpoint_brings_its_tasks_along(trained: Path, small_store: Path, tmp_path: Path) -> None:
+    arguments = [str(small_store), "-o", str(tmp_path / "again"), "--config", str(trained / "config.json")]
+    assert train.main([*arguments, "--epochs", "1"]) == 0
+    assert load_checkpoint(tmp_path / "again")[0].tasks == load_checkpoint(trained)[0].tasks

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from graphdb.loader import InMemoryGraphs, Loader
 from model.checkpoint import CheckpointError, load_checkpoint
+from model.config import TrainConfig
+from model.inference import choose_device, evaluate, predict
 from model.network import Architecture
-from model.training import STATE, EpochReport, TrainConfig, Trainer, choose_device, evaluate, predict
+from model.training import STATE, EpochReport, Trainer
 
 SMALL = Architecture(num_convs=1, atom_dim=6, head_dim=5, num_rbf=8)
 CONFIG = TrainConfig(epochs=6, batch_size=4, learning_rate=0.01, seed=3)

@@ -1,0 +1,84 @@
+"""Batches to predictions and errors, on whatever device there is."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graphdb.batch import GraphBatch, Task
+from model.metrics import TaskMetrics, task_metrics
+from model.network import MTCGCNN
+
+
+class BatchSource(Protocol):
+    """What `Trainer` needs of a loader."""
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """What the target columns are."""
+        ...
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """(crystals, T), NaN where unknown."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches of this epoch."""
+        ...
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        """The batches of this epoch."""
+        ...
+
+
+def predict(
+    model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device | str = "cpu"
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Predictions of all crystals of some batches.
+
+    Returns:
+        (N, T) in the units of the tasks, and (N,) `GraphBatch.index` of each row.
+    """
+    model.eval()
+    rows, index = [np.empty((0, len(model.tasks)), np.float32)], [np.empty(0, np.int64)]
+    for batch in batches:
+        rows.append(model.predict(batch.to(device)).cpu().numpy())
+        index.append(batch.index.numpy())
+    return np.concatenate(rows), np.concatenate(index)
+
+
+def evaluate(model: MTCGCNN, loader: BatchSource, device: torch.device | str = "cpu") -> dict[str, TaskMetrics]:
+    """Metrics of a model over the crystals of a loader, in whatever order it gives them, by task."""
+    targets = [np.empty((0, len(model.tasks)), np.float32)]
+
+    def remembering() -> Iterator[GraphBatch]:
+        for batch in loader:
+            targets.append(np.where(batch.target_mask.numpy(), batch.target.numpy(), np.float32(np.nan)))
+            yield batch
+
+    prediction, _ = predict(model, remembering(), device)
+    mad = model.scaler.mad.cpu().numpy()
+    return task_metrics(prediction, np.concatenate(targets), mad, [task.name for task in model.tasks])
+
+
+def choose_device(name: torch.device | str = "auto") -> torch.device:
+    """The device of this name, or for "auto" the best there is.
+
+    Raises:
+        ValueError: for a device that this machine or this build of PyTorch does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be auto, or one that PyTorch finds here, got {name!r} ({error})") from error
+    return device
