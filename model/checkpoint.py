@@ -89,14 +89,7 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
         CheckpointError: says what is wrong with the folder.
     """
     path = _find(folder)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is truncated or no safetensors file ({error}); copy or export it again"
-        ) from error
+    tensors, metadata = read_tensors(path, advice="copy or export it again")
     try:
         config = json.loads(metadata["config"])
         if config["format"] != FORMAT:
@@ -108,9 +101,9 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
             )
         for part, expected, found in (
             ("weights do", metadata["sha256"], digest(tensors)),
-            ("configuration does", metadata.get("config_sha256", ""), digest({}, metadata["config"])),
+            ("configuration does", metadata["config_sha256"], digest({}, metadata["config"])),
         ):
-            if expected and expected != found:  # the oldest checkpoints have no checksum of the configuration
+            if expected != found:
                 raise CheckpointError(f"{path} is damaged: its {part} not match the checksum; copy or export it again")
         tasks = [Task(task["name"], task["unit"]) for task in config["tasks"]]
         model = MTCGCNN(Architecture.from_dict(config["architecture"]), tasks, tensors["elements"])
@@ -123,6 +116,19 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
             "`model.train` write such folders, `model.import_cgcnn` makes one of the original code's files"
         ) from error
     return model.to(device).eval(), config
+
+
+def read_tensors(path: Path, *, advice: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: for a file that is none, with the advice.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no safetensors file ({error}); {advice}") from error
 
 
 def shipped_models() -> list[str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from graphdb.batch import GraphBatch
-from model.checkpoint import CheckpointError, digest, save_checkpoint
+from model.checkpoint import CheckpointError, digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
 from model.files import write_atomically
 from model.inference import BatchSource, choose_device, evaluate
@@ -262,22 +262,14 @@ class Trainer:
             CheckpointError: for a damaged file or one of another network or configuration.
         """
         path = Path(folder) / STATE
+        tensors, metadata = read_tensors(path, advice="remove it to start again")
+        expected = {
+            "architecture": self.model.architecture.as_dict(),
+            "config": self.config.as_dict(),
+            "tasks": [task.label for task in self.tasks],
+        }
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is truncated or no safetensors file ({error}); remove it to start again"
-            ) from error
-        try:
-            # the last two are missing in states that were written before they were introduced
-            expected = {
-                "architecture": self.model.architecture.as_dict(),
-                "config": self.config.as_dict(),
-                **({"tasks": [task.label for task in self.tasks]} if "tasks" in metadata else {}),
-            }
-            damaged = "sha256" in metadata and metadata["sha256"] != _digest(tensors, metadata)
+            damaged = metadata["sha256"] != _digest(tensors, metadata)
             found = {name: json.loads(metadata[name]) for name in expected}
             history = [EpochReport.from_dict(report) for report in json.loads(metadata["history"])]
         except (KeyError, TypeError, ValueError) as error:

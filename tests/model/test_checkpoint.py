@@ -157,14 +157,13 @@ def test_newer_format_is_refused_with_both_versions(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_checkpoint_without_checksum_of_the_configuration_still_loads(folder: Path) -> None:
-    """As the first development version wrote them."""
-
+def test_checkpoint_without_checksum_of_the_configuration_is_refused(folder: Path) -> None:
     def forget(metadata: dict[str, str]) -> None:
         del metadata["config_sha256"]
 
     rewrite_metadata(folder, forget)
-    assert load_checkpoint(folder)[1]["score"] == 0.5
+    with pytest.raises(CheckpointError, match="not a checkpoint of crystune .*config_sha256"):
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize(
