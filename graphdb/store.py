@@ -362,8 +362,8 @@ class Store:
             self.close()
             raise StoreVersionMismatch(
                 f"the format must be {FORMAT_NAME!r} version {FORMAT_VERSION}, got {name!r} version {version} "
-                f"({self.path}); build the store again with this crystune (graphdb.build SOURCE STORE --overwrite), or read "
-                "it with the version that wrote it"
+                f"({self.path}); build the store again with this crystune (graphdb.build SOURCE STORE --overwrite), or "
+                "read it with the version that wrote it"
             )
         self._column(META_KEY)
         if not meta["finished"]:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -52,6 +52,8 @@ class Campaign:
     """All that a search needs, gathered; `run` does it."""
 
     run: RunFolder
+    entries: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json shall hold beside settings and status."""
     settings: SearchSettings
     space: Space
     factory: TrainerFactory
@@ -80,22 +82,25 @@ class Campaign:
             try:
                 return self._execute()
             except KeyboardInterrupt:
-                self.run.update(status="interrupted")
-                self._say(f"Interrupted. Nothing is lost; go on with\n  {self.resume_command}")
+                if self.run.exists():
+                    self.run.update(status="interrupted")
+                    self._say(f"Interrupted. Nothing is lost; go on with\n  {self.resume_command}")
                 raise
             except SearchError as error:
-                self.run.update(status=f"error: {error}")
+                if self.run.exists():
+                    self.run.update(status=f"error: {error}")
                 raise
             finally:
                 self.run.clean_scratch()
 
     def _execute(self) -> bool:
-        self.run.update(status="searching")
         means = self.means
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
         with ExitStack() as stack:
             cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
             resources, concurrency = _share(means, *cluster.capacity())
+            before = self.run.read() if self.run.exists() else {}
+            self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": "searching"})
             self._say(f"{concurrency} at a time, {_resources_text(resources)} each\n")
             study = Study(self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed)
             display: list[Display] = []
@@ -197,7 +202,7 @@ class Campaign:
                 + f"\n  the whole traceback: {work.failure_file(key)}; it is tried again"
             )
         elif what == "lost":
-            display[0].say(f"trial {training.key}: its process disappeared; it goes on after epoch {training.epoch}")
+            display[0].say(f"trial {training.key}: {training.reason}; it goes on after epoch {training.epoch}")
 
     def _first_failure_file(self, work: Ledger) -> str:
         return str(work.failure_file(work.first_error[0])) if work.first_error else str(self.run.failures)

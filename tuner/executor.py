@@ -15,7 +15,8 @@ from typing import Any
 import ray
 from ray import tune
 from ray._private import ray_logging
-from ray.exceptions import RayActorError
+from ray._private import worker as ray_worker
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -42,6 +43,8 @@ _ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "60",
 }
 _TEMP_PREFIX = "crystune-ray-"
+_WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
+_RAY_ERROR = re.compile(r"\b(ActorDied|ActorUnavailable|WorkerCrashed|NodeDied|OutOfMemory|LocalRayletDied)Error\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,10 +93,16 @@ class Cluster:
                 try:
                     ray.init(address=self._address, **common)
                 except (ConnectionError, RuntimeError, ValueError) as error:
+                    reason = str(error).splitlines()[0]
                     raise SearchError(
-                        f"--address must name a running Ray, got {self._address!r}: {error}; "
-                        "start one with `ray start --head`, or leave --address out"
+                        f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
                     ) from error
+                node: Any = ray_worker._global_node  # there is no public way to its folder
+                if node is not None and Path(node.get_temp_dir_path()).name.startswith(_TEMP_PREFIX):
+                    raise SearchError(
+                        f"--address must name a running Ray that is shared, but {self._address!r} finds only the one "
+                        f"that another search has started for itself; {_WITHOUT_RAY}"
+                    )
             else:
                 _remove_stale_temporary_folders()
                 self._temp = tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-")
@@ -188,7 +197,7 @@ def execute(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(scratch.absolute()),
-            callbacks=[_Pulse(signals, tick)],
+            callbacks=[_Pulse(bridge, signals, tick)],
             failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial, see _Bridge
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_at_end=False
@@ -279,14 +288,21 @@ class _Decider(_Unpickled, FIFOScheduler):
 class _Pulse(_Unpickled, tune.Callback):
     """Beats at each turn of Tune's loop, at least ten times a second."""
 
-    def __init__(self, signals: Signals, tick: Callable[[], bool]) -> None:
+    def __init__(self, bridge: _Bridge, signals: Signals, tick: Callable[[], bool]) -> None:
+        self._bridge = bridge
         self._signals = signals
         self._tick = tick
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._bridge.call(self._bridge.work.on_start, self._bridge.jobs[trial.trial_id].key)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._signals.check()
         if not self._tick():
             raise _Interrupted
+
+
+LOST_WORKER = "the worker process disappeared (killed, or out of memory)"
 
 
 def _failure(trial: Trial) -> Failure:
@@ -299,12 +315,30 @@ def _failure(trial: Trial) -> Failure:
         error: object = trial.get_pickled_error()
     except Exception:  # noqa: BLE001 - the exception class may be unknown here; the text is in the other file
         error = None
-    if isinstance(error, RayActorError) and not error.actor_init_failed:
-        return Failure(kind="lost worker", reason="the worker process disappeared", details=str(error))
     text = str(error) if error is not None else Path(trial.error_file).read_text() if trial.error_file else "no details"
-    details = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [line for line in details.strip().splitlines() if line.strip()]
-    return Failure(kind="exception", reason=lines[-1].strip(), details=details)
+    return failure_of(error, re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+
+def failure_of(error: object, details: str) -> Failure:
+    """A failure in our own words: Ray's own errors, but those of code of ours that it carries, are a lost worker.
+
+    Args:
+        error: what Ray raised; None if it could not be read.
+        details: its text.
+    """
+    lines = [line.strip() for line in details.splitlines() if line.strip()] or ["no details"]
+    if isinstance(error, RayTaskError):
+        cause = error.cause if isinstance(error.cause, BaseException) else None
+        if isinstance(cause, RayError):
+            return failure_of(cause, details)
+        words = str(cause).strip().splitlines() if cause is not None else []
+        reason = f"{type(cause).__name__}: {words[0]}" if words else lines[-1]
+        return Failure(kind="exception", reason=reason, details=details)
+    if isinstance(error, RayActorError) and error.actor_init_failed:  # the cause's text is all it keeps
+        return Failure(kind="exception", reason=lines[-1], details=details)
+    if isinstance(error, RayError) or (error is None and _RAY_ERROR.search(details)):
+        return Failure(kind="lost worker", reason=LOST_WORKER, details=details)
+    return Failure(kind="exception", reason=lines[-1], details=details)
 
 
 def _remove_stale_temporary_folders() -> None:

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         text = export(RunFolder(arguments.run), arguments.output, trial=arguments.trial, device=arguments.device)
-    except SearchError as error:
+    except (SearchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(text)
@@ -76,9 +76,7 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
 
     maes = [test[task]["mae"] for task in findings.units]
     plot_parity(true, predicted, labels, [math.nan if mae is None else mae for mae in maes], output / "parity.png")
-    (output / "README.md").write_text(
-        model_card(findings, {**kept, "num_parameters": model.num_parameters}, output.name)
-    )
+    (output / "README.md").write_text(model_card(findings, {**kept, "num_parameters": model.num_parameters}, output))
     errors = ", ".join(
         f"{task} {'-' if mae is None else f'{mae:.4g}'}{f' {unit}' if unit else ''}"
         for (task, unit), mae in zip(findings.units.items(), maes, strict=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from tuner import attempts, jsonlines
 from tuner.jobs import Job
@@ -153,10 +154,10 @@ def finalists_table(content: Mapping[str, Any]) -> Table:
     table = Table(
         box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
     )
-    table.add_column("trial")
-    table.add_column("validation score")
-    for task, unit in content["units"].items():
-        table.add_column(f"test MAE {task}" + (f" [{unit}]" if unit else ""))
+    headers = ["trial", "validation score"]
+    headers += [f"test MAE {task}" + (f" [{unit}]" if unit else "") for task, unit in content["units"].items()]
+    for header in headers:
+        table.add_column(Text(header), overflow="fold")  # not markup, in which [eV] would be a style
     for entry in content["finalists"]:
         row = [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
         row += [with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]]

@@ -71,6 +71,10 @@ class Work(Protocol):
         """Whether no job runs and none will come."""
         ...
 
+    def on_start(self, key: str) -> None:
+        """Take that a process works on a job; until then it waits for one."""
+        ...
+
     def on_report(self, key: str, report: Report) -> bool:
         """Take an epoch's report; return whether the job goes on."""
         ...

@@ -76,12 +76,17 @@ class Ledger:
         if job is not None:
             self._jobs[job.key] = job
             self._running.add(job.key)
-            self.board.trainings.setdefault(job.key, Progress(key=job.key, params=job.params)).state = "running"
+            self.board.trainings.setdefault(job.key, Progress(key=job.key, params=job.params)).state = "waiting"
         return job
 
     def done(self) -> bool:
         """Whether nothing runs and nothing waits. Ask after `next_job` gave None."""
         return not self._running and (not self._queue or self.hopeless is not None)
+
+    def on_start(self, key: str) -> None:
+        """A process works on the job, which has waited for one."""
+        if key in self._running:
+            self.board.trainings[key].state = "running"
 
     def on_report(self, key: str, report: Report) -> bool:
         """Record an epoch, decide, act."""

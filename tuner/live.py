@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import IO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +16,13 @@ from tuner.space import PER_TASK
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 30.0
+_UNLIMITED = 10_000
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """Where a command writes: as wide as the terminal, or without one of any width, so that nothing is cut."""
+    console = Console(file=file, highlight=False)
+    return console if console.is_terminal else Console(file=file, highlight=False, width=_UNLIMITED)
 
 
 class Display:
@@ -105,9 +113,9 @@ def time_left(board: Board, elapsed: float) -> float | None:
 
 def counts_text(board: Board) -> str:
     """How many trials there are of each kind; kinds that are empty are left out."""
-    running = board.count("running") + board.count("waiting")
     parts = [
-        (running, "running"),
+        (board.count("running"), "running"),
+        (board.count("waiting"), "waiting"),
         (board.count("stopped"), "stopped"),
         (board.count("finished"), "done"),
         (board.count("diverged"), "diverged"),

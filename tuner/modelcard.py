@@ -1,6 +1,8 @@
 """The README.md of an exported model."""
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tuner.finalists import with_spread
@@ -8,20 +10,20 @@ from tuner.live import params_text
 from tuner.report import Findings
 
 
-def model_card(findings: Findings, info: Mapping[str, Any], name: str) -> str:
+def model_card(findings: Findings, info: Mapping[str, Any], folder: Path) -> str:
     """What the model is, how good it is, what it was trained on, how to use it.
 
     Args:
         findings: of the search it comes from.
         info: what config.json says of the model.
-        name: of the exported folder.
+        folder: that it is exported to.
     """
     settings = findings.settings
     split, trial = settings.split, info["trial"]
     tasks = ", ".join(f"{task} [{unit}]" if unit else task for task, unit in findings.units.items())
     several = info["metrics"].get("finalists")
     lines = [
-        f"# {name}",
+        f"# {folder.name}",
         "",
         f"A multi-task crystal graph convolutional network (MT-CGCNN) with {info['num_parameters']:,} parameters that "
         f"predicts: {tasks}.",
@@ -29,7 +31,7 @@ def model_card(findings: Findings, info: Mapping[str, Any], name: str) -> str:
         "## Use",
         "",
         "```",
-        f"python -m model.predict {name} my.cif",
+        f"python -m model.predict {shlex.quote(str(folder))} my.cif",
         "```",
         "",
         "Predictions are in the units above. They mean something for crystals like those it was trained on, at the "
@@ -66,7 +68,7 @@ def model_card(findings: Findings, info: Mapping[str, Any], name: str) -> str:
         f"{settings.trials} trials, "
         f"sampler {settings.sampler}, seed {settings.seed}): `{params_text(trial['params'])}`, "
         f"training seed {trial['seed']}.",
-        f"- Weights of epoch {info['best_epoch']} of {settings.max_epochs}, the best by validation score "
+        f"- Weights of epoch {info['best_epoch']} of {info['train']['epochs']}, the best by validation score "
         f"({info['score']:.4f}).",
         f"- Versions: {', '.join(f'{package} {version}' for package, version in info['trained_with'].items())}.",
         "",

@@ -53,6 +53,21 @@ def check_setting(name: str, value: Value) -> None:
             settings(**{name: value})  # type: ignore[arg-type]
 
 
+def check_device(name: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        SearchError: naming it.
+    """
+    from model.inference import choose_device
+
+    try:
+        choose_device(name)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise SearchError(f"--{reason}; choose another --device, or leave it out") from error
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrystalFactory:
     """Builds trainings on crystals in memory. Ray carries it to each node once; all trials there share its pages."""
@@ -150,28 +165,31 @@ def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
     Raises:
         SearchError: if the store cannot be read, lacks a task, or has too few crystals.
     """
-    from graphdb.errors import GraphDBError
+    from graphdb.errors import GraphDBError, TaskError
     from graphdb.loader import InMemoryGraphs
     from graphdb.split import split_by_id
 
-    if store is None:
-        from graphdb.sample import TASKS, sample_store
-
-        path, tasks = sample_store(), list(TASKS) if tasks is None else tasks
-    else:
-        path = Path(store)
+    what = "the sample that ships" if store is None else f"--store {store}"
     try:
+        if store is None:
+            from graphdb.sample import TASKS, sample_store
+
+            path, tasks = sample_store(), list(TASKS) if tasks is None else tasks
+        else:
+            path = Path(store)
         graphs = InMemoryGraphs.from_store(path, tasks)
         split = split_by_id(graphs.material_ids)
+    except TaskError as error:
+        raise SearchError(f"--tasks cannot be had from {what}: {error}") from error
     except (GraphDBError, ValueError, OSError) as error:
-        raise SearchError(f"--store {path} cannot be searched over: {error}") from error
+        raise SearchError(f"{what} cannot be searched over: {error}") from error
     crystals = Crystals(graphs=graphs, split=split, store=str(path) if store is not None else "sample")
     for name, part in (("training", split.train), ("validation", split.validation), ("test", split.test)):
         for column, task in enumerate(graphs.tasks):
             if np.isnan(graphs.targets[part, column]).all():
                 raise SearchError(
                     f"every task must be known for some crystals of each split, but {task.name} is unknown for all "
-                    f"{len(part)} {name} crystals of {path}; leave it out with --tasks"
+                    f"{len(part)} {name} crystals of {what}; leave it out with --tasks"
                 )
     return crystals
 

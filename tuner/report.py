@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tuner import jsonlines
 from tuner.errors import SearchError
-from tuner.live import counts_text, errors_text, params_text
+from tuner.live import counts_text, errors_text, make_console, params_text
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
 from tuner.settings import SearchSettings, duration_text
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         findings = gather(RunFolder(arguments.run))
         files = write_report(findings)
-    except SearchError as error:
+    except (SearchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    show(findings, Console(highlight=False))
+    show(findings, make_console())
     print(f"Written to {findings.run.report}: {', '.join(files)}")
     if findings.board.best() is not None:
         print(f"Next: python -m tuner.export {findings.run.path} -o exports/{findings.run.path.name}")
@@ -118,7 +118,7 @@ def show(findings: Findings, console: Console) -> None:
                 f"{training.best_score:.4f}",
                 f"{training.best_epoch}/{training.epoch}",
                 training.state,
-                f"{errors_text(training, findings.units)}\n{params_text(training.params)}",
+                Text(f"{errors_text(training, findings.units)}\n{params_text(training.params)}"),
             )
         console.print(table)
     if findings.importances:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,14 @@ class RunFolder:
         Raises:
             SearchError: if another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self._lock, "a+") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = open(self._lock, "a+")  # noqa: SIM115
+        except OSError as error:
+            raise SearchError(
+                f"--runs must be a folder that can be written to, but {self.path} cannot be made: {error.strerror}"
+            ) from error
+        with held as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -88,7 +94,13 @@ class RunFolder:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                if not self.exists():  # never begun: the name stays free
+                    self._lock.unlink(missing_ok=True)
+                    with suppress(OSError):  # files of somebody else
+                        self.path.rmdir()
 
     def is_being_written(self) -> bool:
         """Whether a process holds the run."""

@@ -1,16 +1,18 @@
 """`python -m tuner.search`: search for the best hyperparameters, then retrain and test the finalists."""
 
 import argparse
+import contextlib
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
 from tuner.errors import SearchError
+from tuner.live import make_console
 from tuner.runfolder import RunFolder, latest_run, runs_root
 from tuner.settings import SearchSettings, check_resumed, default_name, parse_duration, versions
 from tuner.space import Space, builtin_spaces, parse_space, read_space_text
@@ -35,26 +37,20 @@ def main(argv: list[str] | None = None) -> int:
         0 when there is a model to export, 2 for what the user has to mend, 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
-    console = Console(soft_wrap=False, highlight=False)
     try:
-        return _search(arguments, console)
-    except SearchError as error:
+        return _search(arguments)
+    except (SearchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
 
 
-def _search(arguments: argparse.Namespace, console: Console) -> int:
+def _search(arguments: argparse.Namespace) -> int:
+    console = make_console()
     root = runs_root(arguments.runs)
     run, old = _open_run(arguments, root)
     settings, space, crystals = _resolve(arguments, run, old)
-    if old is None:
-        run.write({"format": "crystune run 1", "settings": settings.as_dict(), "versions": versions(), "status": "new"})
-    else:
-        run.update(
-            settings=settings.as_dict(), resumed=[*run.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]
-        )
     resume_command = f"python -m tuner.search --resume --name {shlex.quote(run.path.name)}" + (
         f" --runs {shlex.quote(arguments.runs)}" if arguments.runs != "runs" else ""
     )
@@ -82,17 +78,23 @@ def _search(arguments: argparse.Namespace, console: Console) -> int:
         threads=max(1, int(arguments.cpus_per_trial)),
         origin={
             "run": run.path.name,
-            "store": {"source": crystals.store, "fingerprint": settings.fingerprint},
+            "store": {"source": Path(crystals.store).name, "fingerprint": settings.fingerprint},
             "split": settings.split,
             "graph": crystals.graphs.settings.as_dict(),
         },
     )
+    if old is None:
+        entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
+    else:
+        entries = {"resumed": [*run.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
     campaign = Campaign(
         run=run,
+        entries=entries,
         settings=settings,
         space=space,
         factory=factory,
-        evaluate=lambda folder: evaluate_on_test(crystals, folder, arguments.device),
+        # A cluster's GPUs are not those of the machine that this process is on.
+        evaluate=lambda folder: evaluate_on_test(crystals, folder, "auto" if arguments.address else arguments.device),
         means=Means(
             address=arguments.address,
             concurrency=arguments.concurrent,
@@ -150,8 +152,10 @@ def _resolve(
     else:
         assert old is not None
         space_name, space_text = old.space_name, old.space_text
-    from tuner.objective import check_setting, known_settings, load_crystals
+    from tuner.objective import check_device, check_setting, known_settings, load_crystals
 
+    if arguments.address is None:
+        check_device(arguments.device)
     store = arguments.store if arguments.store is not None or old is None else old.store
     tasks = arguments.tasks if arguments.tasks is not None or old is None else list(old.tasks)
     crystals = load_crystals(store, tasks)
@@ -210,24 +214,33 @@ def _rungs_text(settings: SearchSettings) -> str:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    return _at_least(1, text)
 
 
 def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    return _at_least(0, text)
 
 
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise ValueError
-    return number
+def _at_least(minimum: int, text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) >= minimum:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a whole number of at least {minimum}, got {text!r}")
+
+
+def _cpus(text: str) -> float:
+    return _amount(text, "above 0", lambda number: number > 0)
+
+
+def _gpus(text: str) -> float:
+    return _amount(text, "of at least 0", lambda number: number >= 0)
+
+
+def _amount(text: str, what: str, holds: Callable[[float], bool]) -> float:
+    with contextlib.suppress(ValueError):
+        if holds(number := float(text)) and number < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number {what}, got {text!r}")
 
 
 def _duration(text: str) -> float:
@@ -238,7 +251,12 @@ def _duration(text: str) -> float:
 
 
 def _tasks(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(
+            f"must name properties, separated by commas, got {text!r}; leave it out for all of the store"
+        )
+    return names
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -286,8 +304,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--final-epochs", type=_positive, metavar="N", help="epochs of each of these trainings (as --max-epochs)")
     add("--concurrent", type=_positive, metavar="N", help="trials at the same time; as many as fit when left out")
-    add("--cpus-per-trial", type=_share, default=1.0, metavar="N", help="CPU threads of a trial (1)")
-    add("--gpus-per-trial", type=_share, metavar="N", help="share of a GPU for a trial (0.25 where there are GPUs)")
+    add("--cpus-per-trial", type=_cpus, default=1.0, metavar="N", help="CPU threads of a trial (1)")
+    add("--gpus-per-trial", type=_gpus, metavar="N", help="share of a GPU for a trial (0.25 where there are GPUs)")
     add("--address", metavar="auto", help="use a Ray that runs already; started here when left out")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what trials train on (auto)")
     return parser

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.tuner.drive import Plan, search_in_process, settings_of
+from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
 from tuner import export, report, search
-from tuner.errors import SettingsMismatch
+from tuner.errors import SearchError, SettingsMismatch
+from tuner.modelcard import model_card
 from tuner.runfolder import RunFolder, runs_root
 from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
 
@@ -42,6 +43,17 @@ def test_durations_are_written_for_people() -> None:
         ),
         (["--space", "table5", "--store", "nowhere"], "--store nowhere cannot be searched over"),
         (["--space", "table5", "--name", "a/b"], "--name must be a plain name, got 'a/b'"),
+        (["--space", "table5", "--runs", "/proc/x"], "--runs must be a folder that can be written to, but /proc/x/"),
+        (["--space", "table5", "--runs", "afile"], "--runs must be a folder that can be written to, but afile/"),
+        (
+            ["--space", "table5", "--device", "mps"],
+            "--device must be auto, or one that PyTorch finds here, got 'mps'",
+        ),
+        (
+            ["--space", "table5", "--tasks", "band_gab"],
+            "--tasks cannot be had from the sample that ships: tasks must be properties of the store, got 'band_gab'; "
+            "did you mean 'band_gap'?",
+        ),
         (["--resume"], "--resume needs a run, but there is none"),
         (["--resume", "--name", "mine"], "--resume needs a run named 'mine'"),
     ],
@@ -54,9 +66,94 @@ def test_mistakes_are_answered_in_a_line(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("afile").touch()
     assert search.main(arguments) == 2
-    assert message in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and message in shown and len(shown.splitlines()) == 1
     assert not list(tmp_path.glob("runs/*")), "nothing is begun by a mistake"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trials", "0"], "argument --trials: must be a whole number of at least 1, got '0'"),
+        (["--seed", "-1"], "argument --seed: must be a whole number of at least 0, got '-1'"),
+        (["--concurrent", "two"], "argument --concurrent: must be a whole number of at least 1, got 'two'"),
+        (["--cpus-per-trial", "0"], "argument --cpus-per-trial: must be a number above 0, got '0'"),
+        (["--gpus-per-trial", "inf"], "argument --gpus-per-trial: must be a number of at least 0, got 'inf'"),
+        (["--time-budget", "2d"], "argument --time-budget: a duration must look like 2h, 30m, 90s or 1h30m, got '2d'"),
+        (["--tasks", " ,"], "argument --tasks: must name properties, separated by commas, got ' ,'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_must_hold(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        search.main(["--space", "table5", *arguments])
+    assert message in capsys.readouterr().err
+
+
+class NoCluster:
+    """A machine of two CPUs without GPUs, on which no Ray is started."""
+
+    def __init__(self, address: str | None, *, data_bytes: int) -> None:
+        pass
+
+    def __enter__(self) -> "NoCluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def capacity(self) -> tuple[float, float]:
+        return 2.0, 0.0
+
+
+@pytest.mark.parametrize("arguments", [["--gpus-per-trial", "0.5"], ["--concurrent", "3"], ["--cpus-per-trial", "4"]])
+def test_a_refused_start_leaves_the_name_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
+    assert search.main(["--space", "table5", "--runs", str(tmp_path), "--name", "z", *arguments]) == 2
+    assert "error: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "mine.txt").touch()
+    assert search.main(["--space", "table5", "--runs", str(tmp_path), "--name", "z", *arguments]) == 2
+    assert [path.name for path in (tmp_path / "z").iterdir()] == ["mine.txt"], "what is not ours stays"
+
+
+def test_a_refused_resume_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
+    run = RunFolder(tmp_path / "run")
+    run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "interrupted"})
+    busy = campaign(Plan(folder=str(run.path), trials=99))
+    before = run.read()
+    with run.only_writer(), pytest.raises(SearchError, match="one writer"):
+        busy.execute()
+    assert run.read() == before
+
+
+def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path) -> None:
+    plan = Plan(folder=str(tmp_path / "run"), trials=1)
+    run = RunFolder(Path(plan.folder))
+    run.write({"settings": settings_of(plan).as_dict(), "status": "done"})
+    search_in_process(plan)
+    mae = {"mae": 0.1, "rmse": 0.2, "r2": 0.3}
+    metrics = {part: {"band_gap": mae, "fermi_energy": mae} for part in ("test", "validation")}
+    info = {
+        "num_parameters": 1,
+        "metrics": metrics,
+        "store": {"source": "sample", "fingerprint": "0"},
+        "graph": {},
+        "trial": {"key": "0000", "params": {}, "seed": 0},
+        "search": {"run": "run"},
+        "best_epoch": 1,
+        "score": 0.5,
+        "trained_with": {},
+    }
+    card = model_card(report.gather(run), info, Path("exports/my best"))
+    assert card.startswith("# my best\n") and "python -m model.predict 'exports/my best' my.cif" in card
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,4 +281,4 @@ def test_the_whole_path_from_a_store_to_an_exported_model(tmp_path: Path, sample
     mae = sum(abs(float(r["true band_gap [eV]"]) - float(r["predicted band_gap [eV]"])) for r in rows) / len(rows)
     assert mae == pytest.approx(config["metrics"]["test"]["band_gap"]["mae"], rel=1e-4)
     assert (exported / "parity.png").read_bytes().startswith(b"\x89PNG")
-    assert "python -m model.predict exported my.cif" in (exported / "README.md").read_text()
+    assert f"python -m model.predict {exported} my.cif" in (exported / "README.md").read_text()

@@ -99,6 +99,8 @@ def test_three_exceptions_are_enough_and_the_first_is_announced(tmp_path: Path) 
     fine, job = begin(work), begin(work)
     work.on_report(fine.key, report(1))
     for _ in range(MAX_EXCEPTIONS):
+        assert work.board.trainings[job.key].state == "waiting", "no process works on it yet"
+        work.on_start(job.key)
         assert work.board.trainings[job.key].state == "running"
         work.on_failure(job.key, exception())
         again = begin(work)
@@ -111,7 +113,8 @@ def test_a_lost_worker_is_not_the_jobs_fault_until_it_happens_too_often(tmp_path
     work = Jobs(tmp_path, count=1)
     job = begin(work)
     for _ in range(MAX_LOST_WORKERS):
-        assert work.board.trainings[job.key].state == "running"
+        assert work.board.trainings[job.key].state == "waiting"
+        work.on_start(job.key)
         work.on_failure(job.key, LOST)
         work.next_job()
     assert work.board.trainings[job.key].state == "failed"
