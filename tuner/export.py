@@ -53,6 +53,8 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
     """
     findings = gather(run)
     source, origin = choose(findings, trial)
+    if output.exists() and not output.is_dir():
+        raise SearchError(f"-o must be a folder, but {output} is a file; choose another")
     if output.exists() and any(output.iterdir()) and not (output / "model.safetensors").exists():
         raise SearchError(f"-o must be a new folder or one that tuner.export wrote, but {output} holds other files")
     from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint

@@ -80,9 +80,13 @@ def gather(run: RunFolder) -> Findings:
         if record.outcome is not None and (known := board.trainings.get(f"{record.number:04d}")) is not None:
             known.state = record.outcome
     scores = {int(training.key): training.best_score for training in board.ranked() if training.best_score is not None}
+    writing = run.is_being_written()
+    for training in board.trainings.values():
+        if training.state == "running" and not writing:
+            training.state = "waiting"
     status = str(content.get("status", "unknown"))
     if status in ("new", "searching", "finalists"):
-        status = f"{status}, running" if run.is_being_written() else f"{status}, but no process is at it (use --resume)"
+        status = f"{status}, running" if writing else f"{status}, but no process is at it (use --resume)"
     return Findings(
         run=run,
         settings=settings,

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
-from tuner import export, report, search
+from tuner import export, jsonlines, report, search
 from tuner.errors import SearchError, SettingsMismatch
 from tuner.modelcard import model_card
 from tuner.runfolder import RunFolder, runs_root
 from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
+from tuner.space import Space
+from tuner.study import Study
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("90", 90), ("1h30m", 5400), ("1.5h", 5400), ("45s", 45)])
@@ -148,6 +150,7 @@ def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path)
         "graph": {},
         "trial": {"key": "0000", "params": {}, "seed": 0},
         "search": {"run": "run"},
+        "train": {"epochs": 9},
         "best_epoch": 1,
         "score": 0.5,
         "trained_with": {},
@@ -233,6 +236,33 @@ def test_the_report_of_a_search_that_died_tells_what_is_known(
     for name in ("curves.png", "importances.png"):
         assert (run.report / name).read_bytes().startswith(b"\x89PNG")
     assert "## Learning curves" in (run.report / "report.md").read_text()
+
+
+def test_folders_that_cannot_be_written_to_are_answered_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(folder=str(tmp_path / "run"), trials=1)
+    run = RunFolder(Path(plan.folder))
+    run.write({"settings": settings_of(plan).as_dict(), "status": "done"})
+    search_in_process(plan)
+    jsonlines.write_json(run.trial(0) / "best" / "model.safetensors", {})
+    run.report.touch()
+    assert report.main([str(run.path)]) == 2
+    assert export.main([str(run.path), "-o", str(run.report)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and all(line.startswith("error: ") and str(run.report) in line for line in errors)
+    assert "-o must be a folder" in errors[1]
+
+
+def test_nothing_is_reported_as_running_where_no_process_is_at_it(tmp_path: Path, table5: Space) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "searching"})
+    Study(run.journal, table5, sampler="random", seed=1).ask()
+    epoch = {"key": "0000", "epoch": 1, "decision": "continue", "attempt": "attempt-0001", "body": {"score": 0.5}}
+    jsonlines.append(run.epochs, epoch)
+    assert report.gather(run).board.trainings["0000"].state == "waiting"
+    with run.only_writer():
+        assert report.gather(run).board.trainings["0000"].state == "running"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
