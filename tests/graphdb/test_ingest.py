@@ -11,9 +11,9 @@ import pytest
 from graphdb import ingest
 from graphdb.cif import ATOMIC_NUMBERS, read_plain_cif
 from graphdb.errors import REASON_TEXT, Reason, SkippedCrystal
-from graphdb.graph import GraphSettings
+from graphdb.graph import MAX_ATOMS, GraphSettings
 from graphdb.ingest import Built, build_all, text_digest
-from graphdb.parse import MAX_ATOMS, Crystal, parse_crystal
+from graphdb.parse import Crystal, parse_crystal
 from graphdb.sample.recompute import PROTOTYPES, indirect_gap, main, read_rows
 from graphdb.sources import RawCrystal, iter_structures
 
