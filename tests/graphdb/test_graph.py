@@ -300,8 +300,11 @@ def test_unusable_crystals_are_refused_with_their_reason(
     assert caught.value.reason == reason
 
 
-def test_graph_of_too_many_bonds_is_refused_before_memory_runs_out() -> None:
-    frac = np.random.default_rng(0).uniform(size=(20_000, 3))
-    with pytest.raises(GraphError, match="20000 atoms") as caught:
-        build_graph(np.ones(20_000), CUBE, frac, GraphSettings(neighbors="cgcnn"))
+@pytest.mark.parametrize(
+    ("atoms", "message"), [(4_000, r"below 10,000,000 bonds \(4000 atoms"), (20_000, "got 20,000")]
+)
+def test_graph_that_is_too_large_is_refused_before_memory_runs_out(atoms: int, message: str) -> None:
+    frac = np.random.default_rng(0).uniform(size=(atoms, 3))
+    with pytest.raises(GraphError, match=message) as caught:
+        build_graph(np.ones(atoms), CUBE, frac, GraphSettings(neighbors="cgcnn"))
     assert caught.value.reason == "too large"
