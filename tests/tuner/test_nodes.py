@@ -1,0 +1,99 @@
+"""What nodes are asked, and which of them cannot train together."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tuner import probe
+from tuner.errors import SearchError
+from tuner.nodes import NodeFacts, check_nodes, check_versions, probe_nodes
+
+MINE = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.3.0", "crystune": "0.1.0 (code aa)"}
+
+
+def node(address: str, *, head: bool = False, cpus: float = 4, answered: bool = True, **versions: str) -> NodeFacts:
+    return NodeFacts(
+        node_id=address,
+        address=address,
+        head=head,
+        cpus=cpus,
+        gpus=0,
+        object_store=10**9,
+        answered=answered,
+        versions=MINE | versions if answered else {},
+        machine={"hostname": f"host{address[-1]}"} if answered else {},
+    )
+
+
+def test_equal_nodes_pass_whatever_the_build_of_torch() -> None:
+    check_versions([node("10.0.0.1", head=True, cpus=0), node("10.0.0.2", torch="2.13.0+cu130")], MINE)
+
+
+def test_each_difference_is_named_once_with_all_nodes_that_have_it() -> None:
+    nodes = [node(f"10.0.0.{i}", torch="2.12.0") for i in (2, 3)] + [node("10.0.0.4", crystune=probe.ABSENT)]
+    with pytest.raises(SearchError) as caught:
+        check_versions(nodes, MINE)
+    lines = str(caught.value).splitlines()
+    assert lines[1] == "  host2 (10.0.0.2), host3 (10.0.0.3): torch 2.12.0 instead of 2.13.0+cpu"
+    assert lines[2] == "  host4 (10.0.0.4): crystune not installed instead of 0.1.0 (code aa)"
+    assert "make wheel" in lines[-1]
+
+
+def test_a_head_that_trains_nothing_needs_only_the_same_python_and_ray() -> None:
+    check_versions([node("10.0.0.1", head=True, cpus=0, torch=probe.ABSENT)], MINE)
+    with pytest.raises(SearchError, match="torch"):
+        check_versions([node("10.0.0.1", head=True, cpus=2, torch=probe.ABSENT)], MINE)
+    with pytest.raises(SearchError, match=r"ray 2\.59\.0"):
+        check_versions([node("10.0.0.1", head=True, cpus=0, ray="2.59.0")], MINE)
+
+
+def test_another_build_of_the_same_version_of_crystune_is_another_version() -> None:
+    with pytest.raises(SearchError, match=r"crystune 0\.1\.0 \(code bb\) instead of 0\.1\.0 \(code aa\)"):
+        check_versions([node("10.0.0.2", crystune="0.1.0 (code bb)")], MINE)
+
+
+def test_a_node_that_does_not_answer_is_named() -> None:
+    with pytest.raises(SearchError, match=r"10\.0\.0\.9: no answer"):
+        check_versions([node("10.0.0.9", answered=False)], MINE)
+
+
+def test_the_probe_answers_where_nothing_is_installed(tmp_path: Path) -> None:
+    program = Path(probe.__file__).read_text() + "\nimport json; print(json.dumps(facts(('/tmp', '~/new'))))"
+    process = subprocess.run(
+        [sys.executable, "-I", "-S", "-"], input=program, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    facts = json.loads(process.stdout)
+    assert facts["versions"]["ray"] == facts["versions"]["crystune"] == probe.ABSENT
+    assert facts["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert facts["memory"] > 0
+    assert facts["free_disk"]["~/new"] > 0
+    assert facts["torch_gpus"] is None
+
+
+def test_the_version_of_crystune_names_its_code() -> None:
+    assert "(code " in probe.versions()["crystune"]
+
+
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+def test_a_running_node_is_probed_and_agrees_with_its_driver(one_node: None) -> None:
+    (found,) = check_nodes()
+    assert found.head
+    assert found.cpus == 1
+    assert found.versions == probe.versions()
+    (found,) = probe_nodes(with_clock=True, folders=("/tmp",))
+    assert abs(found.clock_offset) <= found.clock_error + 0.01
+    assert found.clock_error < 2
+    assert found.machine["free_disk"]["/tmp"] > 0
