@@ -1,0 +1,183 @@
+"""Mistakes in the cluster file that Ray finds late or never: the real file, with one change each."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tuner.preflight import main
+
+pytestmark = pytest.mark.ray
+IDENTIFIERS = {"ami-CHANGE": "ami-0a2363a9cff180a64", "sg-CHANGE": "sg-0123456789abcdef0"}
+IDENTIFIERS |= {"subnet-CHANGE": "subnet-0123456789abcdef0", "CHANGE": "crystune"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like a checkout after `make wheel`, and a home with a token."""
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "crystune-0.1.0-py3-none-any.whl").touch()
+    (tmp_path / "dist" / "constraints.txt").touch()
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    token.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def filled(repository: Path) -> str:
+    """The real file, with what the user must change changed."""
+    lines = (repository / "cluster.yaml").read_text(encoding="utf-8").splitlines()
+    for mark, value in IDENTIFIERS.items():  # in the values, not in the comments
+        lines = [
+            re.sub(rf"(?<![A-Za-z]){mark}(?![A-Za-z ])", value, head) + hash_ + comment
+            for head, hash_, comment in (line.partition("#") for line in lines)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def check(
+    place: Path, text: str, capsys: pytest.CaptureFixture[str], *options: str
+) -> tuple[int, dict[str, list[str]]]:
+    """Exit status, and the findings by severity, each as one text."""
+    (place / "cluster.yaml").write_text(text)
+    status = main(["cluster.yaml", "--offline", "--json", *options])
+    found: dict[str, list[str]] = {"error": [], "warning": [], "ok": []}
+    for finding in json.loads(capsys.readouterr().out)["findings"]:
+        found[finding["severity"]].append(f"{finding['where']}: {finding['what']} -> {finding['mend']}")
+    return status, found
+
+
+def test_the_real_file_passes_once_its_values_are_changed(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found = check(place, filled(repository), capsys)
+    assert found["error"] == []
+    assert found["warning"] == []
+    assert status == 0
+
+
+def test_the_values_to_change_are_named(place: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (repository / "cluster.yaml").read_text(encoding="utf-8")
+    status, found = check(place, text, capsys)
+    assert status == 2
+    assert any("ImageId (line" in error and "ami-CHANGE" in error for error in found["error"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # YAML
+        (r"(?m)^max_workers: 4", "max_workers: 4\nmax_workers: 8", r"max_workers \(line \d+\): must stand once.*line"),
+        (r"(?m)^provider:", "provider", r"cluster.yaml, line \d+: must be YAML"),
+        # keys and types
+        (r"(?m)^max_workers:", "max_worker:", r"max_worker \(line \d+\):.* did you mean 'max_workers'"),
+        (r"(?m)^max_workers: 4", "max_workers: four", r"max_workers \(line \d+\): .*'four' is not of type 'integer'"),
+        (r"cache_stopped_nodes", "cache_stoped_nodes", r"provider.cache_stoped_nodes.*'cache_stopped_nodes'"),
+        (r"availability_zone:", "availability_zones:", r"provider.availability_zones .*'availability_zone'"),
+        (r"type: aws", "type: awz", r"provider.type .*no provider 'awz' -> did you mean 'aws'"),
+        (r"ssh_user:", "ssh_username:", r"auth.ssh_username .*did you mean 'ssh_user'"),
+        (r"(?m)^( +)min_workers:", r"\1minworkers:", r"available_node_types.\w+.minworkers .*'min_workers'"),
+        (r"GPU: 1", "GPUs: 1", r"resources.GPUs .*did you mean 'GPU'"),
+        (r"(?m)^head_node_type: head", "head_node_type: haed", r"head_node_type .*did you mean 'head'"),
+        (r"(?m)^( +)min_workers: 0", r"\1min_workers: 5", r"min_workers .*must be at most max_workers = 4"),
+        # node_config, which Ray hands on unread
+        (r"ImageId:", "ImageID:", r"node_config.ImageID .*EC2.*did you mean 'ImageId'"),
+        (r"VolumeSize:", "VolumeSise:", r"BlockDeviceMappings\[0\].Ebs.VolumeSise .*did you mean 'VolumeSize'"),
+        (r"VolumeSize: 100", "VolumeSize: big", r"VolumeSize .*must be a whole number, got 'big'"),
+        (r"VolumeType: gp3", "VolumeType: gp33", r"VolumeType .*did you mean 'gp3'"),
+        (r"HttpTokens: required", "HttpTokens: require", r"HttpTokens .*did you mean 'required'"),
+        (r"MarketType: spot", "MarketType: spott", r"InstanceMarketOptions.MarketType .*did you mean 'spot'"),
+        (r"InstanceType: g6.xlarge", "InstanceType: g6.xlrge", r"InstanceType .*did you mean 'g6.xlarge'"),
+        (r"ImageId: \S+", "ImageId: ami_0a23", r"ImageId .*must look like ami-0123"),
+        (r"SecurityGroupIds: \[(\S+)\]", r"SecurityGroupIds: \1", r"SecurityGroupIds .*must be a list"),
+        (r"SecurityGroupIds: \S+", "", r"node_config .*lets the whole world reach port 22"),
+        (r"GPU: 1", "GPU: 2", r"resources.GPU .*must be at most the 1 that g6.xlarge has, got 2"),
+        (r"--num-gpus=1", "--num-gpus=2", r"resources.GPU .*must agree with --num-gpus=2"),
+        # commands
+        (r"\$RAY_HEAD_IP:", "$RAY_HAED_IP:", r"worker_start_ray_commands\[1\] .*\$RAY_HAED_IP.*'RAY_HEAD_IP'"),
+        (r"\$RAY_HEAD_IP:", "${RAY_HEADIP}:", r"worker_start_ray_commands\[1\] .*\$RAY_HEADIP.*'RAY_HEAD_IP'"),
+        (r"start --head ", "start --head --node-ip-address=$RAY_HEAD_IP ", r"RAY_HEAD_IP is set for workers only"),
+        (r"/home/ubuntu/venv/bin/ray start --a", "ray start --a", r"must name ray by its absolute path.*/venv/bin/ray"),
+        (r'"\$\(ls (\S+)\)', r"$(ls \1", r"setup_commands\[\d\] .*must be a command of bash, but .*(EOF|matching)"),
+        (r"--num-cpus=0", "--num-cpu=0", r"no option --num-cpu -> did you mean '--num-cpus'"),
+        (r"--address=\$RAY_HEAD_IP:6379", "--address=$RAY_HEAD_IP:6380", r"must have the port of the head, 6379"),
+        (r" --address=\$RAY_HEAD_IP:6379", "", r"must name the head"),
+        (r" --autoscaling-config=\S+", "", r"must have --autoscaling-config"),
+        (r"RAY_AUTH_MODE=token (\S+ start --head)", r"\1", r"head_start_ray_commands\[1\] .*CVE-2023-48022"),
+        (r"start --head ", "start --head --dashboard-host=0.0.0.0 ", r"must not open the dashboard"),
+        (r": dist\b", ": distt", r"file_mounts./home/ubuntu/crystune .*distt is none"),
+        (r"(?m)^ +/home/ubuntu/.ray/auth_token: .*$", "", r"must copy the token to every node"),
+    ],
+)
+def test_a_mistake_is_found_with_its_mend(
+    old: str, new: str, expected: str, place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = filled(repository)
+    broken = re.sub(old, new, text, count=1)
+    assert broken != text, "the change must change something"
+    status, found = check(place, broken, capsys)
+    assert status == 2
+    assert any(re.search(expected, error) for error in found["error"]), found["error"]
+    assert len(found["error"]) <= 4, "one mistake shall not be told many times"
+
+
+def test_variables_that_somebody_sets_are_no_mistake(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = "for i in 1 2; do echo \"$A ${B:-none} $i '$HOME' \\$C\"; done; echo '$D'"
+    command = f"    - >-\n      A=$(hostname -I | awk '{{print $1}}'); {loop}"
+    text = filled(repository).replace("setup_commands:\n", f"setup_commands:\n{command}\n", 1)
+    status, found = check(place, text, capsys)
+    assert (status, found["error"]) == (0, [])
+
+
+def test_a_missing_or_open_token_and_a_missing_wheel_are_found(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = filled(repository)
+    (place / ".ray" / "auth_token").chmod(0o644)
+    assert any("chmod 600" in warning for warning in check(place, text, capsys)[1]["warning"])
+    (place / ".ray" / "auth_token").unlink()
+    assert any("ray get-auth-token --generate" in error for error in check(place, text, capsys)[1]["error"])
+    (place / "dist" / "crystune-0.2.0-py3-none-any.whl").touch()
+    assert any("0.1.0-py3-none-any.whl, crystune-0.2.0" in error for error in check(place, text, capsys)[1]["error"])
+
+
+def test_a_wheel_older_than_the_code_beside_it_is_found(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "tuner").mkdir()
+    (place / "tuner" / "new.py").touch()
+    os.utime(place / "dist" / "crystune-0.1.0-py3-none-any.whl", (1e9, 1e9))
+    status, found = check(place, filled(repository), capsys)
+    assert status == 0
+    assert any("tuner/new.py is newer" in warning for warning in found["warning"])
+
+
+def test_a_private_key_that_others_can_read_is_found(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = filled(repository).replace("ssh_user: ubuntu", "ssh_user: ubuntu\n    ssh_private_key: ~/key")
+    errors = check(place, text, capsys)[1]["error"]
+    assert any("ssh-keygen" in error for error in errors)
+    assert any("must have KeyName" in error for error in errors)
+    (place / "key").touch(0o644)
+    assert any("chmod 600 ~/key" in error for error in check(place, text, capsys)[1]["error"])
+
+
+def test_the_list_for_people_ends_with_what_to_type_next(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "cluster.yaml").write_text(filled(repository))
+    assert main(["cluster.yaml", "--offline"]) == 0
+    assert capsys.readouterr().out.endswith("0 errors, 0 warnings\nNext:\n  ray up cluster.yaml\n")
+
+
+def test_a_file_that_is_not_there_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nowhere.yaml", "--offline"]) == 2
+    assert "nowhere.yaml: must be a readable text file" in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""One result of a check."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is."""
+
+    ERROR = "error"
+    """`ray up` or the search will fail, or the cluster is open to strangers."""
+    WARNING = "warning"
+    """It may go on, but probably not as intended; or it could not be checked."""
+    OK = "ok"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What a check has to say."""
+
+    severity: Severity
+    what: str
+    """What must hold, and what came instead."""
+    where: str = ""
+    """Key path in the cluster file with its line, or a host; empty if it is about the whole."""
+    mend: str = ""
+    """What to do; empty if nothing."""
+
+
+def error(where: str, what: str, mend: str) -> Finding:
+    """Something that must be mended."""
+    return Finding(severity=Severity.ERROR, where=where, what=what, mend=mend)
+
+
+def warning(where: str, what: str, mend: str = "") -> Finding:
+    """Something to look at."""
+    return Finding(severity=Severity.WARNING, where=where, what=what, mend=mend)
+
+
+def ok(what: str) -> Finding:
+    """Something that holds."""
+    return Finding(severity=Severity.OK, what=what)
+
+
+def unless_found(findings: list[Finding], what: str) -> list[Finding]:
+    """The findings; where there are none, that it holds."""
+    return findings or [ok(what)]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'ImageId'?``, or the known names if none is near."""
+    names = sorted(set(known))
+    lower = {other.lower(): other for other in reversed(names)}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {lower[near[0]]!r}?"
+    return f"known are {', '.join(names)}" if 0 < len(names) <= 20 else "remove it"
+
+
+def gigabytes(size: float) -> str:
+    """``7.0 GB``."""
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,30 @@
+"""What only Ray itself knows: whether it accepts the file, and which options `ray start` has."""
+
+import contextlib
+import copy
+import io
+
+from tuner.checks.clusterfile import ClusterFile
+from tuner.checks.finding import Finding, error, ok
+
+
+def check_by_ray(file: ClusterFile) -> list[Finding]:
+    """Ray's own validation; `ray up` stops at the first thing that it finds."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            validate_config(prepare_config(copy.deepcopy(file.config)))
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - it raises whatever its code runs into
+        lines = [line for line in f"{printed.getvalue()}\n{problem}".splitlines() if line.strip()]
+        reason = lines[0].strip() if lines else type(problem).__name__
+        return [error(str(file.path), f"Ray refuses it: {reason}", "mend the errors above first")]
+    return [ok("Ray's own validation accepts it")]
+
+
+def start_options() -> frozenset[str]:
+    """The options of ``ray start``, such as ``--num-gpus``."""
+    from ray.scripts.scripts import start
+
+    return frozenset(name for option in start.params for name in (*option.opts, *option.secondary_opts))

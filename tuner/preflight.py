@@ -1,0 +1,132 @@
+"""`python -m tuner.preflight cluster.yaml`: find out in a minute what `ray up` would tell after an hour."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tuner.checks import awsmodel, commands, keys, rayside
+from tuner.checks.clusterfile import ClusterFile, read_cluster_file
+from tuner.checks.finding import Finding, Severity
+from tuner.errors import SearchError
+from tuner.live import make_console
+
+Section = tuple[str, list[Finding]]
+_FILE = (
+    keys.check_schema,
+    keys.check_values_left,
+    keys.check_numbers_of_nodes,
+    keys.check_key,
+    awsmodel.check_node_configs,
+    awsmodel.check_resources,
+    awsmodel.check_security,
+)
+_COMMANDS = (
+    commands.check_syntax,
+    commands.check_variables,
+    commands.check_programs,
+    commands.check_start,
+    commands.check_file_mounts,
+    commands.check_token,
+)
+_MARKS = {Severity.ERROR: ("error", "bold red"), Severity.WARNING: ("warn ", "yellow"), Severity.OK: ("ok   ", "green")}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 when nothing must be mended (there may be warnings), 2 otherwise, 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _preflight(arguments)
+    except (SearchError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _preflight(arguments: argparse.Namespace) -> int:
+    console = make_console()
+    sections = []
+    for title, findings in _sections(arguments):
+        sections.append((title, findings))
+        if not arguments.json:
+            _show(console, title, findings)
+    errors, warnings = (
+        sum(finding.severity is severity for _, findings in sections for finding in findings)
+        for severity in (Severity.ERROR, Severity.WARNING)
+    )
+    following = _next(arguments, errors)
+    if arguments.json:
+        found = [
+            {"subject": title, "severity": f.severity, "where": f.where, "what": f.what, "mend": f.mend}
+            for title, findings in sections
+            for f in findings
+        ]
+        print(json.dumps({"errors": errors, "warnings": warnings, "findings": found, "next": following}, indent=2))
+    else:
+        console.print(Text(f"\n{errors} errors, {warnings} warnings\nNext:\n  {following}"), soft_wrap=True)
+    return 2 if errors else 0
+
+
+def _sections(arguments: argparse.Namespace) -> Iterator[Section]:
+    file, findings = read_cluster_file(Path(arguments.file))
+    if file is None:
+        yield "cluster file", findings
+        return
+    findings += _all(_FILE, file)
+    if not any(finding.severity is Severity.ERROR for finding in findings):  # it would repeat the first of them
+        findings += rayside.check_by_ray(file)
+    yield "cluster file", findings
+    yield "commands", _all(_COMMANDS, file)
+
+
+def _all(checks: tuple[Callable[[ClusterFile], list[Finding]], ...], file: ClusterFile) -> list[Finding]:
+    """Findings of all checks; once where YAML's anchors make one line hold in two places."""
+    found: dict[tuple[str, ...], Finding] = {}
+    for finding in (finding for check in checks for finding in check(file)):
+        _, _, line = finding.where.partition(" (line ")
+        found.setdefault((line or finding.where, finding.severity, finding.what, finding.mend), finding)
+    return list(found.values())
+
+
+def _show(console: Console, title: str, findings: list[Finding]) -> None:
+    console.print(Text(f"\n{title}", style="bold"))
+    for finding in findings:
+        mark, style = _MARKS[finding.severity]
+        line = Text(f"  {mark} ", style=style)
+        line.append(f"{finding.where}: " if finding.where else "", style="bold")
+        line.append(finding.what, style="default")
+        console.print(line, soft_wrap=True)
+        if finding.mend:
+            console.print(Text(f"        -> {finding.mend}"), soft_wrap=True)
+
+
+def _next(arguments: argparse.Namespace, errors: int) -> str:
+    if errors:
+        return f"mend the errors above, then again: python -m tuner.preflight {shlex.quote(arguments.file)}"
+    file, _ = read_cluster_file(Path(arguments.file))
+    # With version 2 of its autoscaler, Ray 2.60 counts the head of provider local as a worker and starts one too few.
+    prefix = "RAY_UP_enable_autoscaler_v2=0 " if file is not None and file.is_local else ""
+    return f"{prefix}ray up {shlex.quote(arguments.file)}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tuner.preflight", description=__doc__)
+    add = parser.add_argument
+    add("file", metavar="CLUSTER_FILE", help="what `ray up` will be given")
+    add("--offline", action="store_true", help="check the file and its commands only; ask no host and no cloud")
+    add("--json", action="store_true", help="findings as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
