@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
-_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs")
+_NETWORK_FILE_SYSTEMS = (
+    *("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "wekafs", "afs"),
+    *("fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.ceph"),
+)
 
 
 def partial_path(path: Path) -> Path:

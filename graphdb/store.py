@@ -20,7 +20,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.codec import BLOCK_SIZE, FlatBuilder, block_records, decode_column, decode_graph
+from graphdb.codec import BLOCK_SIZE, FlatBuilder, block_records, decode_column, decode_graph, record_sizes
 from graphdb.errors import (
     CorruptRecord,
     Reason,
@@ -181,6 +181,12 @@ class Store:
         return self._sizes
 
     @property
+    def bytes_in_memory(self) -> int:
+        """What `loader.InMemoryGraphs` would take, without reading a graph: per node, edge and crystal."""
+        _, nodes, edges = self.sizes.sum(axis=0, dtype=np.int64).tolist()
+        return int(9 * nodes + 16 * edges + (28 + 4 * len(self.properties)) * len(self))
+
+    @property
     def num_nodes(self) -> NDArray[np.int32]:
         """(N,) nodes A of each crystal's graph."""
         return self.sizes[:, 1]
@@ -210,9 +216,10 @@ class Store:
                 for record in self._records(number):
                     builder.add(record)
             return builder.finish()
-        builder = FlatBuilder(self.sizes[np.asarray(indices, dtype=np.int64)])
-        for index in indices:
-            builder.add(self._record(int(index)))
+        records = [self._record(int(index)) for index in indices]
+        builder = FlatBuilder(np.array([record_sizes(record) for record in records], np.int32).reshape(-1, 3))
+        for record in records:
+            builder.add(record)
         return builder.finish()
 
     def targets(self, names: Sequence[str]) -> NDArray[np.float64]:
@@ -255,8 +262,7 @@ class Store:
         sizes = self.sizes
         for index, (material_id, record) in enumerate(zip(self.material_ids, self.raw_records(), strict=True)):
             graphs.add(material_id, record)
-            graph = decode_graph(record)
-            if (graph.num_atoms, len(graph.atomic_numbers), len(graph.neighbor_index)) != tuple(sizes[index]):
+            if record_sizes(record) != tuple(sizes[index]):
                 raise CorruptRecord(f"the sizes of crystal {index} ({material_id}) disagree with its record")
         columns = {name: self.targets([name])[:, 0] for name in self.properties}
         units = {name: entry.unit for name, entry in self.properties.items()}

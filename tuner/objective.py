@@ -3,8 +3,9 @@
 torch is loaded inside functions, so that the command line answers mistakes at once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,17 @@ from tuner.parameters import Value
 from tuner.space import PER_TASK
 
 if TYPE_CHECKING:
-    from graphdb.loader import InMemoryGraphs
+    from graphdb.copies import Server
+    from graphdb.loader import InMemoryGraphs, StreamedGraphs
     from graphdb.split import Split
     from model.config import TrainConfig
     from model.network import Architecture
     from model.training import Trainer
 
 _LOADER_SETTINGS = ("max_atoms",)
+
+IN_MEMORY_BYTES = 2**30
+"""Crystals that take more in memory (about half a million of the Materials Project's) are streamed from the store."""
 
 
 def known_settings() -> tuple[str, ...]:
@@ -70,9 +75,13 @@ def check_device(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrystalFactory:
-    """Builds trainings on crystals in memory. Ray carries it to each node once; all trials there share its pages."""
+    """Builds trainings. Ray carries it to each node once, and all trials there share the pages of its arrays.
 
-    graphs: "InMemoryGraphs"
+    Crystals in memory are among them. Those that are streamed are read from a file on each node's own disk, which the
+    first trial there fetches.
+    """
+
+    graphs: "InMemoryGraphs | StreamedGraphs"
     train: NDArray[np.int64]
     """Positions of the training crystals."""
     validation: NDArray[np.int64]
@@ -85,6 +94,21 @@ class CrystalFactory:
     """CPU threads of one job."""
     origin: Mapping[str, Any]
     """What every checkpoint's config.json says of the run: name, store, split, graph settings."""
+    source: str = ""
+    """Where the driver has the store from: a path or a URI."""
+    server: "Server | None" = None
+    """Gives the store's file to nodes that have none; None where all trials run on the driver's machine."""
+
+    @property
+    def file(self) -> Path | None:
+        """What nodes need of the driver's disk."""
+        from graphdb.loader import StreamedGraphs
+
+        return self.graphs.path if isinstance(self.graphs, StreamedGraphs) else None
+
+    def served_by(self, server: "Server") -> "CrystalFactory":
+        """The same factory for a cluster."""
+        return replace(self, server=server)
 
     def build(self, job: Job) -> "Trainer":
         """A training at epoch 0."""
@@ -97,10 +121,11 @@ class CrystalFactory:
         keep_freed_memory()
         torch.set_num_threads(self.threads)
         architecture, config, max_atoms = self.settings(job)
+        graphs = self._graphs()
 
         def loader(indices: NDArray[np.int64], *, shuffle: bool) -> Loader:
             return Loader(
-                self.graphs,
+                graphs,
                 indices,
                 batch_size=config.batch_size,
                 shuffle=shuffle,
@@ -115,6 +140,21 @@ class CrystalFactory:
             validation=loader(self.validation, shuffle=False),
             device=self.device,
         )
+
+    def _graphs(self) -> "InMemoryGraphs | StreamedGraphs":
+        from graphdb.copies import node_copy
+        from graphdb.loader import StreamedGraphs
+
+        if self.server is None or not isinstance(self.graphs, StreamedGraphs):
+            return self.graphs
+        path = node_copy(
+            self.graphs.path,
+            source=self.source,
+            fingerprint=self.graphs.fingerprint,
+            server=self.server,
+            say=logging.getLogger(__name__).info,
+        )
+        return self.graphs.at(path)
 
     def settings(self, job: Job) -> "tuple[Architecture, TrainConfig, int | None]":
         """Sort a job's parameters into those of the network, of the training and of the loader."""
@@ -142,16 +182,15 @@ class CrystalFactory:
 class Crystals:
     """The crystals of a search, with their fixed split."""
 
-    graphs: "InMemoryGraphs"
+    graphs: "InMemoryGraphs | StreamedGraphs"
     split: "Split"
     store: str
     """Where they came from."""
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the arrays, roughly."""
-        arrays = [getattr(self.graphs.flat, name, None) for name in dir(self.graphs.flat) if not name.startswith("_")]
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        """Memory of the arrays that trials share through Ray's object store."""
+        return self.graphs.nbytes
 
     def known(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of a part that have at least one target."""
@@ -159,14 +198,19 @@ class Crystals:
         return kept
 
 
-def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
+def load_crystals(store: str | None, tasks: list[str] | None, *, say: Callable[[str], None] | None = None) -> Crystals:
     """Read a store, or the sample that ships, and split it.
+
+    Args:
+        store: path or URI; None for the sample.
+        tasks: properties wanted; all when None.
+        say: told what is waited for.
 
     Raises:
         SearchError: if the store cannot be read, lacks a task, or has too few crystals.
     """
-    from graphdb.errors import GraphDBError, TaskError
-    from graphdb.loader import InMemoryGraphs
+    from graphdb.copies import local_copy
+    from graphdb.errors import CorruptRecord, GraphDBError, TaskError
     from graphdb.split import split_by_id
 
     what = "the sample that ships" if store is None else f"--store {store}"
@@ -176,14 +220,20 @@ def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
 
             path, tasks = sample_store(), list(TASKS) if tasks is None else tasks
         else:
-            path = Path(store)
-        graphs = InMemoryGraphs.from_store(path, tasks)
+            path = local_copy(store, say=say)
+        try:
+            graphs = _open(path, tasks)
+        except CorruptRecord:
+            if store is None or path == Path(store):
+                raise
+            path.unlink()  # a copy is not kept for its own sake
+            graphs = _open(local_copy(store, say=say), tasks)
         split = split_by_id(graphs.material_ids)
     except TaskError as error:
         raise SearchError(f"--tasks cannot be had from {what}: {error}") from error
     except (GraphDBError, ValueError, OSError) as error:
         raise SearchError(f"{what} cannot be searched over: {error}") from error
-    crystals = Crystals(graphs=graphs, split=split, store=str(path) if store is not None else "sample")
+    crystals = Crystals(graphs=graphs, split=split, store=store if store is not None else "sample")
     for name, part in (("training", split.train), ("validation", split.validation), ("test", split.test)):
         for column, task in enumerate(graphs.tasks):
             if np.isnan(graphs.targets[part, column]).all():
@@ -192,6 +242,34 @@ def load_crystals(store: str | None, tasks: list[str] | None) -> Crystals:
                     f"{len(part)} {name} crystals of {what}; leave it out with --tasks"
                 )
     return crystals
+
+
+def _open(path: Path, tasks: list[str] | None) -> "InMemoryGraphs | StreamedGraphs":
+    from graphdb.loader import InMemoryGraphs, StreamedGraphs
+    from graphdb.store import Store
+
+    with Store(path) as store:
+        small = store.bytes_in_memory <= IN_MEMORY_BYTES
+    return InMemoryGraphs.from_store(path, tasks) if small else StreamedGraphs(path, tasks)
+
+
+def make_factory(
+    crystals: Crystals, *, fixed: Mapping[str, Value], device: str, threads: int, origin: Mapping[str, Any]
+) -> CrystalFactory:
+    """The factory for a search over these crystals; see `CrystalFactory` for the arguments."""
+    from graphdb.loader import InMemoryGraphs
+
+    graphs = crystals.graphs
+    return CrystalFactory(
+        graphs=graphs.without_ids() if isinstance(graphs, InMemoryGraphs) else graphs,
+        train=crystals.known(crystals.split.train),
+        validation=crystals.known(crystals.split.validation),
+        fixed=fixed,
+        device=device,
+        threads=threads,
+        origin=origin,
+        source=crystals.store,
+    )
 
 
 def evaluate_on_test(crystals: Crystals, folder: Path, device: str) -> Mapping[str, Mapping[str, float | None]]:

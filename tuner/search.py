@@ -67,12 +67,10 @@ def _search(arguments: argparse.Namespace) -> int:
         soft_wrap=True,
     )
     from tuner.campaign import Campaign, Means
-    from tuner.objective import CrystalFactory, evaluate_on_test
+    from tuner.objective import evaluate_on_test, make_factory
 
-    factory = CrystalFactory(
-        graphs=crystals.graphs,
-        train=crystals.known(crystals.split.train),
-        validation=crystals.known(crystals.split.validation),
+    factory = make_factory(
+        crystals,
         fixed=space.fixed,
         device=arguments.device,
         threads=max(1, int(arguments.cpus_per_trial)),
@@ -152,13 +150,14 @@ def _resolve(
     else:
         assert old is not None
         space_name, space_text = old.space_name, old.space_text
+    from graphdb.copies import absolute
     from tuner.objective import check_device, check_setting, known_settings, load_crystals
 
     if arguments.address is None:
         check_device(arguments.device)
     store = arguments.store if arguments.store is not None or old is None else old.store
     tasks = arguments.tasks if arguments.tasks is not None or old is None else list(old.tasks)
-    crystals = load_crystals(store, tasks)
+    crystals = load_crystals(store, tasks, say=lambda text: make_console().print(Text(text), soft_wrap=True))
     task_names = tuple(task.name for task in crystals.graphs.tasks)
     space = parse_space(space_text, space_name, task_names, known_settings(), check_setting)
 
@@ -174,7 +173,7 @@ def _resolve(
     settings = SearchSettings(
         space_name=space_name,
         space_text=space_text,
-        store=str(Path(store).absolute()) if store is not None else None,
+        store=absolute(store) if store is not None else None,
         fingerprint=crystals.graphs.fingerprint,
         tasks=task_names,
         units=tuple(task.unit for task in crystals.graphs.tasks),
@@ -264,7 +263,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     what = f"a TOML file, or one of {', '.join(builtin_spaces())}"
     add("--space", metavar="NAME_OR_FILE", help=f"search space: {what}")
-    add("--store", metavar="STORE", help="crystals, written by graphdb.build; the sample that ships when left out")
+    add(
+        "--store",
+        metavar="STORE",
+        help="crystals, written by graphdb.build: path or URI; the sample that ships when left out",
+    )
     add("--tasks", metavar="A,B,C", type=_tasks, help="properties to predict; all of the store when left out")
     add(
         "--trials",
