@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tuner.checks import awsmodel, commands, keys, rayside
+from tuner.checks import awsmodel, commands, hosts, keys, rayside
 from tuner.checks.clusterfile import ClusterFile, read_cluster_file
 from tuner.checks.finding import Finding, Severity
 from tuner.errors import SearchError
@@ -87,6 +87,10 @@ def _sections(arguments: argparse.Namespace) -> Iterator[Section]:
         findings += rayside.check_by_ray(file)
     yield "cluster file", findings
     yield "commands", _all(_COMMANDS, file)
+    if arguments.offline:
+        return
+    if file.is_local:
+        yield "hosts", hosts.check_hosts(file)
 
 
 def _all(checks: tuple[Callable[[ClusterFile], list[Finding]], ...], file: ClusterFile) -> list[Finding]:

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -60,6 +61,19 @@ def versions() -> dict[str, str]:
         release = "without a version" if found["crystune"] == ABSENT else found["crystune"]
         found["crystune"] = f"{release} (code {digest})"
     return found
+
+
+def reach(address: str, port: int) -> str:
+    """Whether a port of another machine can be reached: "open", "closed" (the machine answers), or what is wrong."""
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except ConnectionRefusedError:
+        return "closed"
+    except socket.gaierror:
+        return "name unknown"
+    except OSError as error:
+        return str(error) or "no answer"
+    return "open"
 
 
 def driver_gpus() -> tuple[list[str], str | None]:

@@ -1,0 +1,84 @@
+"""`tuner.preflight` asked on a launcher with real SSH to real hosts."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.lab import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.ray]
+VENV = Path(sys.prefix)
+CLUSTER = f"""
+cluster_name: lab
+provider: {{type: local, head_ip: 10.77.0.2, worker_ips: [10.77.0.3, 10.77.0.4]}}
+auth: {{ssh_user: root, ssh_private_key: ~/.ssh/lab_key}}
+file_mounts: {{/root/.ray/auth_token: ~/.ray/auth_token}}
+head_start_ray_commands:
+    - RAY_AUTH_MODE=token {VENV}/bin/ray start --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml
+worker_start_ray_commands:
+    - RAY_AUTH_MODE=token {VENV}/bin/ray start --address=$RAY_HEAD_IP:6379
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        lab.exec("launcher", "bash", "-c", "mkdir .ray; echo secret > .ray/auth_token; chmod 600 .ray/auth_token")
+        lab.path("launcher", "/root/cluster.yaml").write_text(CLUSTER)
+        yield lab
+
+
+def preflight(lab: Lab) -> tuple[int, list[dict[str, Any]]]:
+    command = [sys.executable, "-m", "tuner.preflight", "cluster.yaml", "--json"]
+    done = subprocess.run(lab.command("launcher", command), capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)["findings"]
+
+
+def errors(findings: list[dict[str, Any]]) -> list[str]:
+    return [f"{f['where']}: {f['what']} -> {f['mend']}" for f in findings if f["severity"] == "error"]
+
+
+def test_hosts_that_are_ready_pass(lab: Lab) -> None:
+    status, findings = preflight(lab)
+    assert (status, errors(findings)) == (0, [])
+    ready = [finding["what"] for finding in findings if finding["subject"] == "hosts" and finding["severity"] == "ok"]
+    assert [line.partition(":")[0] for line in ready] == ["head (10.77.0.2)", "gpu1 (10.77.0.3)", "gpu2 (10.77.0.4)"]
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="is about hosts without a GPU")
+def test_hosts_without_gpus_are_a_warning(lab: Lab) -> None:
+    _, findings = preflight(lab)
+    assert any(f["severity"] == "warning" and "no worker has a GPU" in f["what"] for f in findings)
+
+
+def test_a_host_that_is_off_and_one_that_does_not_know_the_key_are_named_with_the_others_still_asked(lab: Lab) -> None:
+    keys = lab.path("gpu1", "/root/.ssh/authorized_keys")
+    before = keys.read_text()
+    keys.write_text("")
+    lab.power_off("gpu2")
+    status, findings = preflight(lab)
+    lab.power_on("gpu2")
+    keys.write_text(before)
+    assert status == 2
+    first, second, third = errors(findings)
+    assert first.startswith("10.77.0.3: must let root log in") and "ssh-copy-id -i ~/.ssh/lab_key root@10.77" in first
+    assert second.startswith("10.77.0.4: must be reachable on port 22")
+    assert third.startswith("head (10.77.0.2): must reach 10.77.0.4 on port 22")
+
+
+def test_a_raylet_left_over_from_another_cluster_is_found(lab: Lab) -> None:
+    program = "import time; time.sleep(60)"
+    foreign = lab.popen(
+        "gpu1", "bash", "-c", f"exec -a raylet {sys.executable} -c '{program}' --gcs-address=10.0.0.9:1"
+    )
+    _, findings = preflight(lab)
+    foreign.kill()
+    foreign.communicate()
+    assert [e for e in errors(findings) if "gpu1" in e and "Ray for the head at 10.0.0.9:1 -> ray stop" in e]
