@@ -19,6 +19,7 @@ from tuner.executor import Cluster, Resources, execute
 from tuner.jobs import Job
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
+from tuner.signals import Signals
 from tuner.space import Space, parse_space, read_space_text
 from tuner.study import Study
 
@@ -107,7 +108,7 @@ def search(epochs: int) -> float:
             NoTrainingFactory(),
             resources=Resources(cpus=1, gpus=0),
             concurrency=1,
-            scratch=run.scratch,
+            signals=Signals(),
             tick=lambda: True,
         )
         return time.perf_counter() - start

@@ -1,9 +1,8 @@
 """A search from its first trial to its finalists, on one Ray: the phases, what is said between them, how it may end."""
 
-import math
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,36 +14,19 @@ from tuner.errors import SearchError
 from tuner.executor import Cluster, Resources, execute
 from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
 from tuner.jobs import TrainerFactory
-from tuner.ledger import Ledger
+from tuner.ledger import Ledger, Terms
 from tuner.live import Display
+from tuner.patience import Patience
 from tuner.progress import Board, Progress
+from tuner.room import Means, find_room
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
 from tuner.settings import SearchSettings, duration_text
+from tuner.signals import Signals
 from tuner.space import Space
 from tuner.study import Study
 
-DEFAULT_GPU_SHARE = 0.25
-"""GPU of a trial where there are GPUs: such networks leave most of one idle."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Means:
-    """What this invocation may use; nothing here changes what is searched."""
-
-    address: str | None = None
-    """Of a running Ray; None starts one."""
-    concurrency: int | None = None
-    """Jobs at the same time; None for as many as fit."""
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float | None = None
-    """None for DEFAULT_GPU_SHARE where there are GPUs."""
-    time_budget: float | None = None
-    """Seconds for the search; finalists come on top."""
-    retry_failed: bool = False
-    """Run the parameters of failed trials again."""
-    data_bytes: int = 0
-    """Size of what the workers share."""
+_WISH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,27 +65,35 @@ class Campaign:
                 return self._execute()
             except KeyboardInterrupt:
                 if self.run.exists():
-                    self.run.update(status="interrupted")
+                    with suppress(OSError):
+                        self.run.update(status="interrupted")
                     self._say(f"Interrupted. Nothing is lost; go on with\n  {self.resume_command}")
                 raise
             except SearchError as error:
                 if self.run.exists():
-                    self.run.update(status=f"error: {error}")
+                    with suppress(OSError):
+                        self.run.update(status=f"error: {error}")
                 raise
-            finally:
-                self.run.clean_scratch()
 
     def _execute(self) -> bool:
         means = self.means
+        signals = Signals()
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
         with ExitStack() as stack:
+            stack.enter_context(signals.caught())
             cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
-            resources, concurrency = _share(means, *cluster.capacity())
+            resources, concurrency = find_room(
+                means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
+            )
             before = self.run.read() if self.run.exists() else {}
             self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": "searching"})
-            self._say(f"{concurrency} at a time, {_resources_text(resources)} each\n")
-            study = Study(self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed)
+            at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
+            self._say(f"{at_once}, {resources} each\n")
             display: list[Display] = []
+            patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
+            terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
+            study = Study(self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed)
+            phase = _Phase(cluster=cluster, resources=resources, concurrency=concurrency, signals=signals, terms=terms)
             work = SearchWork(
                 self.run,
                 study,
@@ -113,8 +103,9 @@ class Campaign:
                 seed=self.settings.seed,
                 notice=lambda what, training: self._notice(display, work, what, training),
                 retry_failed=means.retry_failed,
+                terms=terms,
             )
-            done = self._phase(work, display, resources, concurrency, deadline)
+            done = self._run(phase, work, display, deadline)
             if work.hopeless is not None:
                 raise SearchError(
                     f"every trial fails for the same reason: {work.hopeless}\n"
@@ -122,16 +113,15 @@ class Campaign:
                     f"  mend it, then go on with: {self.resume_command}"
                 )
             if not done:
-                stack.close()  # Epochs that still run would take the finalists' place.
+                cluster.restart()  # Epochs that still run would take the finalists' place.
                 self._say(
                     f"The time budget ({duration_text(means.time_budget or 0)}) is used up; "
                     "what is unfinished goes on with\n"
                     f"  {self.resume_command}"
                 )
-                cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
-            return self._finish(work.board, resources, concurrency)
+            return self._finish(work.board, phase, display)
 
-    def _finish(self, board: Board, resources: Resources, concurrency: int) -> bool:
+    def _finish(self, board: Board, phase: "_Phase", display: list[Display]) -> bool:
         best = board.best()
         if best is None:
             self.run.update(status="no usable trial")
@@ -151,7 +141,6 @@ class Campaign:
                 f"\nThe best {len(trials)} trials are trained again, {self.settings.finalist_seeds} seeds each "
                 f"(trials {', '.join(trial.key for trial in trials)})"
             )
-            display: list[Display] = []
             work = FinalistWork(
                 self.run,
                 trials,
@@ -159,33 +148,39 @@ class Campaign:
                 max_epochs=self.settings.final_epochs or self.settings.max_epochs,
                 seed=self.settings.seed,
                 notice=lambda what, training: self._notice(display, work, what, training),
+                terms=phase.terms,
             )
-            self._phase(work, display, resources, concurrency, None)
+            self._run(phase, work, display, None)
             content = summarize(self.run, trials, work.board, self.units, self.evaluate)
             if content is not None:
                 self.console.print(finalists_table(content))
         self.run.update(status="done")
         return True
 
-    def _phase(
-        self, work: Ledger, display: list[Display], resources: Resources, concurrency: int, deadline: float | None
-    ) -> bool:
+    def _run(self, phase: "_Phase", work: Ledger, display: list[Display], deadline: float | None) -> bool:
         if work.done() and work.board.num_ended >= work.board.planned:
             return True
         shown = Display(work.board, self.units, self.console, deadline=deadline)
         display[:] = [shown]
+        next_wish = 0.0
 
         def tick() -> bool:
+            nonlocal next_wish
             shown.tick()
-            return work.hopeless is None and (deadline is None or time.monotonic() < deadline)
+            now = time.monotonic()
+            if now >= next_wish:
+                open_jobs = work.board.planned - work.board.num_ended
+                phase.cluster.ask_for(phase.resources, min(open_jobs, phase.concurrency or open_jobs))
+                next_wish = now + _WISH_SECONDS
+            return work.hopeless is None and (deadline is None or now < deadline)
 
         with shown:
             return execute(
                 work,
                 self.factory,
-                resources=resources,
-                concurrency=concurrency,
-                scratch=self.run.scratch,
+                resources=phase.resources,
+                concurrency=phase.concurrency,
+                signals=phase.signals,
                 tick=tick,
             )
 
@@ -203,6 +198,8 @@ class Campaign:
             )
         elif what == "lost":
             display[0].say(f"trial {training.key}: {training.reason}; it goes on after epoch {training.epoch}")
+        elif what == "memory":
+            display[0].say(f"trial {training.key}: {training.reason}; it is tried again with a larger share of a GPU")
 
     def _first_failure_file(self, work: Ledger) -> str:
         return str(work.failure_file(work.first_error[0])) if work.first_error else str(self.run.failures)
@@ -219,27 +216,12 @@ class Campaign:
         self.console.print(Text(text), soft_wrap=True)
 
 
-def _share(means: Means, cpus: float, gpus: float) -> tuple[Resources, int]:
-    """What a job gets and how many run at a time."""
-    share = means.gpus_per_trial if means.gpus_per_trial is not None else (DEFAULT_GPU_SHARE if gpus else 0.0)
-    fits = math.floor(cpus / means.cpus_per_trial + 1e-9)
-    if share > 0:
-        fits = min(fits, math.floor(gpus / share + 1e-9))
-    if fits < 1:
-        raise SearchError(
-            f"a trial must fit the machine, but it asks for {means.cpus_per_trial:g} CPUs and {share:g} GPUs of "
-            f"{cpus:g} CPUs and {gpus:g} GPUs; lower --cpus-per-trial or --gpus-per-trial"
-        )
-    wanted = fits if means.concurrency is None else means.concurrency
-    if wanted > fits and means.address is None:
-        raise SearchError(
-            f"--concurrent must be at most {fits}, got {wanted}: {fits} trials of {means.cpus_per_trial:g} CPUs"
-            f"{f' and {share:g} GPUs' if share else ''} fit this machine ({cpus:g} CPUs, {gpus:g} GPUs); "
-            f"lower --cpus-per-trial to run more of them, each slower"
-        )
-    return Resources(cpus=means.cpus_per_trial, gpus=share), wanted
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Phase:
+    """What the search and the finalists run with."""
 
-
-def _resources_text(resources: Resources) -> str:
-    cpus = f"{resources.cpus:g} CPU{'s' if resources.cpus > 1 else ''}"
-    return f"{cpus} and {resources.gpus:g} GPU" if resources.gpus else cpus
+    cluster: Cluster
+    resources: Resources
+    concurrency: int | None
+    signals: Signals
+    terms: Terms

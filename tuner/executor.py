@@ -1,5 +1,6 @@
 """Ray: starts it, runs the jobs of a work on it with Tune, and leaves no process behind."""
 
+import contextlib
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ import ray
 from ray import tune
 from ray._private import ray_logging
 from ray._private import worker as ray_worker
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.autoscaler.sdk import request_resources
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from tuner.errors import SearchError
+from tuner.failures import failure_of
 from tuner.jobs import Failure, Job, Report, TrainerFactory, Work
 from tuner.signals import Signals
-from tuner.trainable import PAYLOAD, JobProcess
+from tuner.trainable import BEST, PAYLOAD, STATE, Handed, JobProcess
 
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
@@ -42,9 +44,9 @@ _ENVIRONMENT = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
+_MOST_ASKED_FOR = 1000
 _TEMP_PREFIX = "crystune-ray-"
 _WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
-_RAY_ERROR = re.compile(r"\b(ActorDied|ActorUnavailable|WorkerCrashed|NodeDied|OutOfMemory|LocalRayletDied)Error\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,14 @@ class Resources:
 
     cpus: float
     gpus: float
+
+    def as_bundle(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus:g} CPU{'s' if self.cpus > 1 else ''}"
+        return f"{cpus} and {self.gpus:g} GPU" if self.gpus else cpus
 
 
 class _Interrupted(BaseException):
@@ -72,6 +82,7 @@ class Cluster:
         self._address = address
         self._data_bytes = data_bytes
         self._temp: str | None = None
+        self._asked_for = 0
         self._environment: dict[str, str | None] = {}
 
     def __enter__(self) -> "Cluster":
@@ -120,6 +131,8 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         """Stop or disconnect, and clean up."""
+        if self._asked_for:
+            self.ask_for(Resources(cpus=1, gpus=0), 0)
         ray.shutdown()
         if self._temp is not None:
             shutil.rmtree(self._temp, ignore_errors=True)
@@ -129,10 +142,30 @@ class Cluster:
             else:
                 os.environ[name] = value
 
-    def capacity(self) -> tuple[float, float]:
-        """CPUs and GPUs of all nodes."""
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    def restart(self) -> None:
+        """End all that runs."""
+        self.__exit__()
+        self.__enter__()
+
+    def nodes(self) -> list[Resources]:
+        """What each living node has."""
+        return [
+            Resources(cpus=node["Resources"].get("CPU", 0.0), gpus=node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"]
+        ]
+
+    def ask_for(self, job: Resources, count: int) -> None:
+        """Have the autoscaler, where there is one, provide room for this many jobs, or give back what 0 do not need.
+
+        Tune alone would ask for one job after the other, and so for one node after the other.
+        """
+        wanted = min(count, _MOST_ASKED_FOR)
+        if self._address is None or wanted == self._asked_for:
+            return
+        with contextlib.suppress(Exception):  # A wish; a cluster without an autoscaler has nobody to hear it.
+            request_resources(bundles=[job.as_bundle()] * wanted)
+        self._asked_for = wanted
 
 
 def _silence() -> None:
@@ -157,8 +190,8 @@ def execute(
     factory: TrainerFactory,
     *,
     resources: Resources,
-    concurrency: int,
-    scratch: Path,
+    concurrency: int | None,
+    signals: Signals,
     tick: Callable[[], bool],
 ) -> bool:
     """Run jobs until the work is done. Needs an entered `Cluster`.
@@ -166,9 +199,9 @@ def execute(
     Args:
         work: asked for jobs, told of everything.
         factory: builds the trainings; travels to each worker once, its arrays shared by all of a node.
-        resources: of one job.
-        concurrency: jobs that run at the same time, at most.
-        scratch: for Tune's own files, which nobody reads; visible to all nodes.
+        resources: of one job; the GPUs of a single job may differ (`Job.gpus`).
+        concurrency: jobs that run at the same time, at most; None for as many as there is room for, whenever.
+        signals: end the run when received.
         tick: called about ten times a second; False ends the run at once, as if it had been killed.
 
     Returns:
@@ -179,10 +212,27 @@ def execute(
         Exception: whatever `work` raised.
     """
     bridge = _Bridge(work)
-    signals = Signals()
-    trainable = tune.with_resources(
-        tune.with_parameters(JobProcess, factory=factory), {"cpu": resources.cpus, "gpu": resources.gpus}
-    )
+
+    def of_job(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        gpus = config["job"]["gpus"] if config.get("job") else None
+        return tune.PlacementGroupFactory(
+            [replace(resources, gpus=resources.gpus if gpus is None else gpus).as_bundle()]
+        )
+
+    trainable = tune.with_resources(tune.with_parameters(JobProcess, factory=factory), of_job)
+    with tempfile.TemporaryDirectory(prefix="crystune-tune-") as scratch:  # Tune's own files, which nobody reads
+        return _fit(bridge, trainable, concurrency=concurrency, scratch=scratch, signals=signals, tick=tick)
+
+
+def _fit(
+    bridge: "_Bridge",
+    trainable: Any,
+    *,
+    concurrency: int | None,
+    scratch: str,
+    signals: Signals,
+    tick: Callable[[], bool],
+) -> bool:
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -196,7 +246,7 @@ def execute(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(scratch.absolute()),
+            storage_path=scratch,
             callbacks=[_Pulse(bridge, signals, tick)],
             failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial, see _Bridge
             checkpoint_config=tune.CheckpointConfig(
@@ -205,7 +255,7 @@ def execute(
             verbose=0,
         ),
     )
-    with signals.caught(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             tuner.fit()
@@ -232,6 +282,7 @@ class _Bridge:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.jobs: dict[str, Job] = {}
+        self.states: dict[str, Handed] = {}
         self.error: Exception | None = None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -255,10 +306,13 @@ class _Proposer(_Unpickled, Searcher):
         if job is None:
             return Searcher.FINISHED if work.done() else None
         self._bridge.jobs[trial_id] = job
-        return {"job": job.as_dict()}
+        state = self._bridge.call(work.saved_state, job.key)
+        handed = self._bridge.states[trial_id] = Handed(ray.put(state) if state is not None else None)
+        return {"job": job.as_dict(), "state": handed}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._bridge.jobs.pop(trial_id, None)
+        self._bridge.states.pop(trial_id).reference = None
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are never read."""
@@ -276,7 +330,10 @@ class _Decider(_Unpickled, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         job = self._bridge.jobs[trial.trial_id]
-        report = Report(**json.loads(result[PAYLOAD]))
+        report = Report(
+            **json.loads(result[PAYLOAD]),
+            **{name: result[name].tobytes() for name in (STATE, BEST) if name in result},
+        )
         goes_on = self._bridge.call(self._bridge.work.on_report, job.key, report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -296,13 +353,17 @@ class _Pulse(_Unpickled, tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._bridge.call(self._bridge.work.on_start, self._bridge.jobs[trial.trial_id].key)
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        for name in (PAYLOAD, STATE, BEST):  # recorded; Tune would keep the last ones of all trials in memory
+            result.pop(name, None)
+        self._bridge.states[trial.trial_id].reference = None  # the worker has it
+
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._signals.check()
         if not self._tick():
             raise _Interrupted
-
-
-LOST_WORKER = "the worker process disappeared (killed, or out of memory)"
 
 
 def _failure(trial: Trial) -> Failure:
@@ -317,28 +378,6 @@ def _failure(trial: Trial) -> Failure:
         error = None
     text = str(error) if error is not None else Path(trial.error_file).read_text() if trial.error_file else "no details"
     return failure_of(error, re.sub(r"\x1b\[[0-9;]*m", "", text))
-
-
-def failure_of(error: object, details: str) -> Failure:
-    """A failure in our own words: Ray's own errors, but those of code of ours that it carries, are a lost worker.
-
-    Args:
-        error: what Ray raised; None if it could not be read.
-        details: its text.
-    """
-    lines = [line.strip() for line in details.splitlines() if line.strip()] or ["no details"]
-    if isinstance(error, RayTaskError):
-        cause = error.cause if isinstance(error.cause, BaseException) else None
-        if isinstance(cause, RayError):
-            return failure_of(cause, details)
-        words = str(cause).strip().splitlines() if cause is not None else []
-        reason = f"{type(cause).__name__}: {words[0]}" if words else lines[-1]
-        return Failure(kind="exception", reason=reason, details=details)
-    if isinstance(error, RayActorError) and error.actor_init_failed:  # the cause's text is all it keeps
-        return Failure(kind="exception", reason=lines[-1], details=details)
-    if isinstance(error, RayError) or (error is None and _RAY_ERROR.search(details)):
-        return Failure(kind="lost worker", reason=LOST_WORKER, details=details)
-    return Failure(kind="exception", reason=lines[-1], details=details)
 
 
 def _remove_stale_temporary_folders() -> None:

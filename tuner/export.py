@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tuner import attempts, jsonlines
+from tuner import jsonlines
 from tuner.errors import SearchError
+from tuner.jobfolder import JobFolder
 from tuner.modelcard import model_card
 from tuner.report import Findings, gather
 from tuner.runfolder import RunFolder
@@ -119,10 +120,10 @@ def choose(findings: Findings, trial: int | None) -> tuple[Path, dict[str, Any]]
             )
         trial = int(training.key)
     folder = run.trial(trial)
-    for candidate in (folder / attempts.BEST, *(attempt.best for attempt in attempts.attempts(folder))):
-        if (candidate / "model.safetensors").exists():
-            relative = str(candidate.relative_to(run.path))
-            return candidate, {"trial": trial, "key": f"{trial:04d}", "folder": relative, "kind": "trial of the search"}
+    found = JobFolder(folder).best_checkpoint()
+    if found is not None:
+        relative = str(found.relative_to(run.path))
+        return found, {"trial": trial, "key": f"{trial:04d}", "folder": relative, "kind": "trial of the search"}
     raise SearchError(f"trial {trial} must have a checkpoint, but {folder} has none; tuner.report lists the trials")
 
 

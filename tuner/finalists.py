@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tuner import attempts, jsonlines
+from tuner import jsonlines
+from tuner.jobfolder import BEST, JobFolder
 from tuner.jobs import Job
-from tuner.ledger import Ledger, Notice
+from tuner.ledger import Ledger, Notice, Terms
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
 from tuner.seeds import derived_seed
@@ -31,6 +32,7 @@ class FinalistWork(Ledger):
         max_epochs: int,
         seed: int,
         notice: Notice,
+        terms: Terms | None = None,
     ) -> None:
         """Begin, or go on where the log ends.
 
@@ -41,17 +43,19 @@ class FinalistWork(Ledger):
             max_epochs: of each training.
             seed: of the study.
             notice: told of what happens.
+            terms: what every job is granted.
         """
         board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
-        super().__init__(board, run.finalist_epochs, run.failures, notice)
+        super().__init__(board, run.finalist_epochs, run.failures, notice, terms)
+        self._folders: dict[str, JobFolder] = {}
         jobs = {}
         for repeat in range(num_seeds):
             for trial in trials:
                 number = int(trial.key)
                 folder = run.finalist(number, repeat)
+                self._folders[folder.name] = JobFolder(folder)
                 jobs[folder.name] = Job(
                     key=folder.name,
-                    folder=str(folder.absolute()),
                     params=dict(trial.params),
                     seed=derived_seed(seed, "finalist", number, repeat),
                     epochs=max_epochs,
@@ -69,7 +73,10 @@ class FinalistWork(Ledger):
                     self.board.trainings[key] = training
             else:
                 self.board.trainings[key] = training
-                attempts.conclude(Path(jobs[key].folder), training.attempt)
+                self._folders[key].conclude()
+
+    def _folder(self, key: str) -> JobFolder:
+        return self._folders[key]
 
     def _new_job(self) -> Job | None:
         return self._pending.pop(0) if self._pending else None
@@ -92,7 +99,7 @@ def summarize(
         for key, training in sorted(board.trainings.items()):
             if not key.startswith(f"{trial.key}-seed") or training.state != "finished" or training.best_score is None:
                 continue
-            folder = run.finalists_json.parent / "finalists" / key / attempts.BEST
+            folder = run.finalists_json.parent / "finalists" / key / BEST
             runs.append(
                 {
                     "key": key,

@@ -10,18 +10,22 @@ from tuner.parameters import Value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One training to be done, or to be gone on with, in one folder."""
+    """One training to be done, or to be gone on with."""
 
     key: str
     """Unique among the jobs of a work, e.g. the trial number."""
-    folder: str
-    """Where the job keeps its state and its best checkpoint."""
     params: Mapping[str, Value]
     """Hyperparameters as the sampler chose them."""
     seed: int
     """Decides initial weights and the order of batches."""
     epochs: int
     """Epochs of the whole training."""
+    gpus: float | None = None
+    """GPUs that it occupies; None for what all jobs occupy. Grows when their memory did not suffice."""
+    silence: float = 3600.0
+    """Seconds that an epoch may take before the process that trains it is taken for hung, and ended."""
+    state_every: float = 0.0
+    """Seconds between two states handed over: 0 for one with each epoch, more when many jobs share one driver."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, for the way to the worker."""
@@ -35,25 +39,25 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a worker says after an epoch; the state of that epoch is on disk by then."""
+    """What a worker says after an epoch, with what has to be kept; the worker itself keeps nothing."""
 
     epoch: int
     """1-based."""
     finished: bool
     """No further epoch will come (budget used up, or early stopping)."""
-    attempt: str
-    """Name of the attempt folder that holds state and best checkpoint."""
-    repeated: bool
-    """The epoch was trained by an earlier attempt, and is reported again in case nobody heard it."""
     body: Mapping[str, Any]
     """`model.training.EpochReport.as_dict()` with None for what is not finite."""
+    state: bytes | None = None
+    """All it takes to go on after this epoch (`tuner.jobfolder.pack`); None when it is not handed over."""
+    best: bytes | None = None
+    """The checkpoint, packed, when this epoch is the best so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """How an attempt at a job ended badly."""
 
-    kind: Literal["exception", "lost worker"]
+    kind: Literal["exception", "lost worker", "out of GPU memory"]
     reason: str
     """One line: the exception and its message."""
     details: str
@@ -69,6 +73,10 @@ class Work(Protocol):
 
     def done(self) -> bool:
         """Whether no job runs and none will come."""
+        ...
+
+    def saved_state(self, key: str) -> bytes | None:
+        """What a job goes on from; None for its beginning."""
         ...
 
     def on_start(self, key: str) -> None:

@@ -1,5 +1,7 @@
 """Files of one JSON object a line that survive a process killed in the middle of a write."""
 
+import contextlib
+import errno
 import json
 import math
 import os
@@ -19,10 +21,37 @@ def finite_or_none(value: Any) -> Any:
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """Append one line and hand it to the operating system, so that killing this process cannot lose it."""
+    """Append one line, see `append_bytes`."""
     line = json.dumps(finite_or_none(record), allow_nan=False, separators=(",", ":")) + "\n"
-    with open(path, "ab") as file:
-        file.write(line.encode())
+    append_bytes(path, line.encode())
+
+
+def append_bytes(path: Path, lines: bytes) -> None:
+    """Append whole lines so that neither a kill nor a power cut loses them afterwards.
+
+    Raises:
+        OSError: if not all of it could be written; then nothing of it remains, and it may be tried again.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        if size and _last_byte(path) != b"\n":  # of an attempt whose remains could not be removed
+            cut_torn_tail(path)
+            size = os.fstat(file.fileno()).st_size
+        try:
+            if file.write(lines) != len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            error.filename = error.filename or str(path)
+            raise
+
+
+def _last_byte(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -24,14 +24,12 @@ class Progress:
     """Score of the best epoch; None before the first."""
     best_metrics: Mapping[str, Any] = field(default_factory=dict)
     """Per task, of the best epoch."""
-    attempt: str | None = None
-    """Attempt folder that the last recorded epoch came from."""
     seconds: float = 0.0
     """Time spent in recorded epochs."""
     failures: int = 0
     """Attempts that ended with an exception."""
     lost_workers: int = 0
-    """Attempts whose process disappeared."""
+    """Attempts whose process disappeared, since the last recorded epoch."""
     reason: str = ""
     """Why it failed."""
 
@@ -39,7 +37,6 @@ class Progress:
         """Take a line of the log: an epoch with the decision made on it."""
         body = line["body"]
         self.epoch = line["epoch"]
-        self.attempt = line["attempt"]
         self.seconds += body.get("seconds") or 0.0
         score = body.get("score")
         if score is not None and not body.get("diverged") and (self.best_score is None or score < self.best_score):

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +25,6 @@ class RunFolder:
         self.finalists_json = path / "finalists.json"
         self.failures = path / "failures"
         self.report = path / "report"
-        self.scratch = path / ".ray"
         self._lock = path / ".lock"
 
     def trial(self, number: int) -> Path:
@@ -119,10 +117,6 @@ class RunFolder:
             return None
         content: dict[str, Any] = json.loads(self.finalists_json.read_text())
         return content
-
-    def clean_scratch(self) -> None:
-        """Remove what Ray left behind."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def runs_root(text: str) -> Path:

@@ -66,8 +66,14 @@ def _search(arguments: argparse.Namespace) -> int:
         ),
         soft_wrap=True,
     )
+<<<<<<< HEAD
     from tuner.campaign import Campaign, Means
     from tuner.objective import evaluate_on_test, make_factory
+=======
+    from tuner.campaign import Campaign
+    from tuner.objective import CrystalFactory, evaluate_on_test
+    from tuner.room import Means
+>>>>>>> f2b820a (Let the driver alone write a run, so no folder need be shared)
 
     factory = make_factory(
         crystals,
@@ -98,6 +104,7 @@ def _search(arguments: argparse.Namespace) -> int:
             concurrency=arguments.concurrent,
             cpus_per_trial=arguments.cpus_per_trial,
             gpus_per_trial=arguments.gpus_per_trial,
+            silence=arguments.epoch_timeout,
             time_budget=arguments.time_budget,
             retry_failed=arguments.retry_failed,
             data_bytes=crystals.num_bytes,
@@ -309,6 +316,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--concurrent", type=_positive, metavar="N", help="trials at the same time; as many as fit when left out")
     add("--cpus-per-trial", type=_cpus, default=1.0, metavar="N", help="CPU threads of a trial (1)")
     add("--gpus-per-trial", type=_gpus, metavar="N", help="share of a GPU for a trial (0.25 where there are GPUs)")
+    add(
+        "--epoch-timeout",
+        type=_duration,
+        metavar="30m",
+        help="a trial silent for that long is ended and tried again (20 times the longest epoch, at least 10 min)",
+    )
     add("--address", metavar="auto", help="use a Ray that runs already; started here when left out")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what trials train on (auto)")
     return parser

@@ -1,12 +1,11 @@
 """The work of a search: trials proposed by the study, stopped by ASHA, resumed from what is on disk."""
 
-from pathlib import Path
 from typing import Any
 
-from tuner import attempts
 from tuner.asha import Asha
+from tuner.jobfolder import JobFolder
 from tuner.jobs import Job
-from tuner.ledger import Ledger, Notice
+from tuner.ledger import Ledger, Notice, Terms
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
 from tuner.seeds import derived_seed
@@ -27,10 +26,11 @@ class SearchWork(Ledger):
         seed: int,
         notice: Notice,
         retry_failed: bool = False,
+        terms: Terms | None = None,
     ) -> None:
         """Begin, or go on where the files of the run end."""
         super().__init__(
-            Board(title="search", planned=num_trials, max_epochs=max_epochs), run.epochs, run.failures, notice
+            Board(title="search", planned=num_trials, max_epochs=max_epochs), run.epochs, run.failures, notice, terms
         )
         self._run = run
         self._study = study
@@ -59,7 +59,6 @@ class SearchWork(Ledger):
                 self._study.report(number, line["epoch"], score)
         for record in records:
             training = self.board.trainings[_key(record.number)]
-            folder = self._run.trial(record.number)
             if record.outcome is not None:
                 training.state = record.outcome
             elif training.state == "running":
@@ -68,8 +67,7 @@ class SearchWork(Ledger):
                 continue
             else:
                 self._ended(training)
-            if folder.exists():
-                attempts.conclude(folder, training.attempt)
+            self._folder(training.key).conclude()
         if retry_failed:
             self._retry([dict(record.params) for record in records if record.outcome == "failed"])
 
@@ -94,11 +92,13 @@ class SearchWork(Ledger):
     def _job(self, number: int, training: Progress) -> Job:
         return Job(
             key=training.key,
-            folder=str(Path(self._run.trial(number)).absolute()),
             params=dict(training.params),
             seed=derived_seed(self._seed, "trial", number),
             epochs=self._max_epochs,
         )
+
+    def _folder(self, key: str) -> JobFolder:
+        return JobFolder(self._run.trial(int(key)))
 
     def _decide(self, training: Progress, epoch: int, best_score: float) -> bool:
         return self.asha is None or self.asha.record(int(training.key), epoch, best_score)

@@ -1,22 +1,48 @@
-"""The worker process: one epoch of a job per step, its state on disk before anyone hears of the epoch."""
+"""The worker process: one epoch of a job per step, handed to the driver with all that has to be kept of it."""
 
 import json
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import ray
+from numpy.typing import NDArray
 from ray import tune
 
-from tuner import attempts, jsonlines
-from tuner.attempts import Attempt
+from tuner import jobfolder, jsonlines
 from tuner.jobs import Job, Trainer, TrainerFactory
 
-PAYLOAD = "payload"
+PAYLOAD, STATE, BEST = "payload", "state", "best"
+_BUILD_SECONDS = 3600.0
+"""For the first step: a node may have to fetch the crystals before."""
+
+
+class Handed:
+    """A state on its way to a worker. Tune copies configurations many times and keeps them; this is never copied."""
+
+    def __init__(self, reference: "ray.ObjectRef[bytes] | None") -> None:
+        """Carry an object of Ray's; set `reference` to None to let it go."""
+        self.reference = reference
+
+    def __deepcopy__(self, memo: Any) -> "Handed":
+        """The same one."""
+        return self
+
+    def __repr__(self) -> str:
+        return "state" if self.reference is not None else "no state"
 
 
 class JobProcess(tune.Trainable):
     """Runs one job after the other in the same process (Tune's ``reuse_actors``).
 
-    Nothing is built before the first step: what fails there, fails as an attempt at the job, with a traceback.
+    Nothing is built before the first step: what fails there, fails as an attempt at the job, with a traceback. Nothing
+    is written but to a temporary folder of the node, so it does not matter how long a process that the driver has
+    given up lives on.
     """
 
     def setup(self, config: dict[str, Any], factory: TrainerFactory) -> None:  # type: ignore[override]
@@ -27,60 +53,63 @@ class JobProcess(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job."""
         self._job = Job.from_dict(new_config["job"])
+        self._start_from: Handed = new_config["state"]
         self._trainer: Trainer | None = None
+        self._kept_best = False
+        self._next_state = 0.0
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; or the last saved epoch once more, when an earlier attempt had got that far."""
+        """One epoch."""
         if self._trainer is None:
-            repeated = self._begin()
-            if repeated is not None:
-                return self._result(repeated, repeated=True)
+            with _ended_after(max(self._job.silence, _BUILD_SECONDS)):
+                self._trainer = self._begin()
         trainer = self._trainer
-        assert trainer is not None
-        body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
-        self._save(trainer, body)
-        return self._result(body, repeated=False)
+        with _ended_after(self._job.silence):
+            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            result: dict[str, Any] = {
+                PAYLOAD: json.dumps({"epoch": trainer.epoch, "finished": trainer.finished, "body": body})
+            }
+            # As arrays the bytes lie in shared memory, and the driver reads them there.
+            if trainer.best_epoch and (trainer.best_epoch == trainer.epoch or not self._kept_best):
+                result[BEST] = _packed(lambda folder: trainer.save_best(folder, self._factory.provenance(self._job)))
+                self._kept_best = True
+            if not trainer.finished and time.monotonic() >= self._next_state:
+                result[STATE] = _packed(trainer.save_state)
+                self._next_state = time.monotonic() + self._job.state_every
+        return result
 
-    def _begin(self) -> dict[str, Any] | None:
-        """Build the training, go on from the furthest state that loads, and return the report of its last epoch."""
-        job_folder = Path(self._job.folder)
-        earlier = attempts.attempts(job_folder)
-        self._attempt = Attempt.begin(job_folder)
-        candidates = []
-        for attempt in earlier:
-            if attempt.state.exists():
-                candidates.append((len(attempt.reports()), attempt))
-        for _, attempt in sorted(candidates, key=lambda pair: pair[0], reverse=True):
-            trainer = self._factory.build(self._job)
+    def _begin(self) -> Trainer:
+        """Build the training, and go on from the state that came along, if it loads."""
+        trainer = self._factory.build(self._job)
+        if self._start_from.reference is None:
+            return trainer
+        content = ray.get(self._start_from.reference)
+        self._start_from.reference = None
+        with tempfile.TemporaryDirectory() as folder:
             try:
-                trainer.load_state(attempt.state)
+                jobfolder.unpack(content, Path(folder))
+                trainer.load_state(Path(folder))
             except (OSError, ValueError, KeyError):
-                continue  # Torn by a power cut: an older state, or the beginning, is the next best.
-            body: dict[str, Any] | None = next(
-                (body for body in reversed(attempt.reports()) if body["epoch"] == trainer.epoch), None
-            )
-            if body is not None:
-                self._trainer = trainer
-                self._save(trainer, body)
-                attempts.remove_others(job_folder, self._attempt)
-                return body
-        self._trainer = self._factory.build(self._job)
-        return None
+                return self._factory.build(self._job)  # Torn by a power cut: the beginning is the next best.
+        return trainer
 
-    def _save(self, trainer: Trainer, body: dict[str, Any]) -> None:
-        self._attempt.remember(body)
-        if trainer.best_epoch and (trainer.best_epoch == trainer.epoch or not self._attempt.best.exists()):
-            trainer.save_best(self._attempt.best, self._factory.provenance(self._job))
-        trainer.save_state(self._attempt.state)
 
-    def _result(self, body: dict[str, Any], *, repeated: bool) -> dict[str, Any]:
-        assert self._trainer is not None
-        payload = {
-            "epoch": body["epoch"],
-            "finished": self._trainer.finished,
-            "attempt": self._attempt.path.name,
-            "repeated": repeated,
-            "body": body,
-        }
-        return {PAYLOAD: json.dumps(payload)}
+def _packed(save: Callable[[Path], None]) -> NDArray[np.uint8]:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "saved"
+        save(folder)
+        return np.frombuffer(jobfolder.pack(folder), np.uint8)
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Have the kernel end this process if it takes longer: that works also where Python's own threads hang.
+
+    Nobody handles SIGALRM, so its default action applies. The driver sees a lost worker, and knows by the time.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

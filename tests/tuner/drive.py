@@ -12,9 +12,10 @@ from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
-from tuner.campaign import Campaign, Means
+from tuner.campaign import Campaign
 from tuner.errors import SearchError
 from tuner.jobs import Report
+from tuner.room import Means
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
 from tuner.settings import SearchSettings
@@ -32,6 +33,10 @@ class Plan:
     seed: int = 3
     finalists: int = 0
     finalist_seeds: int = 2
+    address: str | None = None
+    gpus_per_trial: float | None = None
+    silence: float | None = None
+    asha: bool = True
     factory: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> str:
@@ -51,7 +56,7 @@ def settings_of(plan: Plan) -> SearchSettings:
         split={"train": 100, "validation": 10, "test": 10, "rule": "none", "seed": 0},
         seed=plan.seed,
         sampler=plan.sampler,
-        asha={"grace_epochs": 1, "reduction": 3},
+        asha={"grace_epochs": 1, "reduction": 3} if plan.asha else None,
         max_epochs=plan.max_epochs,
         trials=plan.trials,
         finalists=plan.finalists,
@@ -75,7 +80,12 @@ def campaign(plan: Plan) -> Campaign:
         space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything),
         factory=FakeFactory(**plan.factory),
         evaluate=evaluate,
-        means=Means(concurrency=plan.concurrency),
+        means=Means(
+            address=plan.address,
+            concurrency=plan.concurrency or None,
+            gpus_per_trial=plan.gpus_per_trial,
+            silence=plan.silence,
+        ),
         console=Console(highlight=False),
         resume_command="python drive.py again",
     )
@@ -86,13 +96,12 @@ def search_in_process(plan: Plan) -> SearchWork:
     run = RunFolder(Path(plan.folder))
     settings = settings_of(plan)
     factory = FakeFactory(**plan.factory)
-    assert settings.asha is not None
     space = parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything)
     run.path.mkdir(parents=True, exist_ok=True)
     work = SearchWork(
         run,
         Study(run.journal, space, sampler=plan.sampler, seed=plan.seed),  # type: ignore[arg-type]
-        asha=Asha(AshaSettings(**settings.asha), plan.max_epochs),
+        asha=Asha(AshaSettings(**settings.asha), plan.max_epochs) if settings.asha else None,
         num_trials=plan.trials,
         max_epochs=plan.max_epochs,
         seed=plan.seed,
@@ -103,9 +112,7 @@ def search_in_process(plan: Plan) -> SearchWork:
         goes_on = True
         while goes_on:
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
-            report = Report(
-                epoch=trainer.epoch, finished=trainer.finished, attempt="attempt-0001", repeated=False, body=body
-            )
+            report = Report(epoch=trainer.epoch, finished=trainer.finished, body=body)
             goes_on = work.on_report(job.key, report)
     assert work.done()
     return work

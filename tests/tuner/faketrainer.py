@@ -70,6 +70,10 @@ class FakeTrainer:
         time.sleep(self._factory.seconds_per_epoch)
         params = self._job.params
         rate = float(params.get("learning_rate", 1e-3))
+        if self._factory.hangs_at_rate == rate and self.epoch == 2:
+            time.sleep(1e6)
+        if self._factory.gpus_needed > (self._job.gpus or 0):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
         if self._factory.fails_at_rate == rate and self.epoch == self._factory.fails_at_epoch:
             raise RuntimeError(f"no luck with learning rate {rate:g}")
         floor = 0.2 + 0.1 * abs(math.log10(rate) + 2) + 0.02 * abs(int(params.get("num_convs", 3)) - 3)
@@ -89,6 +93,8 @@ class FakeTrainer:
             "random": self._random.getstate(),
         }
         jsonlines.write_json(folder / "state.json", state)
+        if self._factory.state_bytes:
+            (folder / "ballast").write_bytes(bytes(self._factory.state_bytes))
 
     def load_state(self, folder: Path) -> None:
         state = json.loads((folder / "state.json").read_text())
@@ -112,6 +118,9 @@ class FakeFactory:
     side_log: str = ""
     fails_at_rate: float = -1.0
     fails_at_epoch: int = 1
+    hangs_at_rate: float = -1.0
+    gpus_needed: float = 0.0
+    state_bytes: int = 0
     diverges_at_rate: float = -1.0
     diverges_from: int = 2
 

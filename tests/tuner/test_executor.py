@@ -7,7 +7,8 @@ import pytest
 import ray.exceptions
 
 from tuner.errors import SearchError
-from tuner.executor import LOST_WORKER, Cluster, failure_of
+from tuner.executor import Cluster
+from tuner.failures import LOST_NODE, LOST_WORKER, failure_of
 
 RAY: Any = ray.exceptions  # without types
 LONG = "Killed by Ray.\nRefer to the documentation on how to address the out of memory issue: https://..."
@@ -26,7 +27,7 @@ LONG = "Killed by Ray.\nRefer to the documentation on how to address the out of 
 )
 def test_whatever_killed_a_worker_is_told_in_our_words(error: Exception) -> None:
     failure = failure_of(error, str(error))
-    assert (failure.kind, failure.reason) == ("lost worker", LOST_WORKER)
+    assert failure.kind == "lost worker" and failure.reason in (LOST_WORKER, LOST_NODE)
     assert failure.details, "what Ray says is kept in the file"
 
 
@@ -42,7 +43,7 @@ def test_an_exception_of_a_training_is_told_by_its_own_first_line() -> None:
         RAY.RayTaskError("x", "y", cause).as_instanceof_cause(),
     ):
         failure = failure_of(error, str(error))
-        assert (failure.kind, failure.reason) == ("exception", "RuntimeError: CUDA error: out of memory")
+        assert (failure.kind, failure.reason) == ("out of GPU memory", "RuntimeError: CUDA error: out of memory")
     unread = failure_of(None, "Traceback ...\nValueError: no luck")
     assert (unread.kind, unread.reason) == ("exception", "ValueError: no luck")
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.tuner.drive import Plan, search_in_process
 from tuner import jsonlines
+from tuner.jobfolder import JobFolder
 from tuner.jobs import Failure, Job, Report
-from tuner.ledger import MAX_EXCEPTIONS, MAX_LOST_WORKERS, Ledger
+from tuner.ledger import MAX_EXCEPTIONS, MAX_LOST_WORKERS, Ledger, Terms
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
@@ -19,16 +20,18 @@ from tuner.study import Study, read_records
 class Jobs(Ledger):
     """A fixed number of jobs, and what was said about them."""
 
-    def __init__(self, folder: Path, count: int = 5) -> None:
+    def __init__(self, folder: Path, count: int = 5, terms: Terms | None = None) -> None:
         self.notices: list[tuple[str, str]] = []
         board = Board(title="test", planned=count, max_epochs=3)
-        super().__init__(board, folder / "epochs.jsonl", folder / "failures", self._notify)
-        self._left = [
-            Job(key=f"{i:04d}", folder=str(folder / f"{i}"), params={}, seed=i, epochs=3) for i in range(count)
-        ]
+        super().__init__(board, folder / "epochs.jsonl", folder / "failures", self._notify, terms)
+        self._left = [Job(key=f"{i:04d}", params={}, seed=i, epochs=3) for i in range(count)]
+        self._root = folder
 
     def _notify(self, what: str, training: Progress) -> None:
         self.notices.append((what, training.key))
+
+    def _folder(self, key: str) -> JobFolder:
+        return JobFolder(self._root / "trials" / key)
 
     def _new_job(self) -> Job | None:
         return self._left.pop(0) if self._left else None
@@ -43,16 +46,7 @@ def report(epoch: int, score: float | None = 0.5, **changes: Any) -> Report:
         "num_crystals": 10,
         "metrics": {},
     }
-    return Report(
-        **{
-            "epoch": epoch,
-            "finished": epoch == 3,
-            "attempt": "attempt-0001",
-            "repeated": False,
-            "body": body,
-            **changes,
-        }
-    )
+    return Report(**{"epoch": epoch, "finished": epoch == 3, "body": body, **changes})
 
 
 def exception(reason: str = "RuntimeError: no luck") -> Failure:
@@ -72,9 +66,9 @@ def test_an_epoch_reported_twice_is_recorded_once(tmp_path: Path) -> None:
     work = Jobs(tmp_path)
     job = begin(work)
     assert work.on_report(job.key, report(1))
-    assert work.on_report(job.key, report(1, repeated=True, attempt="attempt-0002"))
+    assert work.on_report(job.key, report(1, state=b"of the second attempt"))
     assert [line["epoch"] for line in jsonlines.read(tmp_path / "epochs.jsonl")] == [1]
-    assert work.board.trainings[job.key].attempt == "attempt-0002", "the best checkpoint is the later attempt's"
+    assert work.saved_state(job.key) == b"of the second attempt"
 
 
 def test_a_job_counts_by_its_best_epoch(tmp_path: Path) -> None:
@@ -118,6 +112,49 @@ def test_a_lost_worker_is_not_the_jobs_fault_until_it_happens_too_often(tmp_path
         work.on_failure(job.key, LOST)
         work.next_job()
     assert work.board.trainings[job.key].state == "failed"
+
+
+def test_a_job_that_gets_on_may_lose_workers_as_often_as_it_likes(tmp_path: Path) -> None:
+    work = Jobs(tmp_path, count=1)
+    job = begin(work)
+    for _ in range(MAX_LOST_WORKERS - 1):
+        work.on_failure(job.key, LOST)
+        begin(work)
+    work.on_report(job.key, report(1))
+    for _ in range(MAX_LOST_WORKERS - 1):
+        work.on_failure(job.key, LOST)
+        begin(work)
+    assert work.board.trainings[job.key].state == "waiting"
+
+
+def test_a_job_without_enough_gpu_memory_gets_more_of_a_gpu_each_time(tmp_path: Path) -> None:
+    work = Jobs(tmp_path, count=1, terms=Terms(gpus=0.25))
+    shares = []
+    job: Job | None = begin(work)
+    while job is not None:
+        shares.append(job.gpus)
+        work.on_failure(job.key, Failure(kind="out of GPU memory", reason="CUDA out of memory", details=""))
+        job = work.next_job()
+    assert shares == [0.25, 0.5, 1.0, 1.0, 1.0], "a whole GPU that does not suffice is the job's own fault"
+    assert [what for what, _ in work.notices] == ["memory", "memory", "error", "failed"]
+
+
+def test_a_process_that_disappears_after_long_silence_counts_as_hung(tmp_path: Path) -> None:
+    work = Jobs(tmp_path, count=1, terms=Terms(silence=0.0))
+    for _ in range(MAX_EXCEPTIONS):
+        job = begin(work)
+        work.on_start(job.key)
+        work.on_failure(job.key, LOST)
+    training = work.board.trainings[job.key]
+    assert training.state == "failed" and "no epoch within 0 s: the process hung" in training.reason
+
+
+def test_the_more_jobs_run_the_less_often_each_hands_over_its_state(tmp_path: Path) -> None:
+    work = Jobs(tmp_path, count=4)
+    first = begin(work)
+    assert first.state_every == 0
+    work.on_report(first.key, report(1, state=bytes(5_000_000)))
+    assert [round(begin(work).state_every, 3) for _ in range(3)] == [0.2, 0.3, 0.4]
 
 
 def test_three_jobs_that_fail_alike_before_any_epoch_end_the_work(tmp_path: Path) -> None:

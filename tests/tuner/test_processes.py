@@ -1,5 +1,6 @@
 """Searches as real processes that are killed: nothing is lost, nothing is done twice, decisions are the same."""
 
+import errno
 import json
 import os
 import random
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
-from tests.tuner.drive import Plan, search_in_process
+from tests.tuner.drive import Plan, campaign, search_in_process
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
 from tuner.runfolder import RunFolder
@@ -199,7 +201,6 @@ def test_ctrl_c_ends_at_once_says_how_to_go_on_and_leaves_no_process(plan: Plan)
     assert "Traceback" not in output
     assert not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes()
     assert search_processes(Path(plan.folder)) == []
-    assert not (Path(plan.folder) / ".ray").exists()
 
 
 def test_a_trial_that_fails_thrice_is_given_up_with_its_traceback_and_the_search_goes_on(plan: Plan) -> None:
@@ -217,6 +218,50 @@ def test_a_trial_that_fails_thrice_is_given_up_with_its_traceback_and_the_search
     text = (run.failures / f"{failed[0].number:04d}.txt").read_text()
     assert text.count("no luck with learning rate 0.001") >= 3 and "faketrainer.py" in text
     assert {r.outcome for r in records} <= {"failed", "diverged", "finished", "stopped"}
+
+
+def test_a_trial_that_hangs_is_ended_thrice_given_up_and_the_search_goes_on(plan: Plan) -> None:
+    plan.trials, plan.sampler, plan.seed, plan.silence, plan.asha = 3, "random", 7, 1.0, False
+    plan.factory |= {"hangs_at_rate": 0.001}
+    output = run_to_end(plan)
+    records = read_records(RunFolder(Path(plan.folder)).journal)
+    failed = [r for r in records if r.outcome == "failed"]
+    assert failed and all(r.params["learning_rate"] == 0.001 for r in failed)
+    assert all("no epoch within 1 s: the process hung" in r.reason for r in failed), output
+    assert all(list(r.curve) == [1] for r in failed)
+    assert {r.outcome for r in records} <= {"failed", "finished", "stopped"}
+
+
+def test_a_trial_that_lacks_gpu_memory_gets_a_larger_share(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    init = ray.init
+    monkeypatch.setattr("ray.init", lambda **settings: init(**settings, num_gpus=2))
+    plan.trials, plan.gpus_per_trial, plan.factory["gpus_needed"] = 2, 0.25, 1.0
+    assert campaign(plan).execute()
+    check_consistency(plan)
+    text = (RunFolder(Path(plan.folder)).failures / "0000.txt").read_text()
+    assert text.count("--- out of GPU memory after epoch 0") == 2, "0.25 and 0.5 did not suffice"
+
+
+def test_a_full_results_folder_is_waited_for(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third append fails, as on a full disk."""
+    calls = Counter[str]()
+    append = jsonlines.append_bytes
+
+    def full_now_and_then(path: Path, lines: bytes) -> None:
+        calls["all"] += 1
+        if calls["all"] % 3 == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        append(path, lines)
+
+    monkeypatch.setattr(jsonlines, "append_bytes", full_now_and_then)
+    monkeypatch.setattr("tuner.patience._AGAIN_SECONDS", 0.01)
+    plan.trials = 4
+    said: list[str] = []
+    monkeypatch.setattr("tuner.live.Display.say", lambda self, text: said.append(text))
+    campaign(plan).execute()
+    check_consistency(plan)
+    assert any("cannot be written to: No space left on device" in text for text in said)
+    assert any("can be written to again" in text for text in said)
 
 
 def test_a_search_in_which_everything_fails_for_one_reason_stops_early_and_says_it(plan: Plan) -> None:
