@@ -26,6 +26,7 @@ from ray.tune.search import Searcher
 from tuner.errors import SearchError
 from tuner.failures import failure_of
 from tuner.jobs import Failure, Job, Report, TrainerFactory, Work
+from tuner.nodes import check_nodes
 from tuner.signals import Signals
 from tuner.trainable import BEST, PAYLOAD, STATE, Handed, JobProcess
 
@@ -154,6 +155,14 @@ class Cluster:
             for node in ray.nodes()  # type: ignore[no-untyped-call]
             if node["Alive"]
         ]
+
+    def check_versions(self) -> None:
+        """Ask every node.
+
+        Raises:
+            SearchError: naming those whose Python, Ray, torch or crystune differs from ours.
+        """
+        check_nodes()
 
     def ask_for(self, job: Resources, count: int) -> None:
         """Have the autoscaler, where there is one, provide room for this many jobs, or give back what 0 do not need.

@@ -50,10 +50,12 @@ def find_room(
         check: called while waiting; raises to end the wait.
 
     Raises:
-        SearchError: if no trial fits, or not as many as were asked for.
+        SearchError: if no trial fits, or not as many as were asked for, or the versions of the nodes differ.
     """
     if means.address is not None:
-        return _wait(means, cluster, num_trials, say, check), means.concurrency
+        trial = _wait(means, cluster, num_trials, say, check)
+        cluster.check_versions()
+        return trial, means.concurrency
     nodes = cluster.nodes()
     trial = _of_trial(means, nodes)
     fits = num_fitting(trial, nodes)

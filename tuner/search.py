@@ -66,14 +66,9 @@ def _search(arguments: argparse.Namespace) -> int:
         ),
         soft_wrap=True,
     )
-<<<<<<< HEAD
-    from tuner.campaign import Campaign, Means
-    from tuner.objective import evaluate_on_test, make_factory
-=======
     from tuner.campaign import Campaign
-    from tuner.objective import CrystalFactory, evaluate_on_test
+    from tuner.objective import evaluate_on_test, make_factory
     from tuner.room import Means
->>>>>>> f2b820a (Let the driver alone write a run, so no folder need be shared)
 
     factory = make_factory(
         crystals,

@@ -12,6 +12,7 @@ import pytest
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
 from tuner import export, jsonlines, report, search
 from tuner.errors import SearchError, SettingsMismatch
+from tuner.executor import Resources
 from tuner.modelcard import model_card
 from tuner.runfolder import RunFolder, runs_root
 from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
@@ -107,8 +108,8 @@ class NoCluster:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def capacity(self) -> tuple[float, float]:
-        return 2.0, 0.0
+    def nodes(self) -> list[Resources]:
+        return [Resources(cpus=2, gpus=0)]
 
 
 @pytest.mark.parametrize("arguments", [["--gpus-per-trial", "0.5"], ["--concurrent", "3"], ["--cpus-per-trial", "4"]])

@@ -23,6 +23,9 @@ class FakeCluster:
     def nodes(self) -> list[Resources]:
         return self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
 
+    def check_versions(self) -> None:
+        self.checked = True
+
     def ask_for(self, job: Resources, count: int) -> None:
         self.asked.append((job, count))
 
@@ -52,6 +55,7 @@ def test_the_first_worker_is_waited_for_and_asked_for(monkeypatch: pytest.Monkey
     said: list[str] = []
     cluster = FakeCluster([node(0)], [node(0)], [node(0), node(4, 1)])
     assert room(cluster, said, address="auto") == (node(1, 0.25), None)
+    assert cluster.checked
     assert said == ["Waiting for a worker: a trial takes 1 CPU, and the cluster has 0 CPUs and 0 GPUs so far"]
     assert cluster.asked == [(node(1), 40)] * 2
 
