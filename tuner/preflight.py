@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -43,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 when nothing must be mended (there may be warnings), 2 otherwise, 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.file is None and not arguments.running:
+        parser.error("name the cluster file, such as cluster.yaml (or --running, on the head of a cluster)")
+    arguments.given = sys.argv[1:] if argv is None else argv
     try:
         return _preflight(arguments)
     except (SearchError, OSError) as error:
@@ -78,10 +83,19 @@ def _preflight(arguments: argparse.Namespace) -> int:
 
 
 def _sections(arguments: argparse.Namespace) -> Iterator[Section]:
-    file, findings = read_cluster_file(Path(arguments.file))
-    if file is None:
-        yield "cluster file", findings
-        return
+    file = None
+    if arguments.file is not None:
+        file, findings = read_cluster_file(Path(arguments.file))
+        if file is None:
+            yield "cluster file", findings
+            return
+        if not arguments.running:
+            yield from _before(arguments, file, findings)
+            return
+    yield from _running(arguments, file)
+
+
+def _before(arguments: argparse.Namespace, file: ClusterFile, findings: list[Finding]) -> Iterator[Section]:
     findings += _all(_FILE, file)
     if not any(finding.severity is Severity.ERROR for finding in findings):  # it would repeat the first of them
         findings += rayside.check_by_ray(file)
@@ -91,6 +105,24 @@ def _sections(arguments: argparse.Namespace) -> Iterator[Section]:
         return
     if file.is_local:
         yield "hosts", hosts.check_hosts(file)
+
+
+def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[Section]:
+    # Before ray is imported, which reads it then; by itself, Ray shows the token only to what it started itself.
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from tuner.checks import running
+
+    findings: list[Finding] = []
+    size = None
+    if arguments.store is not None:
+        size, found = running.check_store(arguments.store)
+        findings += found
+    if arguments.runs is not None:
+        findings += running.check_results(arguments.runs)
+    if findings:
+        yield "store and results", findings
+    yield "nodes", running.check_running(arguments.address, file, size)
 
 
 def _all(checks: tuple[Callable[[ClusterFile], list[Finding]], ...], file: ClusterFile) -> list[Finding]:
@@ -116,7 +148,11 @@ def _show(console: Console, title: str, findings: list[Finding]) -> None:
 
 def _next(arguments: argparse.Namespace, errors: int) -> str:
     if errors:
-        return f"mend the errors above, then again: python -m tuner.preflight {shlex.quote(arguments.file)}"
+        again = shlex.join(["python", "-m", "tuner.preflight", *arguments.given])
+        return f"mend the errors above, then again: {again}"
+    if arguments.running:
+        options = ["--store", arguments.store or "STORE", "--runs", arguments.runs or "runs"]
+        return f"python -m tuner.search --address {arguments.address} --space table5 {shlex.join(options)}"
     file, _ = read_cluster_file(Path(arguments.file))
     # With version 2 of its autoscaler, Ray 2.60 counts the head of provider local as a worker and starts one too few.
     prefix = "RAY_UP_enable_autoscaler_v2=0 " if file is not None and file.is_local else ""
@@ -126,8 +162,12 @@ def _next(arguments: argparse.Namespace, errors: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tuner.preflight", description=__doc__)
     add = parser.add_argument
-    add("file", metavar="CLUSTER_FILE", help="what `ray up` will be given")
+    add("file", nargs="?", metavar="CLUSTER_FILE", help="what `ray up` will be, or was, given")
     add("--offline", action="store_true", help="check the file and its commands only; ask no host and no cloud")
+    add("--running", action="store_true", help="ask a cluster that is up; to be run on its head")
+    add("--address", default="auto", help="with --running: of the cluster (auto: the one of this machine)")
+    add("--store", metavar="STORE", help="with --running: the store that will be searched over, a path or URI")
+    add("--runs", metavar="DIR", help="with --running: where results will be written, a folder or URI")
     add("--json", action="store_true", help="findings as JSON")
     return parser
 
