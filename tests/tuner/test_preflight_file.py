@@ -10,8 +10,6 @@ import pytest
 from tuner.preflight import main
 
 pytestmark = pytest.mark.ray
-IDENTIFIERS = {"ami-CHANGE": "ami-0a2363a9cff180a64", "sg-CHANGE": "sg-0123456789abcdef0"}
-IDENTIFIERS |= {"subnet-CHANGE": "subnet-0123456789abcdef0", "CHANGE": "crystune"}
 
 
 @pytest.fixture
@@ -30,14 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def filled(repository: Path) -> str:
-    """The real file, with what the user must change changed."""
-    lines = (repository / "cluster.yaml").read_text(encoding="utf-8").splitlines()
-    for mark, value in IDENTIFIERS.items():  # in the values, not in the comments
-        lines = [
-            re.sub(rf"(?<![A-Za-z]){mark}(?![A-Za-z ])", value, head) + hash_ + comment
-            for head, hash_, comment in (line.partition("#") for line in lines)
-        ]
-    return "\n".join(lines) + "\n"
+    return (repository / "cluster.yaml").read_text(encoding="utf-8")
 
 
 def check(
@@ -52,17 +43,13 @@ def check(
     return status, found
 
 
-def test_the_real_file_passes_once_its_values_are_changed(
-    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_real_file_passes(place: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, found = check(place, filled(repository), capsys)
-    assert found["error"] == []
-    assert found["warning"] == []
-    assert status == 0
+    assert (status, found["error"], found["warning"]) == (0, [], [])
 
 
-def test_the_values_to_change_are_named(place: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (repository / "cluster.yaml").read_text(encoding="utf-8")
+def test_values_left_to_change_are_named(place: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = filled(repository).replace("LaunchTemplate: {LaunchTemplateName: crystune-head}", "ImageId: ami-CHANGE")
     status, found = check(place, text, capsys)
     assert status == 2
     assert any("ImageId (line" in error and "ami-CHANGE" in error for error in found["error"])
@@ -78,37 +65,41 @@ def test_the_values_to_change_are_named(place: Path, repository: Path, capsys: p
         (r"(?m)^max_workers:", "max_worker:", r"max_worker \(line \d+\):.* did you mean 'max_workers'"),
         (r"(?m)^max_workers: 4", "max_workers: four", r"max_workers \(line \d+\): .*'four' is not of type 'integer'"),
         (r"cache_stopped_nodes", "cache_stoped_nodes", r"provider.cache_stoped_nodes.*'cache_stopped_nodes'"),
-        (r"availability_zone:", "availability_zones:", r"provider.availability_zones .*'availability_zone'"),
+        (
+            r"region: us-west-2",
+            "region: us-west-2\n    availability_zones: a",
+            r"provider.availability_zones .*'availability_zone'",
+        ),
         (r"type: aws", "type: awz", r"provider.type .*no provider 'awz' -> did you mean 'aws'"),
         (r"ssh_user:", "ssh_username:", r"auth.ssh_username .*did you mean 'ssh_user'"),
-        (r"(?m)^( +)min_workers:", r"\1minworkers:", r"available_node_types.\w+.minworkers .*'min_workers'"),
+        (r"(?m)^( +)min_workers:", r"\1minworkers:", r"available_node_types.[\w-]+.minworkers .*'min_workers'"),
         (r"GPU: 1", "GPUs: 1", r"resources.GPUs .*did you mean 'GPU'"),
         (r"(?m)^head_node_type: head", "head_node_type: haed", r"head_node_type .*did you mean 'head'"),
         (r"(?m)^( +)min_workers: 0", r"\1min_workers: 5", r"min_workers .*must be at most max_workers = 4"),
         # node_config, which Ray hands on unread
-        (r"ImageId:", "ImageID:", r"node_config.ImageID .*EC2.*did you mean 'ImageId'"),
+        (r"LaunchTemplate: .*", "ImageID: ami-0a2363a9cff180a64", r"node_config.ImageID .*EC2.*did you mean 'ImageId'"),
         (r"VolumeSize:", "VolumeSise:", r"BlockDeviceMappings\[0\].Ebs.VolumeSise .*did you mean 'VolumeSize'"),
         (r"VolumeSize: 100", "VolumeSize: big", r"VolumeSize .*must be a whole number, got 'big'"),
         (r"VolumeType: gp3", "VolumeType: gp33", r"VolumeType .*did you mean 'gp3'"),
         (r"HttpTokens: required", "HttpTokens: require", r"HttpTokens .*did you mean 'required'"),
         (r"MarketType: spot", "MarketType: spott", r"InstanceMarketOptions.MarketType .*did you mean 'spot'"),
         (r"InstanceType: g6.xlarge", "InstanceType: g6.xlrge", r"InstanceType .*did you mean 'g6.xlarge'"),
-        (r"ImageId: \S+", "ImageId: ami_0a23", r"ImageId .*must look like ami-0123"),
-        (r"SecurityGroupIds: \[(\S+)\]", r"SecurityGroupIds: \1", r"SecurityGroupIds .*must be a list"),
-        (r"SecurityGroupIds: \S+", "", r"node_config .*lets the whole world reach port 22"),
+        (r"LaunchTemplate: .*", "ImageId: ami_0a23", r"ImageId .*must look like ami-0123"),
+        (r"LaunchTemplate: .*", "SecurityGroupIds: sg-0123456789abcdef0", r"SecurityGroupIds .*must be a list"),
+        (r"LaunchTemplate: .*", "", r"node_config .*lets the whole world reach port 22"),
         (r"GPU: 1", "GPU: 2", r"resources.GPU .*must be at most the 1 that g6.xlarge has, got 2"),
-        (r"--num-gpus=1", "--num-gpus=2", r"resources.GPU .*must agree with --num-gpus=2"),
+        (r"--num-gpus=0", "--num-gpus=1", r"resources.GPU .*must agree with --num-gpus=1"),
         # commands
         (r"\$RAY_HEAD_IP:", "$RAY_HAED_IP:", r"worker_start_ray_commands\[1\] .*\$RAY_HAED_IP.*'RAY_HEAD_IP'"),
         (r"\$RAY_HEAD_IP:", "${RAY_HEADIP}:", r"worker_start_ray_commands\[1\] .*\$RAY_HEADIP.*'RAY_HEAD_IP'"),
         (r"start --head ", "start --head --node-ip-address=$RAY_HEAD_IP ", r"RAY_HEAD_IP is set for workers only"),
         (r"/home/ubuntu/venv/bin/ray start --a", "ray start --a", r"must name ray by its absolute path.*/venv/bin/ray"),
-        (r'"\$\(ls (\S+)\)', r"$(ls \1", r"setup_commands\[\d\] .*must be a command of bash, but .*(EOF|matching)"),
+        (r'"\$\(ls -t', "$(ls -t", r"setup_commands\[\d\] .*must be a command of bash, but .*(EOF|matching)"),
         (r"--num-cpus=0", "--num-cpu=0", r"no option --num-cpu -> did you mean '--num-cpus'"),
         (r"--address=\$RAY_HEAD_IP:6379", "--address=$RAY_HEAD_IP:6380", r"must have the port of the head, 6379"),
         (r" --address=\$RAY_HEAD_IP:6379", "", r"must name the head"),
         (r" --autoscaling-config=\S+", "", r"must have --autoscaling-config"),
-        (r"RAY_AUTH_MODE=token (\S+ start --head)", r"\1", r"head_start_ray_commands\[1\] .*CVE-2023-48022"),
+        (r"RAY_AUTH_MODE=token (RAY_.* start --head)", r"\1", r"head_start_ray_commands\[1\] .*CVE-2023-48022"),
         (r"start --head ", "start --head --dashboard-host=0.0.0.0 ", r"must not open the dashboard"),
         (r": dist\b", ": distt", r"file_mounts./home/ubuntu/crystune .*distt is none"),
         (r"(?m)^ +/home/ubuntu/.ray/auth_token: .*$", "", r"must copy the token to every node"),

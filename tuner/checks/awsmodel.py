@@ -64,9 +64,13 @@ def check_security(file: ClusterFile) -> list[Finding]:
     for name, kind in file.node_types.items():
         keys = ("available_node_types", name, "node_config")
         config = table(kind.get("node_config"))
-        if not config.get("SecurityGroupIds") and not config.get("NetworkInterfaces"):
-            mend = "SecurityGroupIds: [sg-...]; docs/cluster.md has the commands that make one"
-            what = "must name SecurityGroupIds: the group that Ray makes lets the whole world reach port 22"
+        if not any(config.get(key) for key in ("LaunchTemplate", "SecurityGroupIds", "NetworkInterfaces")):
+            mend = (
+                "LaunchTemplate: {LaunchTemplateName: crystune-worker}, which deploy/aws.yaml makes (docs/cluster.md)"
+            )
+            what = (
+                "must name a group, by a launch template: the group that Ray makes lets the whole world reach port 22"
+            )
             findings.append(error(file.where(*keys), what, mend))
         if table(config.get("MetadataOptions")).get("HttpTokens") != "required":
             mend = "MetadataOptions: {HttpTokens: required, HttpEndpoint: enabled}"
