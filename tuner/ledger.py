@@ -161,8 +161,8 @@ class Ledger:
         self._running.discard(key)
         self._keep(training, failure)
         training.reason = failure.reason
-        if failure.kind == "out of GPU memory" and (job.gpus or 0) < 1:
-            self._gpus[key] = min(1.0, 2 * (job.gpus or 1.0))
+        if failure.kind == "out of GPU memory" and 0 < (job.gpus or 0) < 1:
+            self._gpus[key] = min(1.0, 2 * (job.gpus or 0))
             self._notice("memory", training)
         elif failure.kind == "lost worker":
             training.lost_workers += 1
