@@ -135,28 +135,6 @@ class RunFolder:
         return content
 
 
-def runs_root(text: str) -> Path:
-    """The folder of all runs.
-
-    Raises:
-        SearchError: if it is a URI, which is not supported yet.
-    """
-    if text.startswith("file://"):
-        text = text[len("file://") :]
-    if "://" in text:
-        raise SearchError(
-            f"--runs must be a folder for now, got {text!r}; on several nodes use a folder that all of them see, "
-            "and copy the finished run to object storage"
-        )
-    return Path(text)
-
-
-def latest_run(root: Path) -> str | None:
-    """Name of the run whose settings were written last, or None."""
-    runs = [path.parent for path in root.glob("*/run.json")]
-    return max(runs, key=lambda path: (path / "run.json").stat().st_mtime).name if runs else None
-
-
 class Runs:
     """All runs of a folder or of a place in object storage; those have a local working folder each."""
 
@@ -255,7 +233,7 @@ def run_to_read(text: str, *, checkpoints: bool) -> RunFolder:
     name = uri.partition("?")[0].rpartition("/")[2]
     local = _cache("read", uri) / name
     with _answers(uri):
-        pull(uri, local, lambda path: "/state/" not in path and (checkpoints or "/best/" not in path))
+        pull(uri, local, lambda path: not path.endswith("/state.zip") and (checkpoints or "/best" not in path))
         run = RunFolder(local, uri, written_elsewhere=is_being_written(Bucket(uri)))
     run.report = Path("reports") / name
     return run

@@ -8,10 +8,11 @@ import pytest
 
 from tests.tuner.mirrored import append, content, run_of, tick_until, uri_of, write
 from tuner.errors import SearchError
+from tuner.mirror import NoMirror, mirror_of
 from tuner.mirror import manifest as layout
 from tuner.mirror import pull as pulling
 from tuner.mirror.bucket import Bucket
-from tuner.mirror.mirror import Mirror, NoMirror, mirror_of
+from tuner.mirror.mirror import Mirror
 from tuner.mirror.pull import is_being_written, latest_run, pull, pull_to_resume
 from tuner.mirror.snapshot import Camera
 from tuner.mirror.upload import Uploader
@@ -158,7 +159,7 @@ def test_runs_in_object_storage_are_found_opened_and_read(tmp_path: Path, monkey
     run = runs.folder("mine")
     write(run.run_json, "{}")
     write(run.trial(0) / "best/model.safetensors", "weights")
-    write(run.trial(0) / "state/state.safetensors", "state")
+    write(run.trial(0) / "state.zip", "state")
     with quick(run, said):
         pass
     assert runs.latest() == "mine" and runs.is_taken("mine") and latest_run(root) == "mine"

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tuner.errors import SearchError
 from tuner.mirror.bucket import Bucket
-from tuner.mirror.snapshot import Camera, Snapshot
+from tuner.mirror.snapshot import Camera, Item, Snapshot
 from tuner.mirror.upload import TakenOverError, Uploader
 from tuner.runfolder import RunFolder
 
@@ -56,6 +56,7 @@ class Mirror:
         self._taken_over: str | None = None
         self._last_success: float | None = None
         self._given_up = False
+        self._latest: Snapshot | None = None
 
     def __enter__(self) -> "Mirror":
         """Become the run's writer.
@@ -116,10 +117,10 @@ class Mirror:
             SearchError: if that does not succeed, and nothing else was wrong.
         """
         if not self._run.exists():
+            self._give_up()
             self._uploader.withdraw()
             return
-        if self._taken_over is None:
-            self._take()
+        is_taken = self._taken_over is None and self._take()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -131,26 +132,32 @@ class Mirror:
         if self._taken_over is not None:
             if error is None:
                 self.check()
-        elif self._thread.is_alive():
-            self._given_up = True
+        elif self._thread.is_alive() or not is_taken:
+            self._give_up()
             if error is None:
                 raise SearchError(self._left_behind())
             self._say(f"warning: {self._left_behind()}")
 
-    def _take(self) -> None:
+    def _give_up(self) -> None:
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
+
+    def _take(self) -> bool:
         self._next = time.monotonic() + self._interval
         if not self._run.exists():
-            return  # not begun yet
+            return False  # not begun yet
         try:
             snapshot = self._camera.take()
         except OSError as error:  # a full disk; the next moment may be better
             self._report(f"the files of the run cannot be read: {_reason(error)}")
-            return
+            return False
         self._latest = snapshot
         with self._changed:
             self._waiting = snapshot
             self._idle = False
             self._changed.notify_all()
+        return True
 
     def _wait_for_the_end(self) -> None:
         patient_until = time.monotonic() + self._patience
@@ -164,10 +171,13 @@ class Mirror:
                 patient_until = time.monotonic() + self._patience
             if time.monotonic() > said and self._thread.is_alive():
                 said = time.monotonic() + 30
-                self._say(f"Uploading the last {len(self._uploader.missing(self._latest))} files to {self._uri} ...")
+                self._say(f"Uploading the last {len(self._missing())} files to {self._uri} ...")
+
+    def _missing(self) -> list[Item]:
+        return self._uploader.missing(self._latest) if self._latest is not None else []
 
     def _left_behind(self) -> str:
-        missing = self._uploader.missing(self._latest)
+        missing = self._missing()
         size = sum(item.size for item in missing) / 1e6
         moment = self._last_success
         held = f"as of {time.strftime('%H:%M:%S', time.localtime(moment))}" if moment else "as it was before"
@@ -211,10 +221,10 @@ class Mirror:
                 self._report(None)
 
     def _has_news(self) -> bool:
-        return self._waiting is not None or self._closing
+        return self._waiting is not None or self._closing or self._given_up
 
     def _has_news_after_failure(self) -> bool:
-        return self._waiting is not None
+        return self._waiting is not None or self._given_up
 
     def _report(self, problem: str | None) -> None:
         with self._changed:
@@ -226,29 +236,6 @@ class Mirror:
             if problem is None and self._problem is not None:
                 self._lines.append(f"{self._uri} can be written to again; it is up to date")
             self._problem = problem
-
-
-class NoMirror:
-    """For a run in a folder: nothing to do."""
-
-    def __enter__(self) -> "NoMirror":
-        """Nothing."""
-        return self
-
-    def tick(self, *, now: bool = False) -> bool:
-        """Go on."""
-        return True
-
-    def check(self) -> None:
-        """Nothing."""
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing."""
-
-
-def mirror_of(run: RunFolder, say: Say) -> Mirror | NoMirror:
-    """What mirrors a run to where the user wants it."""
-    return NoMirror() if run.uri is None else Mirror(run, say)
 
 
 def _reason(error: Exception) -> str:
