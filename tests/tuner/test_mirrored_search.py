@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuner.mirrored import append, content, run_of, tick_until, uri_of, write
+from tests.tuner.mirrored import LIMIT, append, content, run_of, tick_until, uri_of, write
 from tuner.errors import SearchError
 from tuner.mirror import NoMirror, mirror_of
 from tuner.mirror import manifest as layout
@@ -70,10 +70,13 @@ def test_what_could_not_be_uploaded_at_the_end_is_an_error_that_names_the_local_
         raise OSError("ACCESS_DENIED: the token has expired")
 
     with pytest.raises(SearchError, match=r"2 files .* are missing there; it holds the run as it was before") as caught:  # noqa: SIM117
-        with quick(run, said, patience=0.3):
+        with quick(run, said, patience=2.0):
             monkeypatch.setattr(Bucket, "put", refused)
             append(run.epochs, "one\n")
     assert str(run.path) in str(caught.value) and "token has expired" in str(caught.value)
+    for thread in threading.enumerate():
+        if thread.name == "mirror":  # ends with its process otherwise
+            thread.join(LIMIT)
     monkeypatch.undo()
     resumed = RunFolder(run.path, run.uri)
     pull_to_resume(uri_of(tmp_path), resumed.path, said.append)
