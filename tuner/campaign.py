@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,7 +16,6 @@ from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
 from tuner.jobs import TrainerFactory
 from tuner.ledger import Ledger, Terms
 from tuner.live import Display
-from tuner.mirror import NoMirror, mirror_of
 from tuner.nodestore import served
 from tuner.patience import Patience
 from tuner.progress import Board, Progress
@@ -27,9 +26,6 @@ from tuner.settings import SearchSettings, duration_text
 from tuner.signals import Signals
 from tuner.space import Space
 from tuner.study import Study
-
-if TYPE_CHECKING:
-    from tuner.mirror.mirror import Mirror
 
 _WISH_SECONDS = 10.0
 
@@ -65,9 +61,9 @@ class Campaign:
             SearchError: if the resources do not suffice, or every trial fails for one reason.
             KeyboardInterrupt: after Ctrl-C; all is on disk.
         """
-        with self.run.only_writer(), mirror_of(self.run, self._say) as mirror:
+        with self.run.only_writer():
             try:
-                return self._execute(mirror)
+                return self._execute()
             except KeyboardInterrupt:
                 if self.run.exists():
                     with suppress(OSError):
@@ -80,7 +76,7 @@ class Campaign:
                         self.run.update(status=f"error: {error}")
                 raise
 
-    def _execute(self, mirror: "Mirror | NoMirror") -> bool:
+    def _execute(self) -> bool:
         means = self.means
         signals = Signals()
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
@@ -98,14 +94,7 @@ class Campaign:
             patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
             study = Study(self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed)
-            phase = _Phase(
-                cluster=cluster,
-                resources=resources,
-                concurrency=concurrency,
-                signals=signals,
-                terms=terms,
-                mirror=mirror,
-            )
+            phase = _Phase(cluster=cluster, resources=resources, concurrency=concurrency, signals=signals, terms=terms)
             work = SearchWork(
                 self.run,
                 study,
@@ -163,7 +152,6 @@ class Campaign:
                 terms=phase.terms,
             )
             self._run(phase, work, display, None)
-            phase.mirror.tick(now=True)  # reading the test split takes a while
             content = summarize(self.run, trials, work.board, self.units, self.evaluate)
             if content is not None:
                 self.console.print(finalists_table(content))
@@ -185,11 +173,10 @@ class Campaign:
                 open_jobs = work.board.planned - work.board.num_ended
                 phase.cluster.ask_for(phase.resources, min(open_jobs, phase.concurrency or open_jobs))
                 next_wish = now + _WISH_SECONDS
-            goes_on = phase.mirror.tick()
-            return goes_on and work.hopeless is None and (deadline is None or now < deadline)
+            return work.hopeless is None and (deadline is None or now < deadline)
 
         with shown, served(self.factory) as factory:
-            done = execute(
+            return execute(
                 work,
                 factory,
                 resources=phase.resources,
@@ -197,8 +184,6 @@ class Campaign:
                 signals=phase.signals,
                 tick=tick,
             )
-        phase.mirror.check()
-        return done
 
     def _notice(self, display: list[Display], work: Ledger, what: str, training: Progress) -> None:
         if not display:
@@ -241,4 +226,3 @@ class _Phase:
     concurrency: int | None
     signals: Signals
     terms: Terms
-    mirror: "Mirror | NoMirror"
