@@ -45,6 +45,11 @@ _ENVIRONMENT = {
     "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
+_WORKER_ENVIRONMENT = {
+    # What a worker hands over comes with the answer itself. Above 100 kB, Ray would leave it in the memory of the
+    # worker's node and send word of it: with that node it would be lost, and Tune's loop ends when a result is lost.
+    "RAY_max_direct_call_object_size": str(1 << 30),
+}
 _MOST_ASKED_FOR = 1000
 _TEMP_PREFIX = "crystune-ray-"
 _WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
@@ -103,7 +108,7 @@ class Cluster:
         try:
             if self._address is not None:
                 try:
-                    ray.init(address=self._address, **common)
+                    ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
                 except (ConnectionError, RuntimeError, ValueError) as error:
                     reason = str(error).splitlines()[0]
                     raise SearchError(
