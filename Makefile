@@ -2,6 +2,8 @@
 #   make search   install, search over the sample that ships, export the best model, predict with it
 #   make test     install, run every test
 #   make quick    the tests that need neither Ray nor more than a few seconds
+#   make lab    `ray up` over several hosts made of namespaces: a search, a worker that loses power (needs root; 2 minutes)
+#   make lab-faults   every other fault there (needs root; a quarter of an hour; not part of make test)
 #   make lint types contract   what .ci/run checks besides the tests
 #   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3
@@ -14,11 +16,11 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 EXPORT  := exports/$(RUN)
 
-.PHONY: search test quick lint types contract check wheel clean help
+.PHONY: search test quick lab lab-faults lint types contract check wheel clean help
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 search: $(RUNTIME)
 	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
@@ -39,6 +41,12 @@ test: $(DEV)
 
 quick: $(DEV)
 	$(BIN)/python -m pytest -m "not slow and not ray and not gpu"
+
+lab: $(DEV)
+	$(BIN)/python -m pytest -m "lab and not slow" tests/cluster
+
+lab-faults: $(DEV)
+	$(BIN)/python -m pytest -m "lab and slow" tests/cluster
 
 lint: $(DEV)
 	$(BIN)/ruff check .

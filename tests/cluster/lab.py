@@ -284,16 +284,11 @@ class Lab:
         for child in _children(process.pid):
             os.kill(child, number)
 
-    def disk(self, name: str) -> Path:
-        """Root of a host's files, seen from this machine; only while it is on."""
-        init = self._host(name).init
-        if init is None:
-            raise RuntimeError(f"{name} must be on")
-        return Path(f"/proc/{init.pid}/root")
-
     def path(self, name: str, path: str) -> Path:
-        """A file of a host that is on, seen from this machine."""
-        return self.disk(name) / path.lstrip("/")
+        """A file of a host, seen from this machine; of a host that is off, what is on its disk (/root, /tmp, ...)."""
+        init = self._host(name).init
+        root = self.folder / "hosts" / name if init is None else Path(f"/proc/{init.pid}/root")
+        return root / path.lstrip("/")
 
     def processes(self, name: str) -> dict[int, str]:
         """Command line of all processes of a host, by the number that they have on this machine (for `os.kill`)."""
@@ -383,6 +378,9 @@ class Lab:
         if not key.exists():
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
         self._write_authorized_keys(name)
+        if not (folder / "root/.profile").exists():  # what matters here of Debian's and Ubuntu's
+            (folder / "root/.profile").write_text('. ~/.bashrc\nPATH="$HOME/.local/bin:$PATH"\n')
+            (folder / "root/.bashrc").touch()
         if name == "launcher":
             shutil.copy(self.folder / "keys" / "lab", folder / "root/.ssh/lab_key")
         names = "".join(f"{other.address} {name}\n" for name, other in self._hosts.items())

@@ -1,0 +1,88 @@
+"""What must hold of a run after any fault, checked on its files alone."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner import jsonlines
+from tuner.asha import Asha, AshaSettings
+from tuner.runfolder import RunFolder
+from tuner.settings import SearchSettings
+from tuner.study import TrialRecord, read_records
+
+_ATTEMPT = re.compile(r"^--- (lost worker|exception|out of GPU memory) after epoch (\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A finished search."""
+
+    records: tuple[TrialRecord, ...]
+    lines: tuple[dict[str, Any], ...]
+
+    def rows(self) -> list[Any]:
+        """Outcome, parameters and curve of each trial, in order."""
+        return [(r.number, r.outcome, dict(r.params), dict(r.curve)) for r in self.records]
+
+
+def check_run(folder: Path) -> Table:
+    """Each trial is in the table once and has ended; log of epochs, Optuna's storage and ASHA's rungs agree.
+
+    Raises:
+        AssertionError: if not.
+    """
+    run = RunFolder(folder)
+    settings = SearchSettings.from_dict(run.read()["settings"])
+    records = read_records(run.journal)
+    lines = jsonlines.read(run.epochs)
+    assert [r.number for r in records] == list(range(settings.trials)), "each trial exactly once"
+    assert all(r.outcome is not None for r in records), {r.number: r.outcome for r in records}
+    assert not lines or max(Counter((line["key"], line["epoch"]) for line in lines).values()) == 1
+    for record in records:
+        mine = [line for line in lines if int(line["key"]) == record.number]
+        assert [line["epoch"] for line in mine] == list(range(1, len(mine) + 1)), f"a gap in trial {record.number}"
+        scores = {line["epoch"]: line["body"]["score"] for line in mine}
+        assert {epoch: score for epoch, score in scores.items() if score is not None} == dict(record.curve)
+        if record.outcome != "failed":
+            assert mine[-1]["decision"] == record.outcome and all(line["decision"] == "continue" for line in mine[:-1])
+        if record.outcome == "finished":
+            assert len(mine) == settings.max_epochs or mine[-1]["body"]["epoch"] == len(mine)
+    if settings.asha is not None:
+        _check_rungs(Asha(AshaSettings(**settings.asha), settings.max_epochs), records, lines)
+    # What the files of trials hold: the best checkpoint of each trial that has a score, and nothing unfinished.
+    for record in records:
+        found = {path.name for path in run.trial(record.number).glob("*")}
+        assert found == ({"best"} if record.curve else set()), f"trial {record.number} leaves {found}"
+    return Table(records=tuple(records), lines=tuple(lines))
+
+
+def _check_rungs(asha: Asha, records: list[TrialRecord], lines: list[dict[str, Any]]) -> None:
+    """The log's decisions are ASHA's, and what Optuna keeps implies the same rungs."""
+    best: dict[str, float] = {}
+    for line in lines:
+        if line["decision"] == "diverged":
+            continue
+        best[line["key"]] = min(best.get(line["key"], float("inf")), line["body"]["score"])
+        goes_on = asha.record(int(line["key"]), line["epoch"], best[line["key"]])
+        assert line["decision"] == ("continue" if goes_on else "stopped") or line["decision"] == "finished"
+    reached = {
+        rung: {r.number: min(v for e, v in r.curve.items() if e <= rung) for r in records if rung in r.curve}
+        for rung in asha.rung_epochs
+    }
+    assert asha.rungs() == reached
+
+
+def attempts_that_ended(folder: Path) -> list[tuple[str, str, int]]:
+    """(trial or finalist, kind of failure, epochs that were safe by then) of every attempt that did not end well."""
+    found = []
+    for path in sorted(RunFolder(folder).failures.glob("*.txt")):
+        found += [(path.stem, kind, int(epoch)) for kind, epoch in _ATTEMPT.findall(path.read_text())]
+    return found
+
+
+def epochs_retrained(side_logs: list[Path]) -> int:
+    """How many epochs fake trainings began more than once, over all nodes; see `FakeFactory.side_log`."""
+    begun = Counter((line["key"], line["epoch"]) for log in side_logs if log.exists() for line in jsonlines.read(log))
+    return sum(count - 1 for count in begun.values())
