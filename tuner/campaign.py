@@ -16,6 +16,7 @@ from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
 from tuner.jobs import TrainerFactory
 from tuner.ledger import Ledger, Terms
 from tuner.live import Display
+from tuner.nodestore import served
 from tuner.patience import Patience
 from tuner.progress import Board, Progress
 from tuner.room import Means, find_room
@@ -174,10 +175,10 @@ class Campaign:
                 next_wish = now + _WISH_SECONDS
             return work.hopeless is None and (deadline is None or now < deadline)
 
-        with shown:
+        with shown, served(self.factory) as factory:
             return execute(
                 work,
-                self.factory,
+                factory,
                 resources=phase.resources,
                 concurrency=phase.concurrency,
                 signals=phase.signals,

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tuner.checks import awsmodel, commands, hosts, keys, rayside
+from tuner.checks import awsmodel, cloud, commands, hosts, keys, rayside
 from tuner.checks.clusterfile import ClusterFile, read_cluster_file
 from tuner.checks.finding import Finding, Severity
 from tuner.errors import SearchError
@@ -105,6 +105,8 @@ def _before(arguments: argparse.Namespace, file: ClusterFile, findings: list[Fin
         return
     if file.is_local:
         yield "hosts", hosts.check_hosts(file)
+    if file.is_aws:
+        yield "AWS", cloud.check_cloud(file, arguments.runs)
 
 
 def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[Section]:
@@ -167,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--running", action="store_true", help="ask a cluster that is up; to be run on its head")
     add("--address", default="auto", help="with --running: of the cluster (auto: the one of this machine)")
     add("--store", metavar="STORE", help="with --running: the store that will be searched over, a path or URI")
-    add("--runs", metavar="DIR", help="with --running: where results will be written, a folder or URI")
+    add("--runs", metavar="DIR", help="where results will be written, a folder or URI")
     add("--json", action="store_true", help="findings as JSON")
     return parser
 

@@ -73,6 +73,7 @@ class Cloud:
         self.lab = Lab(folder, {"launcher": "172.31.255.254"}, environment={**settings, **(environment or {})})
         self.instances: dict[str, Instance] = {}
         self._server: subprocess.Popen[str] | None = None
+        self._follower: threading.Thread | None = None
         self._trouble: BaseException | None = None
         self._keys: set[str] = set()
 
@@ -89,6 +90,10 @@ class Cloud:
         if self._server is not None:
             self._server.kill()
             self._server.wait()
+        if self._follower is not None:
+            self._follower.join(20)
+        if self._server is not None and self._server.stdout is not None:
+            self._server.stdout.close()
         self.lab.down()
 
     def aws(self, service: str, call: str, **arguments: Any) -> Any:
@@ -141,7 +146,8 @@ class Cloud:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         )
         errors.close()
-        threading.Thread(target=self._follow, args=(self._server,), daemon=True).start()
+        self._follower = threading.Thread(target=self._follow, args=(self._server,), daemon=True)
+        self._follower.start()
         ready = f"import socket; socket.create_connection(('{_ADDRESS}', {_PORT}), 1)"
         self.wait(
             "the pretended AWS (aws.log in the lab's folder)",
