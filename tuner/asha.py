@@ -5,6 +5,7 @@ form: a trial that is not promoted at once is stopped, and no trial is paused.
 """
 
 import math
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 
 
@@ -42,9 +43,11 @@ class Asha:
         """Lay out the rungs: grace_epochs * reduction^k, as far as they lie below max_epochs."""
         self.settings = settings
         self._rungs: dict[int, dict[int, float]] = {}
+        self._sorted: dict[int, list[float]] = {}
         epoch = settings.grace_epochs
         while epoch < max_epochs:
             self._rungs[epoch] = {}
+            self._sorted[epoch] = []
             epoch *= settings.reduction
 
     @property
@@ -76,5 +79,6 @@ class Asha:
         if rung is None or trial in rung:
             return True
         rung[trial] = best_score
-        num_better = sum(value < best_score for value in rung.values())
+        insort(self._sorted[epoch], best_score)
+        num_better = bisect_left(self._sorted[epoch], best_score)
         return num_better < max(1, len(rung) // self.settings.reduction)

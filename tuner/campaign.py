@@ -93,7 +93,9 @@ class Campaign:
             display: list[Display] = []
             patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
-            study = Study(self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed)
+            study = Study(
+                self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+            )
             phase = _Phase(cluster=cluster, resources=resources, concurrency=concurrency, signals=signals, terms=terms)
             work = SearchWork(
                 self.run,

@@ -113,13 +113,14 @@ def time_left(board: Board, elapsed: float) -> float | None:
 
 def counts_text(board: Board) -> str:
     """How many trials there are of each kind; kinds that are empty are left out."""
+    counts = board.counts()
     parts = [
-        (board.count("running"), "running"),
-        (board.count("waiting"), "waiting"),
-        (board.count("stopped"), "stopped"),
-        (board.count("finished"), "done"),
-        (board.count("diverged"), "diverged"),
-        (board.count("failed"), "failed"),
+        (counts["running"], "running"),
+        (counts["waiting"], "waiting"),
+        (counts["stopped"], "stopped"),
+        (counts["finished"], "done"),
+        (counts["diverged"], "diverged"),
+        (counts["failed"], "failed"),
     ]
     return ", ".join(f"{number} {word}" for number, word in parts if number) or "none yet"
 

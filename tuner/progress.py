@@ -1,5 +1,6 @@
 """What is known of each training while it runs and afterwards, rebuilt from the log of epochs."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,26 +60,38 @@ class Board:
     crystals_now: int = 0
     """Crystals trained on in those."""
 
+    def counts(self) -> Counter[State]:
+        """How many trainings there are in each state."""
+        return Counter(training.state for training in self.trainings.values())
+
     def count(self, state: State) -> int:
         """Trainings in a state."""
-        return sum(training.state == state for training in self.trainings.values())
+        return self.counts()[state]
 
     @property
     def num_ended(self) -> int:
         """Trainings that are over, however they ended."""
-        return sum(training.state not in ("waiting", "running") for training in self.trainings.values())
+        counts = self.counts()
+        return len(self.trainings) - counts["waiting"] - counts["running"]
 
     def ranked(self) -> list[Progress]:
         """Trainings that have a score, best first; diverged and failed ones after all others."""
-        scored = [training for training in self.trainings.values() if training.best_score is not None]
-        return sorted(scored, key=lambda t: (t.state in ("diverged", "failed"), t.best_score, t.key))
+        return sorted((t for t in self.trainings.values() if t.best_score is not None), key=_rank)
 
     def best(self) -> Progress | None:
         """The best training so far, or None before the first score."""
-        usable = [training for training in self.ranked() if training.state not in ("diverged", "failed")]
-        return usable[0] if usable else None
+        usable = (t for t in self.trainings.values() if t.best_score is not None and t.state not in _USELESS)
+        return min(usable, key=_rank, default=None)
 
     def replay(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Take lines of a log in their order; trainings must be known."""
         for line in lines:
             self.trainings[line["key"]].add(line)
+
+
+_USELESS = ("diverged", "failed")
+
+
+def _rank(training: Progress) -> tuple[bool, float, str]:
+    assert training.best_score is not None
+    return training.state in _USELESS, training.best_score, training.key

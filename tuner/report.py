@@ -3,7 +3,7 @@
 import argparse
 import csv
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ def gather(run: RunFolder) -> Findings:
     content = run.read()
     settings = SearchSettings.from_dict(content["settings"])
     board = Board(title="search", planned=settings.trials, max_epochs=settings.max_epochs)
-    for record in read_records(run.journal):
+    records = read_records(run.journal)
+    for record in records:
         key = f"{record.number:04d}"
         board.trainings[key] = Progress(key=key, params=record.params, reason=record.reason)
     curves: dict[str, dict[int, float]] = {}
@@ -76,9 +77,9 @@ def gather(run: RunFolder) -> Findings:
             board.trainings[line["key"]].add(line)
             if line["body"].get("score") is not None:
                 curves.setdefault(line["key"], {})[line["epoch"]] = line["body"]["score"]
-    for record in read_records(run.journal):
-        if record.outcome is not None and (known := board.trainings.get(f"{record.number:04d}")) is not None:
-            known.state = record.outcome
+    for record in records:
+        if record.outcome is not None:
+            board.trainings[f"{record.number:04d}"].state = record.outcome
     scores = {int(training.key): training.best_score for training in board.ranked() if training.best_score is not None}
     writing = run.is_being_written()
     for training in board.trainings.values():
@@ -152,7 +153,8 @@ def write_report(findings: Findings) -> list[str]:
 
     folder = findings.run.report
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [_row(findings, training) for training in findings.board.trainings.values()]
+    names = dict.fromkeys(name for training in findings.board.trainings.values() for name in training.params)
+    rows = [_row(findings, training, names) for training in findings.board.trainings.values()]
     _write_csv(folder / "trials.csv", rows)
     jsonlines.write_json(
         folder / "trials.json",
@@ -177,7 +179,7 @@ def write_report(findings: Findings) -> list[str]:
     return [*files, "report.md"]
 
 
-def _row(findings: Findings, training: Progress) -> dict[str, Any]:
+def _row(findings: Findings, training: Progress, names: Iterable[str]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": int(training.key),
         "state": training.state,
@@ -188,7 +190,6 @@ def _row(findings: Findings, training: Progress) -> dict[str, Any]:
     }
     for task, unit in findings.units.items():
         row[f"{task} MAE" + (f" [{unit}]" if unit else "")] = (training.best_metrics.get(task) or {}).get("mae")
-    names = dict.fromkeys(name for other in findings.board.trainings.values() for name in other.params)
     row.update({name: training.params.get(name) for name in names})
     row["reason"] = training.reason
     return row

@@ -68,6 +68,7 @@ class SearchWork(Ledger):
             else:
                 self._ended(training)
             self._folder(training.key).conclude()
+        self._restored.clear()  # 2 kB a line
         if retry_failed:
             self._retry([dict(record.params) for record in records if record.outcome == "failed"])
 

@@ -1,26 +1,25 @@
-"""The study on disk: parameters, curves and outcomes of all trials, in Optuna's journal. Only this file knows Optuna.
+"""The study on disk: parameters, curves and outcomes of all trials, in Optuna's journal.
 
 The journal opens in optuna-dashboard. Proposals are a function of (seed, trial number, what is known of other trials),
-because the sampler is made anew for each trial: a resumed search proposes what the uninterrupted one would have.
+see `proposals.py`: a resumed search proposes what the uninterrupted one would have.
 """
 
-import contextlib
 import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner import jsonlines
 from tuner.grid import Grid
+from tuner.journal import BoundedStorage, JournalFile
 from tuner.parameters import Parameter, Value
-from tuner.seeds import derived_seed
+from tuner.patience import at_once
+from tuner.proposals import SeededSampler, distribution_of, quiet
 from tuner.space import Space
 
 Outcome = Literal["finished", "stopped", "diverged", "failed"]
@@ -55,44 +54,59 @@ class TrialRecord:
 class Study:
     """Asks for trials and remembers what became of them."""
 
-    def __init__(self, journal: Path, space: Space, *, sampler: Sampler, seed: int) -> None:
-        """Open the study, or begin it. One process at a time may do so (see `RunFolder.only_writer`)."""
+    def __init__(
+        self,
+        journal: Path,
+        space: Space,
+        *,
+        sampler: Sampler,
+        seed: int,
+        patiently: Callable[[Callable[[], Any]], Any] = at_once,
+    ) -> None:
+        """Open the study, or begin it. One process at a time may do so (see `RunFolder.only_writer`).
+
+        Args:
+            journal: file to write.
+            space: to draw from.
+            sampler: who draws.
+            seed: of the sampler.
+            patiently: how to write what must not be lost, see `tuner.patience`.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        jsonlines.cut_torn_tail(journal)
-        journal.with_name(journal.name + ".lock").unlink(missing_ok=True)  # of a killed writer; readers never lock
         self._space = space
-        self._sampler = sampler
-        self._seed = seed
-        self._study = optuna.create_study(
-            storage=_storage(journal), study_name=_NAME, direction="minimize", load_if_exists=True
-        )
+        self._storage = BoundedStorage(JournalFile(journal, patiently))
+        with quiet():
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=_NAME,
+                sampler=SeededSampler(space, seed, jointly=sampler == "tpe"),
+                direction="minimize",
+                load_if_exists=True,
+            )
         self._trials: dict[int, optuna.trial.Trial] = {}
         self._grid = Grid(space, seed) if sampler == "grid" else None
-        if not self._frozen() and space.baseline is not None:
+        if not self._storage.num_trials and space.baseline is not None:
             self._study.enqueue_trial(dict(space.baseline))
-
-    def _frozen(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
 
     @property
     def num_trials(self) -> int:
         """Trials begun."""
-        return sum(trial.state != TrialState.WAITING for trial in self._frozen())
+        return self._storage.num_trials - len(self._storage.in_state(TrialState.WAITING))
 
     def ask(self) -> tuple[int, dict[str, Value]] | None:
         """Begin a new trial: its number and parameters; None if a grid has no further point."""
-        frozen = self._frozen()
-        waiting = [trial.number for trial in frozen if trial.state == TrialState.WAITING]
-        number = min(waiting, default=len(frozen))
-        if self._grid is not None and not waiting:
-            point = self._grid.point(number - (self._space.baseline is not None))
-            if point is None:
-                return None
-            self._study.enqueue_trial(point)
-        trial = self._study.ask()
-        assert trial.number == number, (trial.number, number)
-        self._trials[number] = trial
-        return number, self._draw(trial)
+        waiting = self._storage.in_state(TrialState.WAITING)
+        number = min(waiting, default=self._storage.num_trials)
+        with self._storage.journal.together():
+            if self._grid is not None and not waiting:
+                point = self._grid.point(number - (self._space.baseline is not None))
+                if point is None:
+                    return None
+                self._study.enqueue_trial(point)
+            trial = self._study.ask()
+            assert trial.number == number, (trial.number, number)
+            self._trials[number] = trial
+            return number, self._draw(trial)
 
     def enqueue(self, params: Mapping[str, Value]) -> None:
         """Have these parameters tried next, under a new number."""
@@ -100,13 +114,12 @@ class Study:
 
     def running(self) -> list[tuple[int, dict[str, Value]]]:
         """Trials begun and not ended, with their parameters; what a killed ask() left undrawn is drawn now."""
-        running = [trial.number for trial in self._frozen() if trial.state == TrialState.RUNNING]
-        return [(number, self._draw(self._trial(number))) for number in running]
+        return [(number, self._draw(self._trial(number))) for number in self._storage.in_state(TrialState.RUNNING)]
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Add a point to a trial's learning curve; a point that is there stays as it is."""
         trial = self._trial(number)
-        if epoch not in self._frozen()[number].intermediate_values:
+        if epoch not in self._storage.get_trial(number).intermediate_values:
             trial.report(score, epoch)
 
     def tell(self, number: int, outcome: Outcome, score: float | None = None, reason: str = "") -> None:
@@ -118,7 +131,7 @@ class Study:
             score: best score of the trial, lower is better.
             reason: of a failure.
         """
-        if self._frozen()[number].state.is_finished():
+        if self._storage.get_trial(number).state.is_finished():
             return
         trial = self._trial(number)
         trial.set_user_attr("outcome", outcome)
@@ -138,31 +151,17 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """All trials begun, by number."""
-        return [_record(trial) for trial in self._frozen() if trial.state != TrialState.WAITING]
+        return [_record(trial) for trial in self._storage.every_trial() if trial.state != TrialState.WAITING]
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._trials:
-            self._trials[number] = optuna.trial.Trial(self._study, self._frozen()[number]._trial_id)
+            self._trials[number] = optuna.trial.Trial(self._study, number)
         return self._trials[number]
 
-    def _make_sampler(self, number: int, purpose: str) -> optuna.samplers.BaseSampler:
-        seed = derived_seed(self._seed, "sampler", number, purpose)
-        if self._sampler == "tpe":
-            with _quiet():
-                return optuna.samplers.TPESampler(
-                    seed=seed, multivariate=True, group=self._space.has_conditions, constant_liar=True
-                )
-        return optuna.samplers.RandomSampler(seed=seed)
-
     def _draw(self, trial: optuna.trial.Trial) -> dict[str, Value]:
-        """Parameters of a trial. Each has its own seed, so that a draw cut short by a kill goes on as it would have."""
-        self._study.sampler = self._make_sampler(trial.number, "jointly")
-        jointly = trial.relative_params  # drawn here, all at once
         chosen: dict[str, Value] = {}
         for parameter in self._space.parameters:
             if parameter.is_active(chosen):
-                if parameter.name not in jointly:
-                    self._study.sampler = self._make_sampler(trial.number, parameter.name)
                 chosen[parameter.name] = _suggest(trial, parameter)
         return chosen
 
@@ -187,7 +186,7 @@ def importances(journal: Path, scores: Mapping[int, float]) -> dict[str, float]:
     study = _load(journal)
     if study is None or len(scores) < 4:
         return {}
-    with _quiet():
+    with quiet():
         copy = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
         for trial in study.get_trials(deepcopy=False):
             if trial.number in scores:
@@ -212,14 +211,12 @@ def _load(journal: Path) -> optuna.Study | None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.load_study(
-            study_name=_NAME, storage=_storage(journal), sampler=optuna.samplers.RandomSampler(seed=0)
+            study_name=_NAME,
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal))),
+            sampler=optuna.samplers.RandomSampler(seed=0),
         )
     except KeyError:
         return None
-
-
-def _storage(journal: Path) -> optuna.storages.JournalStorage:
-    return optuna.storages.JournalStorage(JournalFileBackend(str(journal)))
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
@@ -237,7 +234,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
 
 
 def _suggest(trial: optuna.trial.Trial, parameter: Parameter) -> Value:
-    distribution = _distribution(parameter)
+    distribution = distribution_of(parameter)
     if isinstance(distribution, CategoricalDistribution):
         value: Value = trial.suggest_categorical(parameter.name, distribution.choices)  # type: ignore[assignment]
         return value
@@ -249,26 +246,3 @@ def _suggest(trial: optuna.trial.Trial, parameter: Parameter) -> Value:
     return trial.suggest_float(
         parameter.name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
     )
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    """Evenly spaced integers become an integer range, so that the sampler sees their order."""
-    if parameter.is_listed:
-        values = [value for value in parameter.values if type(value) is int]
-        if len(values) == len(parameter.values) and len(values) > 2:
-            steps = {right - left for left, right in zip(sorted(values), sorted(values)[1:], strict=False)}
-            if len(steps) == 1:
-                return IntDistribution(min(values), max(values), step=steps.pop())
-        return CategoricalDistribution(parameter.values)
-    if parameter.integer:
-        return IntDistribution(
-            int(parameter.low), int(parameter.high), step=int(parameter.step or 1), log=parameter.log
-        )
-    return FloatDistribution(parameter.low, parameter.high, step=parameter.step, log=parameter.log)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
