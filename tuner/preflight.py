@@ -156,8 +156,11 @@ def _next(arguments: argparse.Namespace, errors: int) -> str:
         options = ["--store", arguments.store or "STORE", "--runs", arguments.runs or "runs"]
         return f"python -m tuner.search --address {arguments.address} --space table5 {shlex.join(options)}"
     file, _ = read_cluster_file(Path(arguments.file))
-    # With version 2 of its autoscaler, Ray 2.60 counts the head of provider local as a worker and starts one too few.
-    prefix = "RAY_UP_enable_autoscaler_v2=0 " if file is not None and file.is_local else ""
+    assert file is not None
+    start = file.start("head")
+    # The second version of Ray's autoscaler counts the head of provider local as a worker and starts one too few.
+    cured = not file.is_local or (start is not None and "RAY_enable_autoscaler_v2=0" in start[1])
+    prefix = "" if cured else "RAY_UP_enable_autoscaler_v2=0 "
     return f"{prefix}ray up {shlex.quote(arguments.file)}"
 
 

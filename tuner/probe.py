@@ -133,7 +133,7 @@ def _memory() -> int | None:
 
 
 def _size(folder: str, which: str) -> int | None:
-    folder = os.path.expanduser(folder)
+    folder = os.path.expanduser(os.path.expandvars(folder))
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     try:

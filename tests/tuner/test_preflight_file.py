@@ -48,6 +48,27 @@ def test_the_real_file_passes(place: Path, repository: Path, capsys: pytest.Capt
     assert (status, found["error"], found["warning"]) == (0, [], [])
 
 
+def test_the_file_for_own_machines_passes_once_its_values_are_changed(
+    place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (repository / "cluster.local.yaml").read_text(encoding="utf-8")
+    (place / ".ssh").mkdir()
+    (place / ".ssh" / "id_ed25519").touch(0o600)
+    status, found = check(place, text, capsys)
+    left = [error for error in found["error"] if "must be changed" in error]
+    assert status == 2 and left == found["error"] and len(left) == 4  # three addresses, the user
+    changed = text.replace("192.0.2.", "10.0.0.").replace("ssh_user: CHANGE", "ssh_user: me")
+    status, found = check(place, changed, capsys)
+    assert (status, found["error"], found["warning"]) == (0, [], [])
+    assert main(["cluster.yaml", "--offline"]) == 0
+    assert capsys.readouterr().out.endswith("Next:\n  ray up cluster.yaml\n")
+    (place / "cluster.yaml").write_text(changed.replace("RAY_enable_autoscaler_v2=0", ""))
+    assert main(["cluster.yaml", "--offline"]) == 0
+    assert capsys.readouterr().out.endswith("Next:\n  RAY_UP_enable_autoscaler_v2=0 ray up cluster.yaml\n")
+    (place / "dist" / "crystune-0.1.0-py3-none-any.whl").unlink()
+    assert any("needs one crystune-*.whl in dist" in error for error in check(place, changed, capsys)[1]["error"])
+
+
 def test_values_left_to_change_are_named(place: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = filled(repository).replace("LaunchTemplate: {LaunchTemplateName: crystune-head}", "ImageId: ami-CHANGE")
     status, found = check(place, text, capsys)

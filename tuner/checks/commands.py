@@ -25,7 +25,7 @@ _BARE = re.compile(
     r"(ray|pip3?|python3?(?:\.\d+)?)(?=\s)"
 )
 _FINDS_THE_PROGRAM = re.compile(r"\bPATH=|bin/activate\b|\bconda\s+(?:activate|run)\b")
-_WILD = re.compile(r"(?<!\S)[\"']?(?:\$\(ls\s+)?(/[^\s\"'()$*]*/)([^\s\"'()$/]*\*[^\s\"'()$/]*\.whl)")
+_WILD = re.compile(r"(?<!\S)[\"']?(?:\$\(ls\s+)?((?:\$HOME|~)?/[^\s\"'()$*]*/)([^\s\"'()$/]*\*[^\s\"'()$/]*\.whl)")
 
 
 def check_syntax(file: ClusterFile) -> list[Finding]:
@@ -132,7 +132,7 @@ def check_file_mounts(file: ClusterFile) -> list[Finding]:
             findings.append(error(where, f"must hold something, but {source} is empty", "make wheel"))
     for keys, command in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
         for folder, pattern in _WILD.findall(command):
-            copied = mounts.get(folder.rstrip("/"))
+            copied = mounts.get(folder.rstrip("/").replace("$HOME", "~"))
             if copied is not None and Path(copied).expanduser().is_dir():
                 findings += _wheels(file.where(*keys), Path(copied).expanduser(), pattern)
     return unless_found(findings, "everything that is copied to the nodes is here")

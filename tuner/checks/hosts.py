@@ -134,7 +134,8 @@ def _ssh(
 def _login_problem(file: ClusterFile, address: str, stderr: str) -> tuple[str, str]:
     reason = (stderr.strip().splitlines() or ["no reason given"])[-1]
     user, key = file.auth.get("ssh_user", "USER"), file.auth.get("ssh_private_key")
-    mend = f"ssh-copy-id {f'-i {key} ' if key else ''}{user}@{address}, then try: ssh {user}@{address} true"
+    copy = f"ssh-copy-id {f'-i {key} ' if key else ''}{user}@{address}"
+    mend = f"{copy}, then try: ssh {user}@{address} true; the key must have no passphrase"
     return f"must let {user} log in with the key, without a password, but: {reason}", mend
 
 

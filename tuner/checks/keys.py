@@ -34,7 +34,8 @@ _PROVIDERS = {
     "local": ("head_ip", "worker_ips", "external_head_ip", "coordinator_address"),
 }
 _RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
-_LEFT = re.compile(r"(?<![A-Z])CHANGE(?:[-_]?ME)?(?![A-Z])|@[A-Z]+@")
+# The addresses are those that RFC 5737 keeps for examples.
+_LEFT = re.compile(r"(?<![A-Z])CHANGE(?:[-_]?ME)?(?![A-Z])|@[A-Z]+@|^(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d+$")
 
 
 def check_schema(file: ClusterFile) -> list[Finding]:
@@ -69,13 +70,14 @@ def check_values_left(file: ClusterFile) -> list[Finding]:
         for keys, text in _texts(file.config, ())
         if _LEFT.search(text)
     ]
-    return unless_found(findings, "no value is left at CHANGE")
+    return unless_found(findings, "no value is left to change")
 
 
 def check_numbers_of_nodes(file: ClusterFile) -> list[Finding]:
     """Head type and numbers of workers fit together."""
     findings = list(_local_nodes(file) if file.is_local else _typed_nodes(file))
-    return unless_found(findings, f"at least {file.min_workers} workers, at most {file.config.get('max_workers', '?')}")
+    most = file.config.get("max_workers", len(file.worker_addresses) if file.is_local else 2)
+    return unless_found(findings, f"at least {file.min_workers} workers, at most {most}")
 
 
 def check_key(file: ClusterFile) -> list[Finding]:
