@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,6 +16,7 @@ from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
 from tuner.jobs import TrainerFactory
 from tuner.ledger import Ledger, Terms
 from tuner.live import Display
+from tuner.mirror import NoMirror, mirror_of
 from tuner.nodestore import served
 from tuner.patience import Patience
 from tuner.progress import Board, Progress
@@ -26,6 +27,9 @@ from tuner.settings import SearchSettings, duration_text
 from tuner.signals import Signals
 from tuner.space import Space
 from tuner.study import Study
+
+if TYPE_CHECKING:
+    from tuner.mirror.mirror import Mirror
 
 _WISH_SECONDS = 10.0
 
@@ -61,9 +65,9 @@ class Campaign:
             SearchError: if the resources do not suffice, or every trial fails for one reason.
             KeyboardInterrupt: after Ctrl-C; all is on disk.
         """
-        with self.run.only_writer():
+        with self.run.only_writer(), mirror_of(self.run, self._say) as mirror:
             try:
-                return self._execute()
+                return self._execute(mirror)
             except KeyboardInterrupt:
                 if self.run.exists():
                     with suppress(OSError):
@@ -76,7 +80,7 @@ class Campaign:
                         self.run.update(status=f"error: {error}")
                 raise
 
-    def _execute(self) -> bool:
+    def _execute(self, mirror: "Mirror | NoMirror") -> bool:
         means = self.means
         signals = Signals()
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
@@ -96,7 +100,14 @@ class Campaign:
             study = Study(
                 self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
             )
-            phase = _Phase(cluster=cluster, resources=resources, concurrency=concurrency, signals=signals, terms=terms)
+            phase = _Phase(
+                cluster=cluster,
+                resources=resources,
+                concurrency=concurrency,
+                signals=signals,
+                terms=terms,
+                mirror=mirror,
+            )
             work = SearchWork(
                 self.run,
                 study,
@@ -154,6 +165,7 @@ class Campaign:
                 terms=phase.terms,
             )
             self._run(phase, work, display, None)
+            phase.mirror.tick(now=True)  # reading the test split takes a while
             content = summarize(self.run, trials, work.board, self.units, self.evaluate)
             if content is not None:
                 self.console.print(finalists_table(content))
@@ -175,10 +187,11 @@ class Campaign:
                 open_jobs = work.board.planned - work.board.num_ended
                 phase.cluster.ask_for(phase.resources, min(open_jobs, phase.concurrency or open_jobs))
                 next_wish = now + _WISH_SECONDS
-            return work.hopeless is None and (deadline is None or now < deadline)
+            goes_on = phase.mirror.tick()
+            return goes_on and work.hopeless is None and (deadline is None or now < deadline)
 
         with shown, served(self.factory) as factory:
-            return execute(
+            done = execute(
                 work,
                 factory,
                 resources=phase.resources,
@@ -186,6 +199,8 @@ class Campaign:
                 signals=phase.signals,
                 tick=tick,
             )
+        phase.mirror.check()
+        return done
 
     def _notice(self, display: list[Display], work: Ledger, what: str, training: Progress) -> None:
         if not display:
@@ -228,3 +243,4 @@ class _Phase:
     concurrency: int | None
     signals: Signals
     terms: Terms
+    mirror: "Mirror | NoMirror"

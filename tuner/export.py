@@ -15,7 +15,7 @@ from tuner.errors import SearchError
 from tuner.jobfolder import JobFolder
 from tuner.modelcard import model_card
 from tuner.report import Findings, gather
-from tuner.runfolder import RunFolder
+from tuner.runfolder import RunFolder, run_to_read
 
 _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "num_parameters", "versions")
 
@@ -23,13 +23,14 @@ _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 2 for what the user has to mend."""
     parser = argparse.ArgumentParser(prog="python -m tuner.export", description=__doc__)
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a search")
+    parser.add_argument("run", metavar="RUN", help="folder or URI of a search")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write")
     parser.add_argument("--trial", type=int, metavar="N", help="this trial instead of the best")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what predicts (auto)")
     arguments = parser.parse_args(argv)
     try:
-        text = export(RunFolder(arguments.run), arguments.output, trial=arguments.trial, device=arguments.device)
+        run = run_to_read(arguments.run, checkpoints=True)
+        text = export(run, arguments.output, trial=arguments.trial, device=arguments.device)
     except (SearchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tuner import jsonlines
 from tuner.errors import SearchError
 from tuner.live import counts_text, errors_text, make_console, params_text
 from tuner.progress import Board, Progress
-from tuner.runfolder import RunFolder
+from tuner.runfolder import RunFolder, run_to_read
 from tuner.settings import SearchSettings, duration_text
 from tuner.study import importances, read_records
 
@@ -43,10 +44,10 @@ class Findings:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 2 for what the user has to mend."""
     parser = argparse.ArgumentParser(prog="python -m tuner.report", description=__doc__)
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a search, e.g. runs/table5-20260101-120000")
+    parser.add_argument("run", metavar="RUN", help="folder or URI of a search, e.g. runs/table5-20260101-120000")
     arguments = parser.parse_args(argv)
     try:
-        findings = gather(RunFolder(arguments.run))
+        findings = gather(run_to_read(arguments.run, checkpoints=False))
         files = write_report(findings)
     except (SearchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     show(findings, make_console())
     print(f"Written to {findings.run.report}: {', '.join(files)}")
     if findings.board.best() is not None:
-        print(f"Next: python -m tuner.export {findings.run.path} -o exports/{findings.run.path.name}")
+        print(f"Next: python -m tuner.export {shlex.quote(findings.run.address)} -o exports/{findings.run.path.name}")
     return 0
 
 
@@ -106,7 +107,7 @@ def show(findings: Findings, console: Console) -> None:
     epochs = sum(training.epoch for training in board.trainings.values())
     console.print(
         Text(
-            f"{findings.run.path}: {findings.status}\n{len(board.trainings)} of {settings.trials} trials over "
+            f"{findings.run.address}: {findings.status}\n{len(board.trainings)} of {settings.trials} trials over "
             f"{settings.space_name}: {counts_text(board)}; {epochs} epochs in {duration_text(spent)} of training"
         ),
         soft_wrap=True,

@@ -1,9 +1,10 @@
 """The folder of one search: where each file is, who may write, and the resolved settings."""
 
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,19 @@ from tuner.errors import SearchError
 
 
 class RunFolder:
-    """A run on a path. The one place that knows the layout, so that object storage can come behind the same names."""
+    """A run on a path, which may be mirrored to object storage. The one place that knows the layout."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the files; nothing is touched."""
+    def __init__(self, path: Path, uri: str | None = None, *, written_elsewhere: bool = False) -> None:
+        """Name the files; nothing is touched.
+
+        Args:
+            path: of the local folder.
+            uri: where it is mirrored to or was read from; None for a run that is only here.
+            written_elsewhere: whether another machine searches in it at this moment.
+        """
         self.path = path
+        self.uri = uri
+        self._written_elsewhere = written_elsewhere
         self.run_json = path / "run.json"
         self.journal = path / "study.journal"
         self.epochs = path / "epochs.jsonl"
@@ -26,6 +35,11 @@ class RunFolder:
         self.failures = path / "failures"
         self.report = path / "report"
         self._lock = path / ".lock"
+
+    @property
+    def address(self) -> str:
+        """What the user calls it: URI or path."""
+        return self.uri or str(self.path)
 
     def trial(self, number: int) -> Path:
         """Folder of a trial."""
@@ -102,6 +116,8 @@ class RunFolder:
 
     def is_being_written(self) -> bool:
         """Whether a process holds the run."""
+        if self._written_elsewhere:
+            return True
         try:
             with open(self._lock) as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -119,23 +135,118 @@ class RunFolder:
         return content
 
 
-def runs_root(text: str) -> Path:
-    """The folder of all runs.
+class Runs:
+    """All runs of a folder or of a place in object storage; those have a local working folder each."""
+
+    def __init__(self, text: str) -> None:
+        """Nothing is touched.
+
+        Args:
+            text: folder, or URI of s3, gs or file.
+        """
+        self._text = text
+        self._is_remote = "://" in text
+        self._folder = _cache("runs", text) if self._is_remote else Path(text)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def folder(self, name: str) -> RunFolder:
+        """The run of a name, whether it is there or not; nothing is touched."""
+        return RunFolder(self._folder / name, self._uri(name))
+
+    def is_taken(self, name: str) -> bool:
+        """Whether there is a run of that name.
+
+        Raises:
+            SearchError: if object storage does not answer.
+        """
+        uri = self._uri(name)
+        if uri is None:
+            return self.folder(name).exists()
+        from tuner.mirror.pull import is_there
+
+        with _answers(self._text):
+            return is_there(uri) or self.folder(name).exists()
+
+    def latest(self) -> str | None:
+        """Name of the run that was written last, or None.
+
+        Raises:
+            SearchError: if object storage does not answer.
+        """
+        if self._is_remote:
+            from tuner.mirror.pull import latest_run
+
+            with _answers(self._text):
+                return latest_run(self._text)
+        runs = [path.parent for path in self._folder.glob("*/run.json")]
+        return max(runs, key=lambda path: (path / "run.json").stat().st_mtime).name if runs else None
+
+    def open(self, name: str, say: Callable[[str], None]) -> RunFolder:
+        """A run to go on with: read from object storage, unless the local folder is as new.
+
+        Raises:
+            SearchError: if there is none, another process writes to it, or what is there is damaged.
+        """
+        run = self.folder(name)
+        if run.uri is not None and self.is_taken(name):
+            from tuner.mirror.pull import pull_to_resume
+
+            if run.is_being_written():
+                raise SearchError(
+                    f"a run must have one writer, but a process of this machine is searching in {run.path}; "
+                    "wait for it, or stop it with Ctrl-C"
+                )
+            with _answers(self._text):
+                pull_to_resume(run.uri, run.path, say)
+        if not run.exists():
+            raise SearchError(
+                f"--resume needs a run named {name!r}, but {run.address} is none; leave --resume out to start it"
+            )
+        return run
+
+    def _uri(self, name: str) -> str | None:
+        if not self._is_remote:
+            return None
+        from tuner.mirror.bucket import join
+
+        return join(self._text, name)
+
+
+def run_to_read(text: str, *, checkpoints: bool) -> RunFolder:
+    """A run to look at.
+
+    Args:
+        text: folder or URI of the run.
+        checkpoints: whether networks are wanted, too, beside settings, logs and results.
 
     Raises:
-        SearchError: if it is a URI, which is not supported yet.
+        SearchError: if there is none at the URI, or files of it are missing.
     """
-    if text.startswith("file://"):
-        text = text[len("file://") :]
-    if "://" in text:
-        raise SearchError(
-            f"--runs must be a folder for now, got {text!r}; on several nodes use a folder that all of them see, "
-            "and copy the finished run to object storage"
-        )
-    return Path(text)
+    if "://" not in text:
+        return RunFolder(Path(text))
+    from tuner.mirror.bucket import Bucket
+    from tuner.mirror.pull import is_being_written, pull
+
+    uri = text.rstrip("/")
+    name = uri.partition("?")[0].rpartition("/")[2]
+    local = _cache("read", uri) / name
+    with _answers(uri):
+        pull(uri, local, lambda path: not path.endswith("/state.zip") and (checkpoints or "/best" not in path))
+        run = RunFolder(local, uri, written_elsewhere=is_being_written(Bucket(uri)))
+    run.report = Path("reports") / name
+    return run
 
 
-def latest_run(root: Path) -> str | None:
-    """Name of the run whose settings were written last, or None."""
-    runs = [path.parent for path in root.glob("*/run.json")]
-    return max(runs, key=lambda path: (path / "run.json").stat().st_mtime).name if runs else None
+def _cache(kind: str, uri: str) -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "crystune" / kind / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:12]
+
+
+@contextmanager
+def _answers(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SearchError(f"{uri} must be a place that can be read, but it is not: {error}") from error

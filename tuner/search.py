@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tuner.errors import SearchError
 from tuner.live import make_console
-from tuner.runfolder import RunFolder, latest_run, runs_root
+from tuner.runfolder import RunFolder, Runs
 from tuner.settings import SearchSettings, check_resumed, default_name, parse_duration, versions
 from tuner.space import Space, builtin_spaces, parse_space, read_space_text
 
@@ -48,8 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     console = make_console()
-    root = runs_root(arguments.runs)
-    run, old = _open_run(arguments, root)
+    run, old = _open_run(arguments, Runs(arguments.runs), lambda text: console.print(Text(text), soft_wrap=True))
     settings, space, crystals = _resolve(arguments, run, old)
     resume_command = f"python -m tuner.search --resume --name {shlex.quote(run.path.name)}" + (
         f" --runs {shlex.quote(arguments.runs)}" if arguments.runs != "runs" else ""
@@ -57,7 +56,7 @@ def _search(arguments: argparse.Namespace) -> int:
     split = settings.split
     console.print(
         Text(
-            f"{'Search' if old is None else 'Going on with'} {run.path}: {settings.trials} trials of up to "
+            f"{'Search' if old is None else 'Going on with'} {run.address}: {settings.trials} trials of up to "
             f"{settings.max_epochs} epochs over {settings.space_name}, sampler {settings.sampler}, "
             f"{'ASHA with rungs at ' + _rungs_text(settings) if settings.asha else 'no early stopping'}\n"
             f"{split['train'] + split['validation'] + split['test']:,} crystals ({split['train']:,} train, "
@@ -110,37 +109,34 @@ def _search(arguments: argparse.Namespace) -> int:
     campaign.execute()
     console.print(
         Text(
-            f"\nResults: {run.path}\nNext:\n  python -m tuner.report {run.path}\n"
-            f"  python -m tuner.export {run.path} -o exports/{run.path.name}"
+            f"\nResults: {run.address}\nNext:\n  python -m tuner.report {shlex.quote(run.address)}\n"
+            f"  python -m tuner.export {shlex.quote(run.address)} -o exports/{run.path.name}"
         ),
         soft_wrap=True,
     )
     return 0
 
 
-def _open_run(arguments: argparse.Namespace, root: Path) -> tuple[RunFolder, SearchSettings | None]:
+def _open_run(
+    arguments: argparse.Namespace, runs: Runs, say: Callable[[str], None]
+) -> tuple[RunFolder, SearchSettings | None]:
     if arguments.resume:
-        name = arguments.name or latest_run(root)
+        name = arguments.name or runs.latest()
         if name is None:
-            raise SearchError(f"--resume needs a run, but there is none in {root}; leave --resume out to start one")
-        run = RunFolder(root / name)
-        if not run.exists():
-            raise SearchError(
-                f"--resume needs a run named {name!r}, but {run.path} is none; leave --resume out to start it"
-            )
+            raise SearchError(f"--resume needs a run, but there is none in {runs}; leave --resume out to start one")
+        run = runs.open(name, say)
         return run, SearchSettings.from_dict(run.read()["settings"])
     if arguments.space is None:
         raise SearchError(f"--space must be given: a TOML file or one of {', '.join(builtin_spaces())}")
     name = arguments.name or default_name(arguments.space)
     if "/" in name or name in ("", ".", ".."):
         raise SearchError(f"--name must be a plain name, got {name!r}; the folder is chosen with --runs")
-    run = RunFolder(root / name)
-    if run.exists():
+    if runs.is_taken(name):
         raise SearchError(
-            f"a new search needs a new name, but {run.path} exists; go on with it by --resume, "
+            f"a new search needs a new name, but {runs.folder(name).address} exists; go on with it by --resume, "
             "choose another --name, or remove it"
         )
-    return run, None
+    return runs.folder(name), None
 
 
 def _resolve(
@@ -286,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--time-budget", type=_duration, metavar="2h", help="end the search after this time; finalists come on top")
     add("--name", help="name of the run; made of the space and the time when left out")
     add("--seed", type=_not_negative, metavar="S", help=f"of sampler and trainings ({_DEFAULTS['seed']})")
-    add("--runs", default="runs", metavar="DIR", help="folder of all runs (runs)")
+    add("--runs", default="runs", metavar="DIR", help="folder of all runs (runs), or s3://..., gs://...")
     add("--resume", action="store_true", help="go on with a run: --name, or the latest; its settings are kept")
     add(
         "--retry-failed",

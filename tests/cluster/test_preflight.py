@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.lab import Lab
+from tests.cluster.lab import ROOT, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.ray]
 VENV = Path(sys.prefix)
@@ -82,3 +83,30 @@ def test_a_raylet_left_over_from_another_cluster_is_found(lab: Lab) -> None:
     foreign.kill()
     foreign.communicate()
     assert [e for e in errors(findings) if "gpu1" in e and "Ray for the head at 10.0.0.9:1 -> ray stop" in e]
+
+
+def test_a_running_cluster_with_a_worker_missing_and_another_of_older_code_is_told_apart(lab: Lab) -> None:
+    ray = f"{VENV}/bin/ray"
+    older = lab.path("gpu1", "/root/older")
+    for package in ("graphdb", "model", "tuner"):
+        shutil.copytree(ROOT / package, older / package)
+    (older / "tuner" / "errors.py").write_text("class SearchError(Exception):\n    pass\n")
+    secret = lab.path("launcher", "/root/.ray/auth_token").read_text()
+    for host, options, path in (
+        ("head", "--head --port=6379 --num-cpus=0 --include-dashboard=false", str(ROOT)),
+        ("gpu1", "--address=10.77.0.2:6379 --num-cpus=1", "/root/older"),
+    ):
+        lab.path(host, "/root/.ray").mkdir(exist_ok=True)
+        lab.path(host, "/root/.ray/auth_token").write_text(secret)
+        start = f"{ray} start {options} --object-store-memory=100000000 --disable-usage-stats"
+        environment = {"RAY_AUTH_MODE": "token", "PYTHONPATH": path}
+        lab.exec(host, "bash", "-c", f"ulimit -c 0; {start}", environment=environment)
+    lab.path("head", "/root/cluster.yaml").write_text(CLUSTER)
+    line = [sys.executable, "-m", "tuner.preflight", "cluster.yaml", "--running", "--runs", "runs", "--json"]
+    done = subprocess.run(lab.command("head", line), capture_output=True, text=True, timeout=180)
+    for host in ("gpu1", "head"):
+        lab.exec(host, ray, "stop", "--force", check=False)
+    assert done.returncode == 2, done
+    missing, version = errors(json.loads(done.stdout)["findings"])
+    assert "must have 2 workers, has 1" in missing
+    assert version.startswith("gpu1 (10.77.0.3): must have the versions of this driver, has crystune")

@@ -14,7 +14,7 @@ from tuner import export, jsonlines, report, search
 from tuner.errors import SearchError, SettingsMismatch
 from tuner.executor import Resources
 from tuner.modelcard import model_card
-from tuner.runfolder import RunFolder, runs_root
+from tuner.runfolder import RunFolder
 from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
 from tuner.space import Space
 from tuner.study import Study
@@ -41,8 +41,8 @@ def test_durations_are_written_for_people() -> None:
         ([], "--space must be given: a TOML file or one of table5"),
         (["--space", "tabel5"], "--space must be a TOML file or one of table5, got 'tabel5'"),
         (
-            ["--space", "table5", "--runs", "s3://bucket/runs"],
-            "--runs must be a folder for now, got 's3://bucket/runs'",
+            ["--space", "table5", "--runs", "ftp://bucket/runs"],
+            "--runs must be a folder or a URI like s3://bucket/runs, gs://bucket/runs or file:///folder, got 'ftp://",
         ),
         (["--space", "table5", "--store", "nowhere"], "--store nowhere cannot be searched over"),
         (["--space", "table5", "--name", "a/b"], "--name must be a plain name, got 'a/b'"),
@@ -207,12 +207,6 @@ def test_two_searches_cannot_write_to_one_run(tmp_path: Path) -> None:
         )
         assert "a run must have one writer, but process" in other.stderr
     assert not run.is_being_written()
-
-
-@pytest.mark.parametrize("uri", ["s3://b/x", "gs://b/x"])
-def test_object_storage_is_refused_for_now(uri: str) -> None:
-    with pytest.raises(Exception, match="--runs must be a folder for now"):
-        runs_root(uri)
 
 
 def test_the_report_of_a_search_that_died_tells_what_is_known(

@@ -134,7 +134,8 @@ def check_file_mounts(file: ClusterFile) -> list[Finding]:
         for folder, pattern in _WILD.findall(command):
             copied = mounts.get(folder.rstrip("/").replace("$HOME", "~"))
             if copied is not None and Path(copied).expanduser().is_dir():
-                findings += _wheels(file.where(*keys), Path(copied).expanduser(), pattern)
+                latest = "ls -t" in command  # the command itself takes the newest
+                findings += _wheels(file.where(*keys), Path(copied).expanduser(), pattern, latest)
     return unless_found(findings, "everything that is copied to the nodes is here")
 
 
@@ -187,9 +188,9 @@ def _start_findings(file: ClusterFile, role: str, where: str, command: str) -> I
         yield error(where, f"must not open the dashboard to others, got {host[1]}", mend)
 
 
-def _wheels(where: str, folder: Path, pattern: str) -> Iterator[Finding]:
-    wheels = sorted(folder.glob(pattern))
-    if len(wheels) != 1:
+def _wheels(where: str, folder: Path, pattern: str, latest: bool) -> Iterator[Finding]:
+    wheels = sorted(folder.glob(pattern), key=lambda wheel: wheel.stat().st_mtime, reverse=True)
+    if not wheels or (len(wheels) > 1 and not latest):
         came = ", ".join(wheel.name for wheel in wheels) or "none"
         yield error(where, f"needs one {pattern} in {folder}, got {came}", f"rm -r {folder}; make wheel")
         return

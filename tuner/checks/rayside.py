@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import logging
 
 from tuner.checks.clusterfile import ClusterFile
 from tuner.checks.finding import Finding, error, ok
@@ -13,13 +14,16 @@ def check_by_ray(file: ClusterFile) -> list[Finding]:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     printed = io.StringIO()
+    logging.disable(logging.WARNING)  # it would tell what it fills in
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             validate_config(prepare_config(copy.deepcopy(file.config)))
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - it raises whatever its code runs into
         lines = [line for line in f"{printed.getvalue()}\n{problem}".splitlines() if line.strip()]
         reason = lines[0].strip() if lines else type(problem).__name__
-        return [error(str(file.path), f"Ray refuses it: {reason}", "mend the errors above first")]
+        return [error(str(file.path), f"Ray refuses it: {reason}", "see the comments in cluster.yaml")]
+    finally:
+        logging.disable(logging.NOTSET)
     return [ok("Ray's own validation accepts it")]
 
 
