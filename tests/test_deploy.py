@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 STUB = """#!/bin/bash
-echo "$(basename "$0")|$RAY_AUTH_MODE|$RAY_AUTH_TOKEN|$*" >> "$LOG"
+echo "${0##*/}|$RAY_AUTH_MODE|$RAY_AUTH_TOKEN|$*" >> "$LOG"
 """
 STUBS = {
     "scontrol": "echo node1; echo node2; echo node3",
@@ -115,7 +115,7 @@ def slurm(tmp_path: Path, repository: Path) -> Slurm:
 
 def processes_of(group: int) -> list[str]:
     listed = subprocess.run(["ps", "-o", "pid=,args=", "-s", str(group)], capture_output=True, text=True)
-    return listed.stdout.splitlines()
+    return [line for line in listed.stdout.splitlines() if "<defunct>" not in line]
 
 
 def test_slurm_starts_head_workers_and_search_with_one_token_and_ends_all(slurm: Slurm) -> None:
