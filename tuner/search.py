@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -65,6 +66,9 @@ def _search(arguments: argparse.Namespace) -> int:
         ),
         soft_wrap=True,
     )
+    # Before ray is imported, which reads it then: without it, Ray shows the token only to what it started itself.
+    if arguments.address is not None and (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     from tuner.campaign import Campaign
     from tuner.objective import evaluate_on_test, make_factory
     from tuner.room import Means
