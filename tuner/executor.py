@@ -346,7 +346,7 @@ class _Decider(_Unpickled, FIFOScheduler):
         job = self._bridge.jobs[trial.trial_id]
         report = Report(
             **json.loads(result[PAYLOAD]),
-            **{name: result[name].tobytes() for name in (STATE, BEST) if name in result},
+            **{name: result[name].content.tobytes() for name in (STATE, BEST) if name in result},
         )
         goes_on = self._bridge.call(self._bridge.work.on_report, job.key, report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)

@@ -37,6 +37,17 @@ class Handed:
         return "state" if self.reference is not None else "no state"
 
 
+class Packed:
+    """Bytes on their way to the driver. Tune puts each result into words, four times; these are few."""
+
+    def __init__(self, content: NDArray[np.uint8]) -> None:
+        """Carry an array: that travels without being copied."""
+        self.content = content
+
+    def __repr__(self) -> str:
+        return f"{self.content.size} bytes"
+
+
 class JobProcess(tune.Trainable):
     """Runs one job after the other in the same process (Tune's ``reuse_actors``).
 
@@ -95,11 +106,11 @@ class JobProcess(tune.Trainable):
         return trainer
 
 
-def _packed(save: Callable[[Path], None]) -> NDArray[np.uint8]:
+def _packed(save: Callable[[Path], None]) -> Packed:
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "saved"
         save(folder)
-        return np.frombuffer(jobfolder.pack(folder), np.uint8)
+        return Packed(np.frombuffer(jobfolder.pack(folder), np.uint8))
 
 
 @contextmanager
