@@ -18,8 +18,8 @@ from tuner.remotelink import UNREACHABLE, HeadLink
 from tuner.settings import default_name, duration_text
 from tuner.space import builtin_spaces
 
-_NOT_FETCHED = ("/trials/*/state", "/trials/*/attempt-*", "/finalists/*/state", "/finalists/*/attempt-*")
-_NEVER_FETCHED = ("/.ray", "/.lock")
+_NOT_FETCHED = ("/trials/*/state.zip", "/finalists/*/state.zip")
+_NEVER_FETCHED = ("/.lock", "/.mirror", "*.new", "*.old")
 _MARK = "fetched.json"
 _STATES = {
     "running": "running",
@@ -164,27 +164,24 @@ def _fetch(arguments: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     jsonlines.write_json(output / _MARK, {"name": name, "started": found["started"], "cluster": arguments.cluster})
     link.fetch(found["log_path"], output)
-    where = output
-    if found["run_here"]:
-        link.fetch(f"{run}/", output, exclude=(*_NEVER_FETCHED, *(() if arguments.all else _NOT_FETCHED)))
-        note = _use_own_store(output, found["sent"])
+    if found["folder"]:
+        exclude = (*_NEVER_FETCHED, *(() if arguments.all else _NOT_FETCHED))
+        link.fetch(f"{found['folder']}/", output, exclude=exclude)
+        where, note = str(output), _use_own_store(output, found["sent"])
     elif "://" in run:
-        where, note = Path(run), None
+        where, note = run, f"The run itself is at {run}"
     else:
         raise SearchError(
             f"{name} must have begun to be fetched, but there is no {run} on the head; see {output}/log.txt"
         )
-    print(f"Fetched to {output}" + (f" (the run itself stays at {run})" if "://" in run else ""))
-    if note:
-        print(note)
-    next_steps = [f"python -m tuner.report {shlex.quote(run if '://' in run else str(where))}"]
+    print(f"Fetched to {output}" + (f"\n{note}" if note else ""))
+    next_steps = [f"python -m tuner.report {shlex.quote(where)}"]
     if found["export"]:
         link.fetch(f"{found['export']}/", output / "export")
         print(f"The best model: {output / 'export'}")
         next_steps.append(f"python -m model.predict {shlex.quote(str(output / 'export'))} my.cif")
     else:
-        target = shlex.quote(run if "://" in run else str(where))
-        next_steps.append(f"python -m tuner.export {target} -o {shlex.quote(f'exports/{name}')}")
+        next_steps.append(f"python -m tuner.export {shlex.quote(where)} -o {shlex.quote(f'exports/{name}')}")
     print("Next:\n  " + "\n  ".join(next_steps))
     if head.rented and found["state"] != "running":
         print(f"The head costs money until you type: ray down {shlex.quote(arguments.cluster)}")

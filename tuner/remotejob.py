@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from tuner import jsonlines
 from tuner.errors import SearchError
-from tuner.runfolder import RunFolder
+from tuner.runfolder import RunFolder, Runs
 
 _LAST_LINES = 60
 """Of the log that a watcher is shown at first."""
@@ -91,19 +91,13 @@ class Job:
         text = flags.get("--runs") or "crystune-runs"
         return text if "://" in text else str(self.home / text)
 
-    def run(self) -> str:
-        """The run's folder, or its URI."""
-        return f"{self.runs(self.read()['flags']).rstrip('/')}/{self.name}"
-
-    def run_folder(self) -> RunFolder | None:
-        """The run folder; None if it is not on this machine."""
-        run = self.run()
-        return None if "://" in run else RunFolder(Path(run))
+    def run_folder(self) -> RunFolder:
+        """The run folder; the local one of a run that is mirrored to a URI."""
+        return Runs(self.runs(self.read()["flags"])).folder(self.name)
 
     def begun(self) -> bool:
-        """Whether the search has got as far as having something to go on with."""
-        run = self.run_folder()
-        return self.read()["ended"] != "failed" if run is None else run.exists()
+        """Whether the search has got as far as having something to go on with, here or at the URI of its runs."""
+        return Runs(self.runs(self.read()["flags"])).is_taken(self.name)
 
     def state(self) -> str:
         """Running, done, stopped, failed, or lost if its processes vanished without a word."""
@@ -115,14 +109,13 @@ class Job:
         """The job for the user's machine."""
         content, state = self.read(), self.state()
         run = self.run_folder()
-        here = run is not None and run.exists()
         return {
             "name": self.name,
             "state": state,
             "started": content["started"],
             "restarts": content.get("restarts", 0),
-            "run": self.run(),
-            "run_here": here,
+            "run": run.address,
+            "folder": str(run.path) if run.exists() else None,
             "reason": self._reason() if state == "failed" else None,
             "log_path": str(self.log),
             "log_from": self._log_from(),

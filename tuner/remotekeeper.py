@@ -77,7 +77,7 @@ class Keeper:
             if self._stopping():
                 break
             flags = {name: value for name, value in flags.items() if name != "--retry-failed"}
-            resume = resume or self._job.begun()
+            resume = resume or self._job.run_folder().exists()
             if deadline is not None:
                 flags["--time-budget"] = f"{max(1.0, deadline - time.monotonic()):.0f}s"
         if code == 0:
@@ -103,7 +103,7 @@ class Keeper:
 
     def _export(self) -> None:
         self._say("the best model is exported")
-        self._run(["tuner.export", self._job.run(), "-o", str(self._job.export), "--device", "cpu"])
+        self._run(["tuner.export", str(self._job.run_folder().path), "-o", str(self._job.export), "--device", "cpu"])
 
     def _say(self, text: str) -> None:
         print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}", flush=True)

@@ -20,6 +20,9 @@ from tuner.remotehead import Head
 UNREACHABLE = 255
 """What ssh itself exits with."""
 _MODULE = "tuner.remoteserver"
+_VANISHED = 24
+"""What rsync exits with when a file went between listing and copying, as a running search replaces its files."""
+_MOST_TRIES = 5
 
 
 class HeadUnreachable(SearchError):
@@ -163,11 +166,17 @@ class HeadLink:
 
     def _rsync(self, arguments: list[str], what: str) -> None:
         shell = " ".join(map(_rsh_quote, ["ssh", *self._options()]))
-        done = subprocess.run(
-            ["rsync", "-tz", "--rsh", shell, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        if done.returncode == 0:
-            return
+        for _ in range(_MOST_TRIES):
+            done = subprocess.run(
+                ["rsync", "-tz", "--rsh", shell, *arguments],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if done.returncode == 0:
+                return
+            if done.returncode != _VANISHED:
+                break
         lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
         if done.returncode in (10, 12, 30, 35, UNREACHABLE):
             raise HeadUnreachable(

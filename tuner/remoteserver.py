@@ -146,7 +146,7 @@ def _means(flags: Mapping[str, str | None]) -> dict[str, str | None]:
 def _searches(job: Job) -> bool:
     """Whether the search has found its workers: the user may go."""
     run = job.run_folder()
-    if run is None or not run.exists() or run.run_json.stat().st_mtime < job.read()["started"]:
+    if not run.exists() or run.run_json.stat().st_mtime < job.read()["started"]:
         return False
     return run.read().get("status") == "searching"
 
@@ -211,7 +211,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
         raise SearchError("a search must have been started on this cluster, but there is none; start one with submit")
     found = jobs[0].describe()
     run = jobs[0].run_folder()
-    if run is not None and run.exists():
+    if run.exists():
         from tuner.live import counts_text
         from tuner.report import gather
 

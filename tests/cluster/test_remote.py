@@ -120,7 +120,7 @@ def test_a_search_survives_the_laptop_its_own_driver_and_the_head_and_comes_home
     assert "python -m model.predict runs/first/export my.cif" in said
     run = json.loads(lab.path("launcher", "/root/runs/first/run.json").read_text())
     assert run["status"] == "done" and run["settings"]["store"] == "/root/my store.lmdb"
-    assert not list(lab.path("launcher", "/root/runs/first").rglob("state"))
+    assert not list(lab.path("launcher", "/root/runs/first").rglob("state.zip"))
     lab.exec("launcher", sys.executable, "-m", "tuner.export", "runs/first", "-o", "exports/first")
     assert "got 'frist'" in remote(lab, "fetch", "frist", code=2)
 

@@ -253,6 +253,15 @@ def test_a_fetched_run_names_the_store_on_this_machine(tmp_path: Path, small_sto
     assert note is not None and "/gone.lmdb" in note
 
 
+def test_a_file_that_a_running_search_replaced_while_it_was_fetched_is_fetched_again(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rsync = programs / "bin" / "rsync"
+    rsync.write_text('#!/bin/bash\necho x >> "$FAKE_HOME/tries"\n[ $(wc -l < "$FAKE_HOME/tries") -gt 2 ] || exit 24\n')
+    HeadLink(head_of()).fetch("/runs/first/", programs / "here")
+    assert (programs / "tries").read_text() == "x\n" * 3
+
+
 def test_nothing_of_the_users_is_overwritten_by_fetching(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(SearchError, match="holds other files"):
@@ -439,3 +448,22 @@ def test_the_runs_of_a_job_may_lie_elsewhere(head: Path) -> None:
         "--name=first",
         "--resume",
     ]
+
+
+def test_a_run_in_object_storage_is_known_by_its_uri_and_kept_in_a_local_folder(
+    head: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(head / "cache"))
+    runs = f"file://{head}/bucket/runs"
+    (head / "bucket" / "runs").mkdir(parents=True)
+    monkeypatch.setenv("DRIVER", "refuse,refuse")
+    with pytest.raises(SearchError, match=r"\(none\), got 'first'"):
+        remoteserver.start(request(resume=True))
+    # Another head's run: the driver itself finds it, or, as here, does not; no job is left behind.
+    assert remoteserver.start(request(resume=True, runs=runs))["state"] == "failed"
+    assert "--resume" in calls(head)[0] and not Job("first").exists()
+    remoteserver.start(request(space="table5", runs=runs))
+    wait_for_the_end()
+    found = Job("first").describe()
+    assert found["run"] == f"{runs}/first" and found["folder"] is None
+    assert str(Job("first").run_folder().path).startswith(str(head / "cache"))
