@@ -18,8 +18,11 @@ STUBS = {
     "scontrol": "echo node1; echo node2; echo node3",
     "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
     "hostname": "echo 10.0.0.1",
-    "venv/bin/ray": 'case "$1 $2" in "start --block") exec sleep 100 ;; "status "*) [ -z "$HEAD_FAILS" ] ;; esac',
-    "venv/bin/python": 'case "$1" in -c) echo token ;; *) [ -z "$SLOW" ] || exec sleep 100; exit "$STATUS" ;; esac',
+    "venv/bin/ray": 'case "$1 $2" in "start --block") exec sleep 100 ;; "status "*) grep -q -e --head "$LOG" ;; esac',
+    "venv/bin/python": """if [ "$1" = -c ]; then echo token; exit; fi
+until grep -q "start --block.*--address" "$LOG"; do sleep 0.1; done
+[ -z "$SLOW" ] || exec sleep 100
+exit $STATUS""",
 }
 
 
