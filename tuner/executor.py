@@ -124,6 +124,7 @@ class Cluster:
                 _remove_stale_temporary_folders()
                 self._temp = tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-")
                 ray.init(
+                    "local",  # whatever else runs here, and whatever RAY_ADDRESS names
                     num_cpus=usable_cpus(),
                     include_dashboard=False,
                     object_store_memory=max(100_000_000, 3 * self._data_bytes),

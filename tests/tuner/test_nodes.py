@@ -82,7 +82,8 @@ def test_the_version_of_crystune_names_its_code() -> None:
 def one_node() -> Iterator[None]:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    memory = 100_000_000
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=memory)
     yield
     ray.shutdown()
 

@@ -95,7 +95,7 @@ def test_store_and_results_are_looked_for_where_the_driver_runs(tmp_path: Path) 
 @pytest.mark.ray
 def test_a_running_ray_that_demands_a_token_is_asked(tmp_path: Path) -> None:
     program = (
-        "import ray, sys; r = ray.init(num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False,"
+        "import ray, sys; r = ray.init('local', num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False,"
         " object_store_memory=10**8, _temp_dir=sys.argv[1]);"
         " print(r.address_info['gcs_address'], flush=True); sys.stdin.read()"
     )

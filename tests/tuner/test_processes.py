@@ -30,6 +30,7 @@ LIMIT = 120.0
 
 def start(plan: Plan) -> "subprocess.Popen[str]":
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    environment["RAY_ADDRESS"] = "203.0.113.1:6379"  # somebody else's: a search without --address minds no other Ray
     return subprocess.Popen(
         [sys.executable, "-m", "tests.tuner.drive", plan.as_json()],
         cwd=ROOT,
@@ -234,7 +235,7 @@ def test_a_trial_that_hangs_is_ended_thrice_given_up_and_the_search_goes_on(plan
 
 def test_a_trial_that_lacks_gpu_memory_gets_a_larger_share(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     init = ray.init
-    monkeypatch.setattr("ray.init", lambda **settings: init(**settings, num_gpus=2))
+    monkeypatch.setattr("ray.init", lambda *address, **settings: init(*address, **settings, num_gpus=2))
     plan.trials, plan.gpus_per_trial, plan.factory["gpus_needed"] = 2, 0.25, 1.0
     assert campaign(plan).execute()
     check_consistency(plan)
