@@ -105,11 +105,9 @@ class Ledger:
         """A job to start now."""
         if self.hopeless:
             return None
-        job = None
-        if not self._trained and len(self.board.trainings) < HOPELESS_AFTER:
-            job = self._new_job()  # Several jobs fail once each before one fails thrice: see `_give_up_if_hopeless`.
-        if job is None:
-            job = self._queue.popleft() if self._queue else self._new_job()
+        job = self._new_job() if not self._queue or self._several_should_fail_first() else None
+        if job is None and self._queue:
+            job = self._queue.popleft()
         if job is not None:
             job = self._jobs[job.key] = self._granted(job)
             self._running.add(job.key)
@@ -186,6 +184,11 @@ class Ledger:
         return self._failures / f"{key}.txt"
 
     # Inside.
+
+    def _several_should_fail_first(self) -> bool:
+        """Once each, before one fails thrice: only then is it seen that the reason is not theirs."""
+        failed = self.board.trainings[self._queue[0].key].failures > 0
+        return failed and not self._trained and len(self.board.trainings) < HOPELESS_AFTER
 
     def _granted(self, job: Job) -> Job:
         limit = self._terms.silence

@@ -56,7 +56,7 @@ def exception(reason: str = "RuntimeError: no luck") -> Failure:
 LOST = Failure(kind="lost worker", reason="the worker process disappeared", details="died")
 
 
-def begin(work: Jobs) -> Job:
+def begin(work: Ledger) -> Job:
     job = work.next_job()
     assert job is not None
     return job
@@ -196,6 +196,22 @@ def test_a_restart_brings_study_and_log_into_agreement(tmp_path: Path, lost: str
     mine, theirs = read_records(run.journal), read_records(RunFolder(Path(whole.folder)).journal)
     assert mine == theirs
     assert work.asha is not None and {len(values) for values in work.asha.rungs().values()} != {0}
+
+
+def test_trials_begun_before_a_kill_come_first_though_nothing_was_trained(tmp_path: Path, table5: Space) -> None:
+    def open_work() -> SearchWork:
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir(exist_ok=True)
+        study = Study(run.journal, table5, sampler="random", seed=1)
+        settings: dict[str, Any] = {"asha": None, "num_trials": 5, "max_epochs": 3, "seed": 1}
+        return SearchWork(run, study, **settings, notice=lambda what, training: None)
+
+    before = open_work()
+    begun = [begin(before), begin(before)]
+    after = open_work()
+    again = [begin(after) for _ in range(3)]
+    assert [job.key for job in again] == ["0000", "0001", "0002"]
+    assert [job.params for job in again[:2]] == [job.params for job in begun]
 
 
 def test_failed_trials_are_run_again_on_request_and_only_once(tmp_path: Path, table5: Space) -> None:
