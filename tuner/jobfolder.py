@@ -4,6 +4,7 @@ trials/0007/state.zip     all it takes to go on, replaced after each epoch, gone
 trials/0007/best/         checkpoint of the best epoch so far
 """
 
+import contextlib
 import io
 import os
 import shutil
@@ -52,8 +53,13 @@ class JobFolder:
         """Replace the state at once."""
         self._make()
         temporary = self._state.with_suffix(".new")
-        temporary.write_bytes(content)
-        os.replace(temporary, self._state)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, self._state)
+        except OSError:  # of a full disk, what there is of it is needed for the rest
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
     def state(self) -> bytes | None:
         """The last state; None when there is none."""
@@ -68,6 +74,9 @@ class JobFolder:
         self._make()
         shutil.rmtree(new, ignore_errors=True)
         unpack(content, new)
+        for path in new.iterdir():  # A torn state is trained again after a power cut, but nobody trains this again.
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
         if best.exists():
             shutil.rmtree(old, ignore_errors=True)
             os.replace(best, old)

@@ -86,8 +86,11 @@ def cut_torn_tail(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically: a reader sees the old or the new content, never half of it."""
+    """Write a JSON file atomically: a reader sees the old or the new content, never half, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n")
+    with open(temporary, "w") as file:
+        file.write(json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -133,6 +133,21 @@ def test_patience_repeats_what_time_can_mend_and_nothing_else(monkeypatch: pytes
         Patience(said.append)(forbidden)
 
 
+def test_a_state_that_finds_no_room_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = JobFolder(tmp_path / "0000")
+    folder.save_state(b"old")
+
+    def full(path: Path, content: bytes) -> int:
+        with open(path, "wb") as file:
+            file.write(content[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        folder.save_state(b"new")
+    assert folder.state() == b"old" and len(list(folder.path.iterdir())) == 1
+
+
 def test_patience_ends_with_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuner.patience._AGAIN_SECONDS", 0.0)
 
