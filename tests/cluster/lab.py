@@ -358,7 +358,9 @@ class Lab:
             )
         _wait(lambda: bool(_children(outer.pid)), f"the first process of {name}")
         host.init = _Process.of(_children(outer.pid)[0])
-        self._ip(self._switch, f"link add {_port(name)} type veth peer name eth0 netns {host.init.pid}")
+        # A card keeps its number when the power comes back; with another one, the others would not find it for 30 s.
+        card = f"address {_card(host.address)} netns {host.init.pid}"
+        self._ip(self._switch, f"link add {_port(name)} type veth peer name eth0 {card}")
         self._ip(self._switch, f"link set {_port(name)} master br0 up")
         self._ip(host.init, "link set lo up")
         self._ip(host.init, f"addr add {host.address}/{host.prefix} dev eth0")
@@ -447,6 +449,11 @@ def _path() -> str:
 def _port(name: str) -> str:
     """A host's end of its cable at the switch; names of interfaces have at most 15 letters."""
     return f"v-{name}"[:15]
+
+
+def _card(address: str) -> str:
+    """Number of a host's network card."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def _run(*command: str) -> None:
