@@ -3,7 +3,7 @@
 #   make test     install, run every test
 #   make quick    the tests that need neither Ray nor more than a few seconds
 #   make lab    `ray up` over several hosts made of namespaces: a search, a worker that loses power (needs root; 2 minutes)
-#   make lab-faults   every other fault there (needs root; a quarter of an hour; not part of make test)
+#   make lab-faults   every other fault there (needs root; 15 minutes; not part of make test)
 #   make lint types contract   what .ci/run checks besides the tests
 #   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3

@@ -184,6 +184,11 @@ class Lab:
         self._switch = None
         (self.folder / "lab.json").unlink(missing_ok=True)
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address by name of host."""
+        return {name: host.address for name, host in self._hosts.items()}
+
     def add(self, name: str, address: str, prefix: int = 24) -> None:
         """One more host, at any address; switched on."""
         self._hosts[name] = _Host(address=address, prefix=prefix)

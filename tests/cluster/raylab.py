@@ -3,11 +3,11 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 
 from tests.cluster.lab import KEY, ROOT, Lab
 
 RAY = f"{sys.prefix}/bin/ray"
-WORKERS = ("gpu1", "gpu2")
 TOKEN = {"RAY_AUTH_MODE": "token"}
 """What everything that talks to the cluster needs."""
 _SMALL = "--object-store-memory=200000000"
@@ -18,15 +18,20 @@ print("NODES", json.dumps([(n["NodeManagerHostname"], n["NodeID"], n["Resources"
 """
 
 
-def lab_form(text: str) -> str:
-    """cluster.local.yaml for the lab. What differs from the file as it ships, and nothing else:
+def workers_of(lab: Lab) -> list[str]:
+    """Names of the hosts that train."""
+    return [name for name in lab.addresses if name not in ("launcher", "head")]
+
+
+def lab_form(text: str, workers: Sequence[str]) -> str:
+    """cluster.local.yaml for the lab, given addresses of workers. What differs from the file as it ships, nothing else:
 
     addresses, user and key; the hosts see this machine's virtual environment, so nothing is installed; a head that only
     schedules, workers with one CPU and one pretended GPU each, and little memory for Ray's objects.
     """
     changes = {
         "192.0.2.10 ": "10.77.0.2 ",
-        "[192.0.2.11, 192.0.2.12]": "[10.77.0.3, 10.77.0.4]",
+        "[192.0.2.11, 192.0.2.12]": f"[{', '.join(workers)}]",
         "ssh_user: CHANGE": "ssh_user: root",
         "~/.ssh/id_ed25519": KEY,
         "    ~/crystune/dist: dist\n": "",
@@ -42,15 +47,17 @@ def lab_form(text: str) -> str:
     return text
 
 
-def ray_up(lab: Lab) -> float:
-    """`ray up` from the launcher, until head and all workers that have power are there; seconds that it took."""
+def ray_up(lab: Lab, *, awaited: Sequence[str] | None = None) -> float:
+    """`ray up` from the launcher, until head and workers (None: all that have power) are there; seconds it took."""
     began = time.monotonic()
     launcher = lab.path("launcher", "/root")
-    (launcher / "cluster.yaml").write_text(lab_form((ROOT / "cluster.local.yaml").read_text(encoding="utf-8")))
+    addresses = [lab.addresses[name] for name in workers_of(lab)]
+    text = (ROOT / "cluster.local.yaml").read_text(encoding="utf-8")
+    (launcher / "cluster.yaml").write_text(lab_form(text, addresses))
     if not (launcher / ".ray" / "auth_token").exists():
         lab.exec("launcher", RAY, "get-auth-token", "--generate")
     lab.exec("launcher", RAY, "up", "-y", "cluster.yaml", "--no-config-cache")
-    wait_for_workers(lab, [name for name in WORKERS if lab.is_on(name)])
+    wait_for_workers(lab, [name for name in workers_of(lab) if lab.is_on(name)] if awaited is None else awaited)
     return time.monotonic() - began
 
 
@@ -87,7 +94,7 @@ def nodes(lab: Lab) -> dict[str, dict[str, float]]:
     }
 
 
-def wait_for_workers(lab: Lab, names: list[str], *, patience: float = 90.0) -> None:
+def wait_for_workers(lab: Lab, names: Sequence[str], *, patience: float = 90.0) -> None:
     """Until Ray knows these workers."""
     deadline = time.monotonic() + patience
     while set(names) - set(found := nodes(lab)):
@@ -100,7 +107,7 @@ def ray_processes(lab: Lab) -> list[str]:
     marks = ("raylet", "gcs_server", "ray::", "ray/autoscaler", "ray/_private", "ray/dashboard")
     return [
         f"{name}: {command[:120]}"
-        for name in ("launcher", "head", *WORKERS)
+        for name in lab.addresses
         if lab.is_on(name)
         for command in lab.processes(name).values()
         if any(mark in command for mark in marks)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.cluster.cloud import HOME, PROJECT, Cloud, Instance
+from tests.cluster.faults import file_figures
 from tests.cluster.lab import ROOT
 from tests.tuner.drive import Plan
 
@@ -158,6 +159,8 @@ def test_the_cluster_file_survives_a_night_on_aws(cloud: Cloud, capsys: pytest.C
     with capsys.disabled():
         print("\n" + "\n".join(f"    {what:28} {seconds:5.1f} s" for what, seconds in figures.items()))
         print(f"    {'epochs trained twice':28} {again:3d}")
+    shown = {f"{what} s": round(seconds, 1) for what, seconds in figures.items()}
+    file_figures("spot node taken back (pretended AWS)", {**shown, "epochs retrained": again})
 
 
 def active_nodes(cloud: Cloud, head: Instance) -> str:

@@ -27,7 +27,7 @@ def cluster(text: str) -> dict[str, Any]:
 def test_ray_accepts_the_file_as_it_ships_and_in_the_labs_form(text: str) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    for form in (text, lab_form(text)):
+    for form in (text, lab_form(text, ["10.77.0.3", "10.77.0.4"])):
         validate_config(prepare_config(yaml.safe_load(form)))
 
 
