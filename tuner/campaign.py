@@ -20,7 +20,7 @@ from tuner.mirror import NoMirror, mirror_of
 from tuner.nodestore import served
 from tuner.patience import Patience
 from tuner.progress import Board, Progress
-from tuner.room import Means, find_room
+from tuner.room import Means, find_room, num_fitting
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
 from tuner.settings import SearchSettings, duration_text
@@ -196,6 +196,7 @@ class Campaign:
                 factory,
                 resources=phase.resources,
                 concurrency=phase.concurrency,
+                room=lambda: num_fitting(phase.resources, phase.cluster.nodes()),
                 signals=phase.signals,
                 tick=tick,
             )

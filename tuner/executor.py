@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no second copy of every result in CSV, JSON and TensorBoard
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours ends at once: the state is on disk already
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # worker processes that start at a time; by default one after the other
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read: the study on disk is the truth
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # we print the first, and keep all
     "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
@@ -51,6 +53,8 @@ _WORKER_ENVIRONMENT = {
     "RAY_max_direct_call_object_size": str(1 << 30),
 }
 _MOST_ASKED_FOR = 1000
+_ROOM_SECONDS = 1.0
+"""Between two looks at how much room there is."""
 _TEMP_PREFIX = "crystune-ray-"
 _WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
 
@@ -206,6 +210,7 @@ def execute(
     *,
     resources: Resources,
     concurrency: int | None,
+    room: Callable[[], int] | None = None,
     signals: Signals,
     tick: Callable[[], bool],
 ) -> bool:
@@ -216,6 +221,8 @@ def execute(
         factory: builds the trainings; travels to each worker once, its arrays shared by all of a node.
         resources: of one job; the GPUs of a single job may differ (`Job.gpus`).
         concurrency: jobs that run at the same time, at most; None for as many as there is room for, whenever.
+        room: how many jobs fit the nodes that are there now; no more than that, and one for a node that joins, are
+            handed out. None where `concurrency` is known to fit.
         signals: end the run when received.
         tick: called about ten times a second; False ends the run at once, as if it had been killed.
 
@@ -227,6 +234,7 @@ def execute(
         Exception: whatever `work` raised.
     """
     bridge = _Bridge(work)
+    proposer = _Proposer(bridge, room)
 
     def of_job(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         gpus = config["job"]["gpus"] if config.get("job") else None
@@ -236,11 +244,12 @@ def execute(
 
     trainable = tune.with_resources(tune.with_parameters(JobProcess, factory=factory), of_job)
     with tempfile.TemporaryDirectory(prefix="crystune-tune-") as scratch:  # Tune's own files, which nobody reads
-        return _fit(bridge, trainable, concurrency=concurrency, scratch=scratch, signals=signals, tick=tick)
+        return _fit(bridge, proposer, trainable, concurrency=concurrency, scratch=scratch, signals=signals, tick=tick)
 
 
 def _fit(
     bridge: "_Bridge",
+    proposer: "_Proposer",
     trainable: Any,
     *,
     concurrency: int | None,
@@ -251,7 +260,7 @@ def _fit(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_Proposer(bridge),
+            search_alg=proposer,
             scheduler=_Decider(bridge),
             num_samples=-1,
             max_concurrent_trials=concurrency,
@@ -309,14 +318,28 @@ class _Bridge:
 
 
 class _Proposer(_Unpickled, Searcher):
-    """Hands the jobs of a work to Tune. Each attempt at a job is a Tune trial of its own."""
+    """Hands the jobs of a work to Tune. Each attempt at a job is a Tune trial of its own.
 
-    def __init__(self, bridge: _Bridge) -> None:
+    Tune asks long before there is room, so that worker processes start side by side; but a job that is proposed late
+    is proposed with more knowledge.
+    """
+
+    def __init__(self, bridge: _Bridge, room: Callable[[], int] | None) -> None:
         super().__init__()
         self._bridge = bridge
+        self._room = room
+        self._fits = 0
+        self._next_look = 0.0
 
     def suggest(self, trial_id: str) -> Any:
         work = self._bridge.work
+        if self._room is not None and len(self._bridge.jobs) > self._fits:
+            if time.monotonic() < self._next_look:
+                return None
+            self._fits = self._room()
+            self._next_look = time.monotonic() + _ROOM_SECONDS
+            if len(self._bridge.jobs) > self._fits:
+                return None
         job = self._bridge.call(work.next_job)
         if job is None:
             return Searcher.FINISHED if work.done() else None

@@ -1,5 +1,6 @@
-"""What the executor makes of Ray's errors, without starting Ray."""
+"""What the executor makes of Ray's errors, and what it gives Tune to do, without starting Ray."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import ray.exceptions
 
 from tuner.errors import SearchError
-from tuner.executor import Cluster
+from tuner.executor import _ENVIRONMENT, _ROOM_SECONDS, Cluster, _Bridge, _Proposer
 from tuner.failures import LOST_NODE, LOST_WORKER, failure_of
+from tuner.jobs import Job
 
 RAY: Any = ray.exceptions  # without types
 LONG = "Killed by Ray.\nRefer to the documentation on how to address the out of memory issue: https://..."
@@ -58,3 +60,48 @@ def test_an_address_without_a_ray_behind_it_is_refused_in_a_line(
     with pytest.raises(SearchError, match="must name a running Ray, got 'auto': Could not .*; start one with") as told:
         Cluster("auto").__enter__()
     assert "\n" not in str(told.value)
+
+
+class FakeWork:
+    """Has a job whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def next_job(self) -> Job:
+        self.asked += 1
+        return Job(key=f"{self.asked:04d}", params={}, seed=0, epochs=1)
+
+    def saved_state(self, key: str) -> None:
+        return None
+
+
+def proposed(proposer: Any) -> int:
+    """How many jobs Tune gets when it asks as often as it can."""
+    return next(count for count in itertools.count() if proposer.suggest(str(next(NUMBERS))) is None)
+
+
+NUMBERS = itertools.count()
+
+
+def test_tune_gets_as_many_jobs_as_fit_and_one_for_a_node_that_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, fits = 1000.0, 0
+    monkeypatch.setattr("tuner.executor.time.monotonic", lambda: now)
+    work: Any = FakeWork()
+    proposer = _Proposer(_Bridge(work), lambda: fits)
+    assert proposed(proposer) == 1, "an autoscaler needs something to see"
+    fits = 8
+    assert proposed(proposer) == 0, "the cluster is not asked at each step of the loop"
+    now += _ROOM_SECONDS
+    assert proposed(proposer) == 8, "all that fit, at once: their processes start side by side"
+    proposer.on_trial_complete(next(iter(proposer._bridge.jobs)))
+    assert proposed(proposer) == 1
+    now, fits = now + _ROOM_SECONDS, 4
+    assert proposed(proposer) == 0, "a lost node's jobs count until they are given up"
+    for trial in list(proposer._bridge.jobs)[:5]:
+        proposer.on_trial_complete(trial)
+    assert proposed(proposer) == 1 and len(proposer._bridge.jobs) == 5
+
+
+def test_processes_start_side_by_side_also_without_a_number_to_run_at_a_time() -> None:
+    assert int(_ENVIRONMENT["TUNE_MAX_PENDING_TRIALS_PG"]) >= 800
