@@ -1,9 +1,12 @@
 """Can one driver bear 10,000 trials on 800 GPU slots, and how often does a slot wait for it?
 
 Simulated time, real bookkeeping: Study (TPE), Asha, SearchWork with its log and journal on disk, and the live table.
-100 nodes of 8 slots and of three speeds come and go; trials follow made-up learning curves. The driver is a server with
-a queue: what it computes takes the processor time that it really took here, plus a fixed amount for Tune and Ray per
-result and per trial start (measured by driver_throughput), and meanwhile the slots that asked for it wait.
+100 nodes of 8 slots and of three speeds come and go; trials repeat learning curves of a real search, see `_curves`.
+The driver is a server with a queue: what it computes takes the processor time that it really took here, plus a fixed
+amount for Tune and Ray per result and per trial start, for that many slots (from driver_throughput), and for the disk.
+Meanwhile the slots that asked for it wait; each result is on the way to the driver and back on top, and each slot of a
+node that joins waits for its process to start. A slot is idle from the end of an epoch to the beginning of the next,
+and from the joining of its node on, as long as there are trials to be had.
 
 Nodes, curves and epoch times follow from the seed. In which order events meet the driver depends on its measured times;
 --service-ms replaces those by a constant, and then two runs are equal.
@@ -20,13 +23,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
 from tuner import jsonlines
@@ -42,15 +46,19 @@ from tuner.settings import SearchSettings
 from tuner.space import read_space_text
 from tuner.study import Study, read_records
 
-MAX_EPOCHS, REDUCTION = 27, 3
+MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
+"""As in the search mp-e4."""
 SPEEDS = (1.0, 0.7, 0.4)
 NOTICED_AFTER, NEXT_NODE_AFTER, LIFETIME = 20.0, 180.0, 1800.0
 SLOTS_PER_NODE = 8
-EXTRA_PER_RESULT, EXTRA_PER_START = 3.0, 10.0
-"""Milliseconds of Tune and Ray, by driver_throughput."""
+EXTRA_PER_RESULT, EXTRA_PER_START = 8.0, 20.0
+"""Milliseconds of Tune and Ray with 800 slots, by driver_throughput."""
+PROCESS_START = 8.0
+"""Seconds until a worker process is there: Python, torch, Ray (4.6 s and build 1.1 s, by first_step), and CUDA."""
+ON_THE_WAY = 0.02
+"""Seconds of a report and its answer, packing and sending of the state included, when the driver is free."""
 MARKS = (100, 1_000, 10_000)
 LOST = Failure(kind="lost worker", reason="spot reclaim", details="simulated")
-TASKS = ("a", "b", "c")
 
 
 @dataclass(eq=False)
@@ -61,6 +69,7 @@ class Slot:
     job: Job | None = None
     epoch: int = 0
     idle_since: float | None = None
+    ready_at: float = 0.0
     next_state: float = 0.0
     best_score: float = math.inf
 
@@ -109,51 +118,6 @@ class TimedStudy(Study):
         return proposal
 
 
-class Curves:
-    """What trainings would report: a floor and a pace that the parameters decide, and noise."""
-
-    def __init__(self, epoch_seconds: float, seed: int) -> None:
-        """Mean seconds of an epoch on a node of speed 1."""
-        self._epoch_seconds = epoch_seconds
-        self._seed = seed
-
-    def floor(self, params: Mapping[str, Any]) -> float:
-        """What a long training would reach; the best of the space is 0.2."""
-        rate, decay = float(params["learning_rate"]), float(params["weight_decay"])
-        weights = [float(params[f"loss_weight.{task}"]) for task in TASKS]
-        uneven = sum(abs(math.log(weight * 3 / sum(weights))) for weight in weights)
-        return (
-            0.2
-            + 0.08 * abs(math.log10(rate) + 2.4)
-            + 0.02 * abs(int(params["num_convs"]) - 4)
-            + 0.03 * abs(math.log2(int(params["atom_dim"]) / 96))
-            + 0.02 * abs(math.log2(int(params["head_dim"]) / 80))
-            + 0.01 * abs(int(params["num_head_layers"]) - 2)
-            + (0.01 if decay == 0.0 else 0.03 if decay > 1e-5 else 0.0)
-            + 0.03 * uneven
-        )
-
-    def score(self, job: Job, epoch: int) -> float | None:
-        """Score of an epoch; None for a training that diverges there."""
-        rate = float(job.params["learning_rate"])
-        luck = random.Random(derived_seed(self._seed, job.seed, "luck"))
-        if rate >= 0.05 and luck.random() < 0.4 and epoch >= luck.randrange(1, 6):
-            return None
-        noise = random.Random(derived_seed(self._seed, job.seed, epoch)).gauss(0, 0.01)
-        pace = 2 + 6 * abs(math.log10(rate) + 1.8)
-        return max(0.1, self.floor(job.params) + 0.7 * math.exp(-epoch / pace) + noise + luck.gauss(0, 0.01))
-
-    def fails(self, job: Job, epoch: int) -> bool:
-        """Whether the training raises an exception in this epoch, each time."""
-        return random.Random(derived_seed(self._seed, job.seed, "fails")).random() < 0.003 and epoch == 2
-
-    def seconds(self, job: Job, epoch: int, speed: float) -> float:
-        """Duration of an epoch: bigger networks take longer."""
-        size = (0.5 + 0.2 * int(job.params["num_convs"])) * (0.6 + int(job.params["atom_dim"]) / 150)
-        noise = random.Random(derived_seed(self._seed, job.seed, epoch, "seconds")).lognormvariate(0, 0.1)
-        return self._epoch_seconds * size * noise / speed
-
-
 class Simulation:
     """Nodes, slots, a clock, and a driver with the real bookkeeping."""
 
@@ -172,7 +136,7 @@ class Simulation:
         self._console = Console(file=io.StringIO(), force_terminal=True, width=100)
         self._next_table = 0.0
         self.results = self.starts = self.reclaims = self.epochs_lost = self.epochs_repeated = 0
-        self.slot_seconds = self.idle_seconds = 0.0
+        self.slot_seconds = self.idle_seconds = self.idle_in_starting_processes = 0.0
         self.longest_wait = 0.0
         for index in range(nodes):
             self._at(0.0, lambda now, index=index: self._join(now, SPEEDS[index % len(SPEEDS)]))  # type: ignore[misc]
@@ -206,7 +170,7 @@ class Simulation:
 
     def _join(self, now: float, speed: float) -> None:
         node = Node(speed=speed, dies_at=now + self._numbers.expovariate(1 / LIFETIME))
-        node.slots = [Slot(node) for _ in range(SLOTS_PER_NODE)]
+        node.slots = [Slot(node, ready_at=now + PROCESS_START) for _ in range(SLOTS_PER_NODE)]
         self._at(node.dies_at, lambda then: self._reclaim(then, node))
         for slot in node.slots:
             self._free(now, slot)
@@ -223,7 +187,7 @@ class Simulation:
     def _lost(self, now: float, slot: Slot) -> None:
         job, slot.job = slot.job, None
         if job is not None:
-            self.driver.serve(now, 0.0, lambda: self.work.on_failure(job.key, LOST))
+            self.driver.serve(now, self.driver.extra_per_start, lambda: self.work.on_failure(job.key, LOST))
             self._hand_out(now)
 
     # Slots.
@@ -252,7 +216,10 @@ class Simulation:
 
     def _train(self, slot: Slot) -> None:
         """The next epoch begins when the driver has said so."""
-        begins = self.driver.free_at
+        answered = self.driver.free_at + ON_THE_WAY
+        begins = max(answered, slot.ready_at)
+        if begins > answered:
+            self.idle_in_starting_processes += begins - max(answered, slot.idle_since or 0.0)
         self._stop_waiting(begins, slot)
         assert slot.job is not None
         slot.epoch += 1
@@ -332,7 +299,7 @@ def settings(trials: int, seed: int) -> SearchSettings:
         split={"train": 23_000, "validation": 3_000, "test": 3_000, "rule": "none", "seed": 0},
         seed=seed,
         sampler="tpe",
-        asha={"grace_epochs": MAX_EPOCHS // REDUCTION**2, "reduction": REDUCTION},
+        asha={"grace_epochs": GRACE, "reduction": REDUCTION},
         max_epochs=MAX_EPOCHS,
         trials=trials,
         finalists=0,
@@ -347,7 +314,7 @@ def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, Sea
     work = SearchWork(
         run,
         study,
-        asha=Asha(AshaSettings(grace_epochs=MAX_EPOCHS // REDUCTION**2, reduction=REDUCTION), MAX_EPOCHS),
+        asha=Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS),
         num_trials=trials,
         max_epochs=MAX_EPOCHS,
         seed=seed,
@@ -395,9 +362,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add(
         "--disk",
         type=float,
-        default=1.0,
+        default=2.0,
         metavar="MS",
-        help="until a line is on disk, per result and start (1)",
+        help="until a line is on disk, per result and start (2)",
     )
     add("--state-bytes", type=int, default=1_200_000, metavar="N", help="of a training's state (1,200,000)")
     add("--folder", metavar="DIR", help="for the run, which may write 200 GB: a folder in memory, say /dev/shm")
@@ -436,6 +403,8 @@ def simulate(arguments: argparse.Namespace, run: RunFolder) -> dict[str, Any]:
         "tune_and_ray_milliseconds_per_result": arguments.extra_per_result,
         "tune_and_ray_milliseconds_per_start": arguments.extra_per_start,
         "disk_milliseconds_per_result_and_start": arguments.disk,
+        "seconds_until_a_process_has_started": PROCESS_START,
+        "milliseconds_of_a_report_on_its_way": 1000 * ON_THE_WAY,
         "state_bytes": arguments.state_bytes,
         "trials_each_exactly_once": arguments.trials,
         "trials_by_outcome": {
@@ -453,6 +422,12 @@ def simulate(arguments: argparse.Namespace, run: RunFolder) -> dict[str, Any]:
         "results_per_second_of_the_bookkeeping_alone": round(simulation.results / driver.computing, 1),
         "driver_busy_percent": round(100 * driver.busy / ended, 1),
         "slots_idle_percent": round(100 * simulation.idle_seconds / simulation.slot_seconds, 2),
+        "of_which_waiting_for_processes_to_start_percent": round(
+            100 * simulation.idle_in_starting_processes / simulation.slot_seconds, 2
+        ),
+        "of_which_reports_on_their_way_percent": round(
+            100 * ON_THE_WAY * (simulation.results + simulation.starts) / simulation.slot_seconds, 2
+        ),
         "longest_wait_of_a_slot_seconds": round(simulation.longest_wait, 2),
         **{
             f"milliseconds_per_suggestion_at_{mark}_trials": round(
