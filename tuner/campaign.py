@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
 from tuner.errors import SearchError
 from tuner.executor import Cluster, Resources, execute
@@ -83,6 +84,8 @@ class Campaign:
     def _execute(self, mirror: "Mirror | NoMirror") -> bool:
         means = self.means
         signals = Signals()
+        display: list[Display] = []
+        patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
         with ExitStack() as stack:
             stack.enter_context(signals.caught())
@@ -90,12 +93,9 @@ class Campaign:
             resources, concurrency = find_room(
                 means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
             )
-            before = self.run.read() if self.run.exists() else {}
-            self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": "searching"})
+            patience(self._begin)
             at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
             self._say(f"{at_once}, {resources} each\n")
-            display: list[Display] = []
-            patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
             study = Study(
                 self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
@@ -108,16 +108,18 @@ class Campaign:
                 terms=terms,
                 mirror=mirror,
             )
-            work = SearchWork(
-                self.run,
-                study,
-                asha=self._asha(),
-                num_trials=self.settings.trials,
-                max_epochs=self.settings.max_epochs,
-                seed=self.settings.seed,
-                notice=lambda what, training: self._notice(display, work, what, training),
-                retry_failed=means.retry_failed,
-                terms=terms,
+            work = patience(
+                lambda: SearchWork(
+                    self.run,
+                    study,
+                    asha=self._asha(),
+                    num_trials=self.settings.trials,
+                    max_epochs=self.settings.max_epochs,
+                    seed=self.settings.seed,
+                    notice=lambda what, training: self._notice(display, work, what, training),
+                    retry_failed=means.retry_failed,
+                    terms=terms,
+                )
             )
             done = self._run(phase, work, display, deadline)
             if work.hopeless is not None:
@@ -135,10 +137,15 @@ class Campaign:
                 )
             return self._finish(work.board, phase, display)
 
+    def _begin(self) -> None:
+        before = self.run.read() if self.run.exists() else {}
+        self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": "searching"})
+
     def _finish(self, board: Board, phase: "_Phase", display: list[Display]) -> bool:
         best = board.best()
+        patiently = phase.terms.patiently
         if best is None:
-            self.run.update(status="no usable trial")
+            patiently(lambda: self.run.update(status="no usable trial"))
             if not any(training.epoch for training in board.trainings.values()) and not board.count("failed"):
                 raise SearchError(f"no epoch was finished in time; go on with: {self.resume_command}")
             failed = [training for training in board.trainings.values() if training.reason]
@@ -150,26 +157,29 @@ class Campaign:
         usable = [training for training in board.ranked() if training.state not in ("diverged", "failed")]
         trials = usable[: self.settings.finalists]
         if trials:
-            self.run.update(status="finalists")
+            patiently(lambda: self.run.update(status="finalists"))
             self._say(
                 f"\nThe best {len(trials)} trials are trained again, {self.settings.finalist_seeds} seeds each "
                 f"(trials {', '.join(trial.key for trial in trials)})"
             )
-            work = FinalistWork(
-                self.run,
-                trials,
-                num_seeds=self.settings.finalist_seeds,
-                max_epochs=self.settings.final_epochs or self.settings.max_epochs,
-                seed=self.settings.seed,
-                notice=lambda what, training: self._notice(display, work, what, training),
-                terms=phase.terms,
+            work = patiently(
+                lambda: FinalistWork(
+                    self.run,
+                    trials,
+                    num_seeds=self.settings.finalist_seeds,
+                    max_epochs=self.settings.final_epochs or self.settings.max_epochs,
+                    seed=self.settings.seed,
+                    notice=lambda what, training: self._notice(display, work, what, training),
+                    terms=phase.terms,
+                )
             )
             self._run(phase, work, display, None)
             phase.mirror.tick(now=True)  # reading the test split takes a while
             content = summarize(self.run, trials, work.board, self.units, self.evaluate)
             if content is not None:
+                patiently(lambda: jsonlines.write_json(self.run.finalists_json, content))
                 self.console.print(finalists_table(content))
-        self.run.update(status="done")
+        patiently(lambda: self.run.update(status="done"))
         return True
 
     def _run(self, phase: "_Phase", work: Ledger, display: list[Display], deadline: float | None) -> bool:

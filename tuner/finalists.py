@@ -8,7 +8,6 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tuner import jsonlines
 from tuner.jobfolder import BEST, JobFolder
 from tuner.jobs import Job
 from tuner.ledger import Ledger, Notice, Terms
@@ -91,7 +90,7 @@ def summarize(
     score is the one to ship. The test split decides nothing.
 
     Returns:
-        What finalists.json holds; None if no finalist could be trained.
+        What finalists.json shall hold; None if no finalist could be trained.
     """
     entries: list[dict[str, Any]] = []
     for trial in trials:
@@ -128,13 +127,11 @@ def summarize(
     entries.sort(key=lambda entry: entry["validation_score"]["mean"])
     runs_of_winner: list[dict[str, Any]] = entries[0]["runs"]
     best_run = min(runs_of_winner, key=lambda entry: float(entry["validation_score"]))
-    content = {
+    return {
         "selected": {"trial": entries[0]["trial"], "key": best_run["key"], "folder": best_run["folder"]},
         "units": dict(units),
         "finalists": entries,
     }
-    jsonlines.write_json(run.finalists_json, content)
-    return content
 
 
 def mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:

@@ -76,8 +76,12 @@ class RunFolder:
         jsonlines.write_json(self.run_json, content)
 
     def update(self, **changes: Any) -> None:
-        """Change some entries of run.json."""
-        self.write({**self.read(), **changes})
+        """Change some entries of run.json.
+
+        Raises:
+            OSError: if it cannot be read or written, as when the folder is gone for a while.
+        """
+        self.write({**json.loads(self.run_json.read_text()), **changes})
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
@@ -103,9 +107,9 @@ class RunFolder:
                     f"a run must have one writer, but process {holder} is searching in {self.path}; "
                     "wait for it, stop it with Ctrl-C, or choose another --name"
                 ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            with suppress(OSError):  # a full disk; the lock itself needs no room
+                os.truncate(file.fileno(), 0)
+                os.write(file.fileno(), str(os.getpid()).encode())
             try:
                 yield
             finally:

@@ -265,6 +265,29 @@ def test_a_full_results_folder_is_waited_for(plan: Plan, monkeypatch: pytest.Mon
     assert any("can be written to again" in text for text in said)
 
 
+def test_a_folder_that_is_full_when_a_search_begins_or_ends_is_waited_for(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each status and the finalists' table, which are written once each, fail at first."""
+    refused = Counter[str]()
+    write_json = jsonlines.write_json
+
+    def full_at_first(path: Path, content: Any) -> None:
+        what = f"{path.name} {content.get('status')}"
+        refused[what] += 1
+        if path.suffix == ".json" and refused[what] == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_json(path, content)
+
+    plan.trials, plan.finalists, plan.finalist_seeds = 2, 1, 1
+    prepared = campaign(plan)
+    monkeypatch.setattr(jsonlines, "write_json", full_at_first)
+    monkeypatch.setattr("tuner.patience._AGAIN_SECONDS", 0.01)
+    assert prepared.execute()
+    seen = {what for what, times in refused.items() if times == 2}
+    assert seen == {"run.json searching", "run.json finalists", "run.json done", "finalists.json None"}, refused
+
+
 def test_a_search_in_which_everything_fails_for_one_reason_stops_early_and_says_it(plan: Plan) -> None:
     plan.trials = 20
     plan.factory |= {"tasks": [], "seconds_per_epoch": -1.0}
