@@ -68,6 +68,7 @@ class Chaos:
         self._driver: subprocess.Popen[str] | None = None
         self._mends: list[tuple[float, str, Callable[[], None]]] = []
         self._folder_away = False
+        self._said_before = 0
         self._faults: Counter[str] = Counter()
         self._at_work_when_killed = 0
         self.figures: dict[str, Any] = {}
@@ -195,6 +196,8 @@ class Chaos:
         self._trouble_folder(seconds, self._lab.fill, self._lab.clear)
 
     def _hide(self, worker: str, seconds: float) -> None:
+        if self._driver is None or " GPU each\n" not in self._said()[self._said_before :]:
+            raise _Impossible("the search has not begun, and refuses a folder that is not there")
         self._trouble_folder(seconds, self._lab.hide, self._lab.show)
 
     def _trouble_folder(
@@ -224,6 +227,7 @@ class Chaos:
         asha = [] if self._setting.early_stopping else ["--no-asha"]
         new = ["--space", "table5", "--max-epochs", str(self._setting.max_epochs), "--finalists", "0"]
         begin = [*new, "--sampler", self._setting.sampler, *asha]
+        self._said_before = len(self._said())
         with self._log.open("a") as output:
             self._driver = self._lab.popen(
                 "head",
