@@ -158,9 +158,10 @@ class Campaign:
         trials = usable[: self.settings.finalists]
         if trials:
             patiently(lambda: self.run.update(status="finalists"))
+            best_ones = f"best {len(trials)} trials are" if len(trials) > 1 else "best trial is"
+            seeds = f"{self.settings.finalist_seeds} seed{'s' if self.settings.finalist_seeds > 1 else ''}"
             self._say(
-                f"\nThe best {len(trials)} trials are trained again, {self.settings.finalist_seeds} seeds each "
-                f"(trials {', '.join(trial.key for trial in trials)})"
+                f"\nThe {best_ones} trained again, {seeds} each (trials {', '.join(trial.key for trial in trials)})"
             )
             work = patiently(
                 lambda: FinalistWork(

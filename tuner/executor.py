@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 import warnings
@@ -16,7 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray._private import ray_logging
+from ray._private import ray_logging, services
 from ray._private import worker as ray_worker
 from ray.autoscaler.sdk import request_resources
 from ray.tune.error import TuneError
@@ -55,6 +56,8 @@ _WORKER_ENVIRONMENT = {
 _MOST_ASKED_FOR = 1000
 _ROOM_SECONDS = 1.0
 """Between two looks at how much room there is."""
+_ANSWER_SECONDS = 10.0
+"""That a Ray has at whose address we knock."""
 _TEMP_PREFIX = "crystune-ray-"
 _WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
 
@@ -92,7 +95,7 @@ class Cluster:
         self._address = address
         self._data_bytes = data_bytes
         self._temp: str | None = None
-        self._asked_for = 0
+        self._asked_for: int | None = None
         self._environment: dict[str, str | None] = {}
 
     def __enter__(self) -> "Cluster":
@@ -112,8 +115,9 @@ class Cluster:
         try:
             if self._address is not None:
                 try:
+                    _check_that_it_answers(self._address)
                     ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
-                except (ConnectionError, RuntimeError, ValueError) as error:
+                except (OSError, RuntimeError, ValueError) as error:
                     reason = str(error).splitlines()[0]
                     raise SearchError(
                         f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
@@ -143,7 +147,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         """Stop or disconnect, and clean up."""
         if self._asked_for:
-            self.ask_for(Resources(cpus=1, gpus=0), 0)
+            self.ask_for_nothing()
         ray.shutdown()
         if self._temp is not None:
             shutil.rmtree(self._temp, ignore_errors=True)
@@ -175,7 +179,7 @@ class Cluster:
         check_nodes()
 
     def ask_for(self, job: Resources, count: int) -> None:
-        """Have the autoscaler, where there is one, provide room for this many jobs, or give back what 0 do not need.
+        """Have the autoscaler, where there is one, provide room for this many jobs.
 
         Tune alone would ask for one job after the other, and so for one node after the other.
         """
@@ -185,6 +189,24 @@ class Cluster:
         with contextlib.suppress(Exception):  # A wish; a cluster without an autoscaler has nobody to hear it.
             request_resources(bundles=[job.as_bundle()] * wanted)
         self._asked_for = wanted
+
+    def ask_for_nothing(self) -> None:
+        """Have the autoscaler forget what was asked for, also by a driver that was killed: idle nodes may go."""
+        self.ask_for(Resources(cpus=1, gpus=0), 0)
+
+
+def _check_that_it_answers(address: str) -> None:
+    """Ray itself tries for ever to reach one that left its address behind, as after a restart of the machine."""
+    if "://" in address:
+        return
+    found = services.canonicalize_bootstrap_address(address)
+    host, _, port = (found or "").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers at {found}") from error
 
 
 def _silence() -> None:

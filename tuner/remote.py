@@ -74,8 +74,14 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     given = read_input(arguments)
     link = HeadLink(find_head(arguments.cluster))
     if given.store is not None:
-        flags["--store"] = _send_store(link, given)
-    request: dict[str, Any] = {"name": name, "flags": flags, "resume": resume, "space": given.space}
+        flags["--store"] = _send_store(link, given, arguments.cluster)
+    request: dict[str, Any] = {
+        "cluster": arguments.cluster,
+        "name": name,
+        "flags": flags,
+        "resume": resume,
+        "space": given.space,
+    }
     if given.store is not None:
         request["sent"] = {
             "local": str(given.store.absolute()),
@@ -96,11 +102,11 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     return 0
 
 
-def _send_store(link: HeadLink, given: Input) -> str:
+def _send_store(link: HeadLink, given: Input, cluster: str) -> str:
     """Copy the store to the head unless it is there; returns its path there."""
     assert given.store is not None
     size = given.store.stat().st_size
-    request = {"fingerprint": given.fingerprint, "file": given.store.name, "size": size}
+    request = {"cluster": cluster, "fingerprint": given.fingerprint, "file": given.store.name, "size": size}
     place = link.call("place-store", request)
     if not place["there"]:
         started = time.monotonic()
@@ -116,18 +122,27 @@ def _watch(arguments: argparse.Namespace) -> int:
     found = link.call("status", {"name": arguments.job})
     name, offset = found["name"], found["log_from"]
     print(_summary(found) + "\n", flush=True)
+    broken = False
     try:
         while True:
-            offset, code = link.follow(name, offset)
+            reached, code = link.follow(name, offset)
+            broken, offset = broken and reached == offset, reached
             if code != UNREACHABLE:
                 break
-            print("[the connection to the head broke; the search goes on there; trying again]", flush=True)
+            if not broken:
+                print(
+                    "[no answer from the head; unless it is switched off, the search goes on there; trying again "
+                    "until it answers]",
+                    flush=True,
+                )
+            broken = True
             time.sleep(5)
     except KeyboardInterrupt:
         print(f"\nWatching ended; {name} goes on. To end it: {_command('stop', arguments.cluster, name)}")
         return 130
     found = link.call("status", {"name": name})
     print("\n" + _summary(found))
+    _print_ray(found, arguments.cluster)
     _print_commands(arguments.cluster, name, *(["fetch"] if found["state"] == "done" else ["resume", "fetch"]))
     return 0
 
@@ -135,12 +150,15 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     link = HeadLink(find_head(arguments.cluster))
     if arguments.job is not None:
-        print(_summary(link.call("status", {"name": arguments.job})))
+        found = link.call("status", {"name": arguments.job})
+        print(_summary(found))
+        _print_ray(found, arguments.cluster)
         return 0
-    jobs = link.call("list", {})["jobs"]
-    for job in jobs:
+    answer = link.call("list", {})
+    for job in answer["jobs"]:
         print(_summary(job))
-    if not jobs:
+    _print_ray(answer, arguments.cluster)
+    if not answer["jobs"]:
         print(f"no search was started on the cluster of {arguments.cluster} yet")
     return 0
 
@@ -182,6 +200,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
         next_steps.append(f"python -m model.predict {shlex.quote(str(output / 'export'))} my.cif")
     else:
         next_steps.append(f"python -m tuner.export {shlex.quote(where)} -o {shlex.quote(f'exports/{name}')}")
+    if found["state"] == "running":
+        print(f"{name} still runs; to have the rest later, the same command again")
     print("Next:\n  " + "\n  ".join(next_steps))
     if head.rented and found["state"] != "running":
         print(f"The head costs money until you type: ray down {shlex.quote(arguments.cluster)}")
@@ -233,6 +253,11 @@ def _command(command: str, *words: str) -> str:
     return " ".join(
         ["python -m tuner.remote", command, *(word if word.isupper() else shlex.quote(word) for word in words)]
     )
+
+
+def _print_ray(answer: Mapping[str, Any], cluster: str) -> None:
+    if not answer["ray"]:
+        print(f"Ray does not run on the head; start it with: ray up {shlex.quote(cluster)}")
 
 
 def _print_commands(cluster: str, name: str, *commands: str) -> None:

@@ -11,6 +11,7 @@
 import fcntl
 import json
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,6 +99,10 @@ class Job:
     def begun(self) -> bool:
         """Whether the search has got as far as having something to go on with, here or at the URI of its runs."""
         return Runs(self.runs(self.read()["flags"])).is_taken(self.name)
+
+    def resume_command(self) -> str:
+        """What the user types, on another machine, to go on with it."""
+        return f"python -m tuner.remote resume {shlex.quote(self.read().get('cluster', 'CLUSTER'))} {self.name}"
 
     def state(self) -> str:
         """Running, done, stopped, failed, or lost if its processes vanished without a word."""

@@ -5,6 +5,7 @@ Started by `tuner.remoteserver`. A driver that was killed (by the kernel for mem
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 from tuner.errors import SearchError
 from tuner.remotejob import Job
+from tuner.search import RESUME_COMMAND
 from tuner.settings import parse_duration
 
 MOST_RESTARTS = 5
@@ -82,13 +84,18 @@ class Keeper:
                 flags["--time-budget"] = f"{max(1.0, deadline - time.monotonic()):.0f}s"
         if code == 0:
             self._export()
+        elif code not in _OUTCOMES:
+            forget_wishes()
         ended = "stopped" if self._stopping() and code != 0 else _OUTCOMES.get(code, "failed")
         self._job.write(ended=ended, code=code)
         return code
 
     def _run(self, arguments: list[str]) -> int:
         self._driver = subprocess.Popen(
-            [sys.executable, "-u", "-m", *arguments], stdin=subprocess.DEVNULL, pass_fds=[self._held]
+            [sys.executable, "-u", "-m", *arguments],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[self._held],
+            env={**os.environ, RESUME_COMMAND: self._job.resume_command()},
         )
         self._job.write(driver=self._driver.pid)
         if self._stopping():  # The order came between the two lines above.
@@ -107,6 +114,14 @@ class Keeper:
 
     def _say(self, text: str) -> None:
         print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}", flush=True)
+
+
+def forget_wishes() -> None:
+    """Take back what a driver that was killed had asked the autoscaler for; else its nodes would stay for ever."""
+    from tuner.executor import Cluster
+
+    with contextlib.suppress(SearchError), Cluster("auto") as cluster:
+        cluster.ask_for_nothing()
 
 
 def driver_arguments(job: Job, flags: Mapping[str, str | None], *, resume: bool) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 from tuner.errors import SearchError
 from tuner.remotejob import Job, all_jobs
+from tuner.remotekeeper import forget_wishes
 from tuner.settings import SearchSettings
 
 START_SECONDS = 20.0
@@ -33,8 +35,9 @@ def place_store(request: dict[str, Any]) -> dict[str, Any]:
     """Where a store of this fingerprint belongs, and whether it is there.
 
     Raises:
-        SearchError: if there is no room for it.
+        SearchError: if there is no room for it, or Ray does not run.
     """
+    _check_ray(request)
     folder = Path.home() / "crystune-files" / request["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / re.sub(r"[^A-Za-z0-9._-]+", "_", request["file"])
@@ -74,12 +77,26 @@ def accept_store(request: dict[str, Any]) -> dict[str, Any]:
     return place
 
 
+def ray_runs() -> bool:
+    """Whether a head of Ray lives on this machine; asked before Ray is, which would wait for one that is not there."""
+    return any(b"/gcs/gcs_server\0" in _command_line(path.name) for path in Path("/proc").glob("[0-9]*"))
+
+
+def _check_ray(request: Mapping[str, Any]) -> None:
+    if not ray_runs():
+        raise SearchError(
+            "Ray must run on the head, but it does not: the head was switched off, or the cluster was taken down\n"
+            f"  start it again with: ray up {shlex.quote(request['cluster'])}"
+        )
+
+
 def start(request: dict[str, Any]) -> dict[str, Any]:
     """Start a search, or go on with one, in processes of its own; wait until it has begun or refused.
 
     Raises:
-        SearchError: if the name is taken, or nothing is there to go on with.
+        SearchError: if the name is taken, nothing is there to go on with, or Ray does not run.
     """
+    _check_ray(request)
     job, resume = Job(request["name"]), bool(request["resume"])
     known = job.exists()
     # A run in object storage can be gone on with on a head that has never heard of it.
@@ -108,6 +125,7 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
         job.write(
             flags={**old, **(_means(flags) if begun else flags)},
             now={**(_means(old) if begun else old), **flags},
+            cluster=request["cluster"],
             sent=request.get("sent") or (before.get("sent") if resume else None),
             started=time.time(),
             ended=None,
@@ -159,6 +177,11 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
     """
     job = Job(request["name"])
     content = job.read()
+    if job.state() == "lost":
+        if ray_runs():
+            forget_wishes()
+        job.write(ended="stopped")
+        return job.describe()
     if not job.is_running():
         raise SearchError(f"{job.name} must be running to be stopped, but it is not ({job.state()})")
     for pid, signum, module in (
@@ -177,7 +200,7 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
     return job.describe()
 
 
-def _command_line(pid: int) -> bytes:
+def _command_line(pid: int | str) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -209,7 +232,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
     jobs = [Job(name)] if name else all_jobs()[-1:]
     if not jobs:
         raise SearchError("a search must have been started on this cluster, but there is none; start one with submit")
-    found = jobs[0].describe()
+    found = {**jobs[0].describe(), "ray": ray_runs()}
     run = jobs[0].run_folder()
     if run.exists():
         from tuner.live import counts_text
@@ -226,7 +249,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
 
 def list_jobs(request: dict[str, Any]) -> dict[str, Any]:
     """All jobs of this head, the latest last."""
-    return {"jobs": [job.describe() for job in all_jobs()]}
+    return {"jobs": [job.describe() for job in all_jobs()], "ray": ray_runs()}
 
 
 _REQUESTS = {

@@ -21,6 +21,8 @@ from tuner.space import Space, builtin_spaces, parse_space, read_space_text
 if TYPE_CHECKING:
     from tuner.objective import Crystals
 
+RESUME_COMMAND = "CRYSTUNE_RESUME_COMMAND"
+"""Variable of the environment: what the user types to go on with the search, who is at another machine than this."""
 _DEFAULTS: dict[str, int | None] = {
     "seed": 0,
     "max_epochs": 30,
@@ -51,7 +53,8 @@ def _search(arguments: argparse.Namespace) -> int:
     console = make_console()
     run, old = _open_run(arguments, Runs(arguments.runs), lambda text: console.print(Text(text), soft_wrap=True))
     settings, space, crystals = _resolve(arguments, run, old)
-    resume_command = f"python -m tuner.search --resume --name {shlex.quote(run.path.name)}" + (
+    theirs = os.environ.get(RESUME_COMMAND)
+    resume_command = theirs or f"python -m tuner.search --resume --name {shlex.quote(run.path.name)}" + (
         f" --runs {shlex.quote(arguments.runs)}" if arguments.runs != "runs" else ""
     )
     split = settings.split
@@ -111,13 +114,11 @@ def _search(arguments: argparse.Namespace) -> int:
         resume_command=resume_command,
     )
     campaign.execute()
-    console.print(
-        Text(
-            f"\nResults: {run.address}\nNext:\n  python -m tuner.report {shlex.quote(run.address)}\n"
-            f"  python -m tuner.export {shlex.quote(run.address)} -o exports/{run.path.name}"
-        ),
-        soft_wrap=True,
+    commands = (
+        f"\nNext:\n  python -m tuner.report {shlex.quote(run.address)}\n"
+        f"  python -m tuner.export {shlex.quote(run.address)} -o exports/{run.path.name}"
     )
+    console.print(Text(f"\nResults: {run.address}" + ("" if theirs else commands)), soft_wrap=True)
     return 0
 
 

@@ -1,6 +1,7 @@
 """What the executor makes of Ray's errors, and what it gives Tune to do, without starting Ray."""
 
 import itertools
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_an_address_without_a_ray_behind_it_is_refused_in_a_line(
     def nobody(*_: Any, **__: Any) -> None:
         raise ConnectionError("Could not find any running Ray instance.\nAnd more.")
 
-    monkeypatch.setattr("ray.init", nobody)
+    monkeypatch.setattr("tuner.executor.services.canonicalize_bootstrap_address", nobody)
     with pytest.raises(SearchError, match="must name a running Ray, got 'auto': Could not .*; start one with") as told:
         Cluster("auto").__enter__()
     assert "\n" not in str(told.value)
@@ -105,3 +106,12 @@ def test_tune_gets_as_many_jobs_as_fit_and_one_for_a_node_that_joins(monkeypatch
 
 def test_processes_start_side_by_side_also_without_a_number_to_run_at_a_time() -> None:
     assert int(_ENVIRONMENT["TUNE_MAX_PENDING_TRIALS_PG"]) >= 800
+
+
+def test_an_address_that_a_dead_ray_left_behind_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself would try for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr("tuner.executor.services.canonicalize_bootstrap_address", lambda _: f"127.0.0.1:{port}")
+    with pytest.raises(SearchError, match=f"got 'auto': nothing answers at 127.0.0.1:{port}"):
+        Cluster("auto").__enter__()

@@ -305,6 +305,7 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "keeper.driver_arguments = lambda *a, **k: ['fakedriver', *real(*a, **k)[1:]]\n"
         "keeper._PAUSE = 0.0\n"
         "keeper.Keeper._export = lambda self: None\n"
+        "keeper.forget_wishes = lambda: print('wishes forgotten', flush=True)\n"
         "sys.exit(keeper.main())\n"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -316,6 +317,8 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         return keepers[-1]
 
     monkeypatch.setattr(remoteserver, "_KEEPER", "fakekeeper")
+    monkeypatch.setattr(remoteserver, "ray_runs", lambda: True)
+    monkeypatch.setattr(remoteserver, "forget_wishes", lambda: (tmp_path / "forgotten").touch())
     monkeypatch.setattr(remoteserver, "_start_keeper", start_keeper)
     yield tmp_path
     for keeper in keepers:
@@ -325,6 +328,7 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def request(*, resume: bool = False, **flags: str | None) -> dict[str, Any]:
     return {
+        "cluster": "my cluster.yaml",
         "name": "first",
         "flags": {f"--{name.replace('_', '-')}": value for name, value in flags.items()},
         "resume": resume,
@@ -361,7 +365,7 @@ def test_a_search_that_dies_again_and_again_is_left(head: Path, monkeypatch: pyt
     remoteserver.start(request(space="table5"))
     assert wait_for_the_end() == "failed"
     assert len(calls(head)) == 1 + remotekeeper.MOST_RESTARTS
-    assert "it is left as it is" in Job("first").log.read_text()
+    assert "it is left as it is" in (log := Job("first").log.read_text()) and log.endswith("wishes forgotten\n")
 
 
 def test_stopping_interrupts_and_resuming_keeps_means_but_not_settings(
@@ -405,8 +409,19 @@ def test_a_search_whose_processes_vanished_is_lost_until_it_is_resumed(
     for process in ("keeper", "driver"):
         os.kill(content[process], signal.SIGKILL)
     assert wait_for_the_end() == "lost"
+    assert remoteserver.stop({"name": "first"})["state"] == "stopped" and (head / "forgotten").exists()
     remoteserver.start(request(resume=True))
     assert wait_for_the_end() == "done"
+
+
+def test_no_search_is_started_on_a_head_without_ray(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remoteserver, "ray_runs", lambda: False)
+    sent = {"cluster": "my cluster.yaml", "fingerprint": "f", "file": "my.lmdb", "size": 1}
+    with pytest.raises(SearchError, match="start it again with: ray up 'my cluster.yaml'"):
+        remoteserver.start(request(space="table5"))
+    with pytest.raises(SearchError, match="Ray must run on the head"):
+        remoteserver.place_store(sent)
+    assert remoteserver.list_jobs({}) == {"jobs": [], "ray": False}
 
 
 def test_unknown_names_are_answered_with_the_known(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +440,8 @@ def test_a_store_is_used_only_when_it_arrived_whole(head: Path, small_store: Pat
 
     with Store(small_store) as store:
         fingerprint = store.fingerprint
-    sent = {"fingerprint": fingerprint, "file": "my store.lmdb", "size": small_store.stat().st_size}
+    size = small_store.stat().st_size
+    sent = {"cluster": "my cluster.yaml", "fingerprint": fingerprint, "file": "my store.lmdb", "size": size}
     place = remoteserver.place_store(sent)
     assert not place["there"] and " " not in place["path"]
     whole = small_store.read_bytes()
