@@ -21,6 +21,8 @@ from tuner import jsonlines
 from tuner.errors import SearchError
 from tuner.runfolder import RunFolder, Runs
 
+PROTOCOL = 1
+"""Of requests and answers between the two machines; one more whenever they mean something else."""
 _LAST_LINES = 60
 """Of the log that a watcher is shown at first."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tuner.errors import SearchError
 from tuner.remotehead import Head
+from tuner.remotejob import PROTOCOL
 
 UNREACHABLE = 255
 """What ssh itself exits with."""
@@ -52,12 +53,16 @@ class HeadLink:
             HeadUnreachable: if there is no connection.
             SearchError: with the head's own message if it refuses.
         """
-        done = subprocess.run(
-            self.command(command), input=json.dumps(request), capture_output=True, text=True, check=False
-        )
+        asked = json.dumps({**request, "protocol": PROTOCOL})
+        done = subprocess.run(self.command(command), input=asked, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise self.failure(done.returncode, done.stderr)
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        if answer.pop("protocol", None) != PROTOCOL:
+            raise SearchError(
+                "crystune must be of one version here and on the head, but it is not; to install this one there, when "
+                f"no search runs: make wheel && ray up {shlex.quote(self.head.cluster_file)}"
+            )
         return answer
 
     def follow(self, name: str, offset: int) -> tuple[int, int]:

@@ -128,7 +128,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fake_python(folder: Path, script: str) -> None:
     python = folder / "my venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
+    python.parent.mkdir(parents=True, exist_ok=True)
     python.write_text(f"#!/bin/bash\n{script}\n")
     python.chmod(0o755)
 
@@ -137,6 +137,9 @@ def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
     fake_python(programs, 'printf "%s\\n" "$@" > "$HOME/seen"; echo "$A" >> "$HOME/seen"; echo noise; cat')
     request = {"name": "it's", "flags": {"--tasks": 'a "b" $HOME,`c`'}}
     assert HeadLink(head_of()).call("start", request) == request
+    fake_python(programs, "echo '{}'")
+    with pytest.raises(SearchError, match="one version here and on the head.*ray up 'my cluster.yaml'"):
+        HeadLink(head_of()).call("start", request)
     assert (programs / "seen").read_text().splitlines() == ["-u", "-m", "tuner.remoteserver", "start", "x y"]
 
 
