@@ -149,3 +149,21 @@ def test_a_copy_that_was_cut_off_is_never_used_and_goes_on_where_it_ended(lab: L
     (whole,) = files.glob("*/*")
     assert whole.name == "big.lmdb" and whole.read_bytes() == store
     assert "second: done" in remote(lab, "watch", "second")
+
+
+def test_a_driver_killed_for_good_leaves_no_wish_for_nodes_behind(lab: Lab) -> None:
+    """Otherwise idle nodes would stay, and cost, until the next search."""
+    wish = re.compile(r"\d+ from request_resources\(\)")
+    status = (f"{BIN}/ray", "status")
+    token = {"RAY_AUTH_MODE": "token"}
+    remote(lab, "submit", "--space", "my space.toml", "--store", "my store.lmdb", "--name", "third", "--trials", "100")
+    deadline = time.monotonic() + 60
+    while not wish.search(lab.exec("head", *status, environment=token).stdout):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    lab.exec("head", "pkill", "-9", "-f", "tuner[.](remotekeeper|search) ")
+    assert "third: not running" in remote(lab, "status", "third")
+    assert "third: stopped" in remote(lab, "stop", "third")
+    while wish.search(lab.exec("head", *status, environment=token).stdout):
+        assert time.monotonic() < deadline + 30
+        time.sleep(1)
