@@ -142,7 +142,8 @@ def _watch(arguments: argparse.Namespace) -> int:
         return 130
     found = link.call("status", {"name": name})
     print("\n" + _summary(found))
-    _print_ray(found, arguments.cluster)
+    if found["state"] != "done":
+        _print_ray(found, arguments.cluster)
     _print_commands(arguments.cluster, name, *(["fetch"] if found["state"] == "done" else ["resume", "fetch"]))
     return 0
 
