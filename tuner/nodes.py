@@ -13,6 +13,9 @@ from tuner import probe
 from tuner.errors import SearchError
 
 _ALWAYS_EQUAL = ("python", "ray")  # also where nothing is trained
+_DYING_SECONDS = 30.0
+"""A node that is gone may be silent for this long before Ray knows; so long, one without an answer is asked again."""
+_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,11 +168,15 @@ def check_nodes(*, timeout: float = 60.0) -> list[NodeFacts]:
     Raises:
         SearchError: as `check_versions`.
     """
-    nodes = probe_nodes(timeout=timeout)
-    alive = {node["NodeID"] for node in _alive()}
-    nodes = [node for node in nodes if node.node_id in alive]  # one that went meanwhile is no reason to refuse
-    check_versions(nodes)
-    return nodes
+    deadline = time.monotonic() + _DYING_SECONDS
+    while True:
+        nodes = probe_nodes(timeout=timeout)
+        alive = {node["NodeID"] for node in _alive()}
+        nodes = [node for node in nodes if node.node_id in alive]  # one that went meanwhile is no reason to refuse
+        if all(node.answered for node in nodes) or time.monotonic() > deadline:
+            check_versions(nodes)
+            return nodes
+        time.sleep(_AGAIN_SECONDS)
 
 
 def _alive() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner import probe
+from tuner import nodes, probe
 from tuner.errors import SearchError
 from tuner.nodes import NodeFacts, check_nodes, check_versions, probe_nodes
 
@@ -88,7 +88,20 @@ def one_node() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.ray
+def test_a_node_that_dies_while_it_is_asked_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not answer, and Ray takes it for alive a little longer."""
+    living = [["a", "b"], ["a", "b"], ["a"]]
+    monkeypatch.setattr(probe, "versions", lambda: MINE)
+    monkeypatch.setattr(nodes, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(nodes, "probe_nodes", lambda timeout: [node("a"), node("b", answered=False)])
+    monkeypatch.setattr(nodes, "_alive", lambda: [{"NodeID": name} for name in living.pop(0)])
+    assert [found.node_id for found in check_nodes()] == ["a"] and not living
+    monkeypatch.setattr(nodes, "_DYING_SECONDS", -1.0)
+    monkeypatch.setattr(nodes, "_alive", lambda: [{"NodeID": "a"}, {"NodeID": "b"}])
+    with pytest.raises(SearchError, match="no answer"):
+        check_nodes()
+
+
 def test_a_running_node_is_probed_and_agrees_with_its_driver(one_node: None) -> None:
     (found,) = check_nodes()
     assert found.head
