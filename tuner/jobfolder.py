@@ -13,7 +13,7 @@ from pathlib import Path
 
 BEST = "best"
 _OLD, _NEW = "best.old", "best.new"
-_STATE = "state.zip"
+STATE = "state.zip"
 
 
 def pack(folder: Path) -> bytes:
@@ -47,7 +47,7 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         """Name the files; nothing is touched."""
         self.path = path
-        self._state = path / _STATE
+        self._state = path / STATE
 
     def save_state(self, content: bytes) -> None:
         """Replace the state at once."""

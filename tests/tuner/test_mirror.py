@@ -190,6 +190,33 @@ def test_files_changed_while_they_wait_for_the_upload_are_sent_as_they_were(tmp_
     assert list((folder / ".mirror/spool").iterdir()) == []
 
 
+def test_states_beyond_a_bound_take_turns_and_the_end_has_the_last_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.mirror.snapshot.STATE_BYTES_PER_MOMENT", 250)
+    folder, bucket = tmp_path / "run", Bucket(uri_of(tmp_path))
+    paths = [f"trials/{number:04d}/state.zip" for number in range(10)]
+    uploader, camera = None, None
+    held: list[dict[str, str]] = []
+    for moment in range(13):
+        for path in paths:
+            write(folder / path, f"{moment:0100d}")
+        append(folder / "epochs.jsonl", f"{moment}\n")
+        uploader, camera = uploader or Uploader(bucket, folder), camera or Camera(folder)
+        snapshot = camera.take(all_states=moment == 12)
+        camera.drop_links(snapshot)
+        uploader.upload(snapshot)
+        pull(bucket.uri, tmp_path / "copy")
+        held.append(content(tmp_path / "copy"))
+        assert held[-1]["epochs.jsonl"].endswith(f"{moment}\n"), "logs are never late"
+    ages = [[moment - int(held[moment][path]) for path in paths] for moment in range(13)]
+    assert ages[0] == [0] * 10, "a new trial's state is not late"
+    assert max(map(max, ages)) == 3, "four turns for 1000 bytes"
+    assert sum(age.count(0) for age in ages[4:12]) == 2 * 10, "each twice in eight moments"
+    assert ages[12] == [0] * 10
+    assert list((folder / ".mirror/spool").iterdir()) == []
+
+
 def test_an_overtaken_writer_stops_and_can_remove_nothing(tmp_path: Path) -> None:
     bucket = Bucket(uri_of(tmp_path))
     states = mirror_history(tmp_path / "old", bucket)

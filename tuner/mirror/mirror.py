@@ -120,7 +120,7 @@ class Mirror:
             self._give_up()
             self._uploader.withdraw()
             return
-        is_taken = self._taken_over is None and self._take()
+        is_taken = self._taken_over is None and self._take(all_states=True)
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -143,12 +143,12 @@ class Mirror:
             self._given_up = True
             self._changed.notify_all()
 
-    def _take(self) -> bool:
+    def _take(self, *, all_states: bool = False) -> bool:
         self._next = time.monotonic() + self._interval
         if not self._run.exists():
             return False  # not begun yet
         try:
-            snapshot = self._camera.take()
+            snapshot = self._camera.take(all_states=all_states)
         except OSError as error:  # a full disk; the next moment may be better
             self._report(f"the files of the run cannot be read: {_reason(error)}")
             return False

@@ -4,13 +4,19 @@ Files that only grow are kept by their size. All others are replaced as a whole 
 link keeps the old content at no cost.
 """
 
+import math
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.jobfolder import STATE
+
 OWN_FOLDER = ".mirror"
+STATE_BYTES_PER_MOMENT = 250_000_000
+"""States taken anew in a snapshot. More of them take turns: an older one costs epochs trained again, no more."""
 _LEFT_OUT = {"report"}
 """Beside hidden names: what tuner.report writes anew from the rest."""
 
@@ -52,19 +58,28 @@ class Camera:
         self._spool.mkdir(parents=True, exist_ok=True)
         self._last: Mapping[str, Item] = {}
         self._links = 0
+        self._turn = 0
+        self._turns = 1
 
-    def take(self) -> Snapshot:
+    def take(self, *, all_states: bool = False) -> Snapshot:
         """Note all sizes, and link what was replaced since the last time.
+
+        Args:
+            all_states: take every state anew, however many: nothing will be taken after this.
 
         Raises:
             OSError: if the disk refuses.
         """
         items = {}
+        self._turn += 1
         for path, found in _files(self._folder):
             grows = grows_only(path)
             identity = (found.st_ino, 0 if grows else found.st_mtime_ns)
             before = self._last.get(path)
             if before is not None and before.identity == identity and before.size == found.st_size:
+                items[path] = before
+                continue
+            if path.endswith(f"/{STATE}") and before is not None and not all_states and not self._has_its_turn(path):
                 items[path] = before
                 continue
             content = self._folder / path
@@ -73,7 +88,12 @@ class Camera:
                 content = _link(content, self._spool / str(self._links))
             items[path] = Item(path=path, size=found.st_size, identity=identity, grows=grows, content=content)
         self._last = items
+        state_bytes = sum(item.size for path, item in items.items() if path.endswith(f"/{STATE}"))
+        self._turns = max(1, math.ceil(state_bytes / STATE_BYTES_PER_MOMENT))
         return Snapshot(items=items, last_link=self._links)
+
+    def _has_its_turn(self, path: str) -> bool:
+        return (zlib.crc32(path.encode()) + self._turn) % self._turns == 0
 
     def drop_links(self, snapshot: Snapshot) -> None:
         """Remove links made up to a snapshot that it does not need."""
