@@ -130,10 +130,12 @@ class HeadLink:
         head = self.head
         where = f"{head.user}@{head.address}"
         if code == UNREACHABLE:
-            return HeadUnreachable(
-                f"the head ({where}) must answer by ssh, but it does not: {lines[-1] if lines else 'no answer'}\n"
-                f"  is the cluster up? start it, or start it again, with: ray up {shlex.quote(head.cluster_file)}"
-            )
+            file = shlex.quote(head.cluster_file)
+            mend = f"is the cluster up? start it, or start it again, with: ray up {file}"
+            if any(sign in complaint for sign in ("Permission denied", "Host key verification failed")):
+                mend = f"is auth right? this says what to do: python -m tuner.preflight {file}"
+            said = lines[-1] if lines else "no answer"
+            return HeadUnreachable(f"the head ({where}) must answer by ssh, but it does not: {said}\n  {mend}")
         if code in (126, 127):
             return SearchError(
                 f"{head.python} must be on the head ({where}), as head_start_ray_commands says, but it is not; "

@@ -148,6 +148,7 @@ def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
     [
         ("echo 'error: no such thing' >&2; exit 2", "^no such thing$"),
         ("echo 'ssh: connect to host: No route' >&2; exit 255", "No route\n  is the cluster up"),
+        ("echo 'me@x: Permission denied (publickey)' >&2; exit 255", "Permission denied.*\n  is auth right"),
         ("exit 127", "must be on the head"),
         ("echo '/v/python: No module named tuner.remoteserver' >&2; exit 1", "install the same wheel"),
         ("echo 'Boom' >&2; exit 1", "exit status 1:\n  Boom"),
