@@ -128,15 +128,14 @@ class Chaos:
                 if now < end:
                     self._trials += MORE_TRIALS
                     self._start(resume=True)
-            if next_fault <= now < end:
-                self._strike()
+            if next_fault <= now < end and self._strike():  # else another one is drawn at the next turn
                 next_fault = max(next_fault + self._setting.every, time.monotonic())
             assert now < end + PATIENCE, f"the search does not end:\n{self._said()[-5000:]}"
             time.sleep(0.1)
 
     # --- faults
 
-    def _strike(self) -> None:
+    def _strike(self) -> bool:
         kind = self._draw.choice(KINDS)
         worker = self._draw.choice(workers_of(self._lab))
         seconds = self._draw.uniform(*AWAY.get(kind, (0.0, 0.0)))
@@ -145,9 +144,10 @@ class Chaos:
             _FAULTS[kind](self, worker, seconds)
         except _Impossible as error:
             self._note(f"not {kind}{where}: {error}")
-            return
+            return False
         self._faults[kind] += 1
         self._note(f"{kind}{where}" + (f" for {seconds:.0f} s" if seconds else ""))
+        return True
 
     def _kill_training(self, worker: str, seconds: float) -> None:
         self._must_be_whole(worker)
