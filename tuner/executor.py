@@ -388,6 +388,15 @@ class _Decider(_Unpickled, FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """None in particular: a process that becomes free takes a new trial, and what starts goes on starting.
+
+        Tune's own choice, found by going through all trials at each step, is the oldest one whose process has not
+        started; it would get the free process, and its own be killed. Where trials end all the time, no process of a
+        node that joins would live long enough to start.
+        """
+        return None
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         job = self._bridge.jobs[trial.trial_id]
         report = Report(

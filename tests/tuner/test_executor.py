@@ -9,7 +9,7 @@ import pytest
 import ray.exceptions
 
 from tuner.errors import SearchError
-from tuner.executor import _ENVIRONMENT, _ROOM_SECONDS, Cluster, _Bridge, _Proposer
+from tuner.executor import _ENVIRONMENT, _ROOM_SECONDS, Cluster, _Bridge, _Decider, _Proposer
 from tuner.failures import LOST_NODE, LOST_WORKER, failure_of
 from tuner.jobs import Job
 
@@ -115,3 +115,8 @@ def test_an_address_that_a_dead_ray_left_behind_is_refused_at_once(monkeypatch: 
     monkeypatch.setattr("tuner.executor.services.canonicalize_bootstrap_address", lambda _: f"127.0.0.1:{port}")
     with pytest.raises(SearchError, match=f"got 'auto': nothing answers at 127.0.0.1:{port}"):
         Cluster("auto").__enter__()
+
+
+def test_no_trial_whose_process_starts_is_given_a_free_one_instead() -> None:
+    work: Any = FakeWork()
+    assert _Decider(_Bridge(work)).choose_trial_to_run(None) is None
