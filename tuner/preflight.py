@@ -152,6 +152,8 @@ def _next(arguments: argparse.Namespace, errors: int) -> str:
     if errors:
         again = shlex.join(["python", "-m", "tuner.preflight", *arguments.given])
         return f"mend the errors above, then again: {again}"
+    if arguments.running and arguments.file is not None:
+        return "on your own machine: python -m tuner.remote submit CLUSTER_FILE --space table5"
     if arguments.running:
         options = ["--store", arguments.store or "STORE", "--runs", arguments.runs or "runs"]
         return f"python -m tuner.search --address {arguments.address} --space table5 {shlex.join(options)}"
