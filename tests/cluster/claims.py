@@ -1,5 +1,6 @@
 """What must hold of a run after any fault, checked on its files alone."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ def check_run(folder: Path) -> Table:
     for record in records:
         found = {path.name for path in run.trial(record.number).glob("*")}
         assert found == ({"best"} if record.curve else set()), f"trial {record.number} leaves {found}"
+        if record.curve:
+            best = json.loads((run.trial(record.number) / "best" / "config.json").read_text())
+            score = (
+                best["score"] if "score" in best else best["best_score"]
+            )  # of a real training, or of a pretended one
+            assert score == record.curve[best["best_epoch"]] == min(record.curve.values()), f"trial {record.number}"
     return Table(records=tuple(records), lines=tuple(lines))
 
 
