@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import NoReport
 from tuner import jsonlines
-from tuner.executor import Cluster, Resources, execute, usable_cpus
+from tuner.cluster import Cluster, Resources, usable_cpus
+from tuner.executor import execute
 from tuner.jobs import Failure, Job, Report
 from tuner.signals import Signals
 

@@ -172,7 +172,7 @@ def drive() -> int:
     note("main")
     from ray import tune
 
-    from tuner import executor, objective, search
+    from tuner import cluster, objective, search
 
     def noted(name: str, function: Any) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -188,7 +188,7 @@ def drive() -> int:
 
     make_factory, objective.make_factory = objective.make_factory, make
     objective.load_crystals = noted("loaded", objective.load_crystals)
-    executor.Cluster.__enter__ = noted("ray", executor.Cluster.__enter__)  # type: ignore[method-assign]
+    cluster.Cluster.__enter__ = noted("ray", cluster.Cluster.__enter__)  # type: ignore[method-assign]
     tune.with_parameters = noted("handed", tune.with_parameters)
     flags = "--address auto --space table5 --store /root/my.lmdb --trials 1 --max-epochs 2 --finalists 0 --device cpu"
     return search.main([*flags.split(), "--runs", "/mnt/shared/runs", "--name", f"run-{time.time():.0f}"])

@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks._report import finish, parser, spread
 from tuner import jsonlines
-from tuner.executor import Cluster, Resources, execute
+from tuner.cluster import Cluster, Resources
+from tuner.executor import execute
 from tuner.jobs import Job
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork

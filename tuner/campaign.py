@@ -11,8 +11,9 @@ from rich.text import Text
 
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
+from tuner.cluster import Cluster, Resources
 from tuner.errors import SearchError
-from tuner.executor import Cluster, Resources, execute
+from tuner.executor import execute
 from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
 from tuner.jobs import TrainerFactory
 from tuner.ledger import Ledger, Terms

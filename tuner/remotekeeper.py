@@ -118,7 +118,7 @@ class Keeper:
 
 def forget_wishes() -> None:
     """Take back what a driver that was killed had asked the autoscaler for; else its nodes would stay for ever."""
-    from tuner.executor import Cluster
+    from tuner.cluster import Cluster
 
     with contextlib.suppress(SearchError), Cluster("auto") as cluster:
         cluster.ask_for_nothing()

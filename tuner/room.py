@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tuner.cluster import Cluster, Resources
 from tuner.errors import SearchError
-from tuner.executor import Cluster, Resources
 from tuner.settings import duration_text
 
 DEFAULT_GPU_SHARE = 0.25

@@ -11,8 +11,8 @@ import pytest
 
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
 from tuner import export, jsonlines, report, search
+from tuner.cluster import Resources
 from tuner.errors import SearchError, SettingsMismatch
-from tuner.executor import Resources
 from tuner.modelcard import model_card
 from tuner.runfolder import RunFolder
 from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration

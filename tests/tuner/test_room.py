@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tuner.cluster import Resources
 from tuner.errors import SearchError
-from tuner.executor import Resources
 from tuner.room import Means, find_room, num_fitting
 
 

@@ -26,7 +26,7 @@ def check_running(address: str, file: ClusterFile | None, store_bytes: int | Non
     Raises:
         SearchError: if no Ray answers there.
     """
-    from tuner.executor import Cluster
+    from tuner.cluster import Cluster
 
     with Cluster(address):
         nodes = probe_nodes(folders=(CACHE, TEMPORARY), with_gpus=True, with_clock=True, timeout=_TIMEOUT)

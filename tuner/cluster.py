@@ -1,0 +1,228 @@
+"""A running Ray: one of our own on this machine, or the one of a cluster; what it has, and what is wished for."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_logging, services
+from ray._private import worker as ray_worker
+from ray.autoscaler.sdk import request_resources
+
+from tuner.errors import SearchError
+from tuner.nodes import check_nodes
+
+_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
+    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends Tune's loop; the kernel's is a lost worker, which goes on
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray itself recommends; without it a warning on each worker
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no second copy of every result in CSV, JSON and TensorBoard
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours ends at once: the state is on disk already
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # worker processes that start at a time; by default one after the other
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own snapshots are never read: the study on disk is the truth
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # we print the first, and keep all
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+_WORKER_ENVIRONMENT = {
+    # What a worker hands over comes with the answer itself. Above 100 kB, Ray would leave it in the memory of the
+    # worker's node and send word of it: with that node it would be lost, and Tune's loop ends when a result is lost.
+    "RAY_max_direct_call_object_size": str(1 << 30),
+}
+_MOST_ASKED_FOR = 1000
+_ANSWER_SECONDS = 10.0
+"""That a Ray has at whose address we knock."""
+_WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What one job occupies."""
+
+    cpus: float
+    gpus: float
+
+    def as_bundle(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus:g} CPU{'s' if self.cpus > 1 else ''}"
+        return f"{cpus} and {self.gpus:g} GPU" if self.gpus else cpus
+
+
+class Cluster:
+    """A running Ray: of our own on this machine, or one that is there already."""
+
+    def __init__(self, address: str | None, *, data_bytes: int = 0) -> None:
+        """Prepare; nothing starts before ``with``.
+
+        Args:
+            address: of a running Ray ("auto" finds the one of this node); None starts one of our own.
+            data_bytes: size of what all workers share.
+        """
+        self._address = address
+        self._data_bytes = data_bytes
+        self._temp: str | None = None
+        self._asked_for: int | None = None
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> "Cluster":
+        """Start or connect.
+
+        Raises:
+            SearchError: if no Ray answers at the address.
+        """
+        environment = dict(_ENVIRONMENT)
+        if self._address is None:  # the workers find this very package, also where it is not installed
+            paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        self._environment = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
+        _silence()
+        _remove_stale_temporary_folders()
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
+        try:
+            if self._address is not None:
+                try:
+                    _check_that_it_answers(self._address)
+                    ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
+                except (OSError, RuntimeError, ValueError) as error:
+                    reason = str(error).splitlines()[0]
+                    raise SearchError(
+                        f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
+                    ) from error
+                node: Any = ray_worker._global_node  # there is no public way to its folder
+                if node is not None and Path(node.get_temp_dir_path()).name.startswith("crystune-ray-"):
+                    raise SearchError(
+                        f"--address must name a running Ray that is shared, but {self._address!r} finds only the one "
+                        f"that another search has started for itself; {_WITHOUT_RAY}"
+                    )
+            else:
+                self._temp = temporary_folder("ray")
+                ray.init(
+                    "local",  # whatever else runs here, and whatever RAY_ADDRESS names
+                    num_cpus=usable_cpus(),
+                    include_dashboard=False,
+                    object_store_memory=max(100_000_000, 3 * self._data_bytes),
+                    _temp_dir=self._temp,
+                    **common,
+                )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop or disconnect, and clean up."""
+        if self._asked_for:
+            self.ask_for_nothing()
+        ray.shutdown()
+        if self._temp is not None:
+            shutil.rmtree(self._temp, ignore_errors=True)
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def restart(self) -> None:
+        """End all that runs."""
+        self.__exit__()
+        self.__enter__()
+
+    def nodes(self) -> list[Resources]:
+        """What each living node has."""
+        return [
+            Resources(cpus=node["Resources"].get("CPU", 0.0), gpus=node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"]
+        ]
+
+    def check_versions(self) -> None:
+        """Ask every node.
+
+        Raises:
+            SearchError: naming those whose Python, Ray, torch or crystune differs from ours.
+        """
+        check_nodes()
+
+    def ask_for(self, job: Resources, count: int) -> None:
+        """Have the autoscaler, where there is one, provide room for this many jobs.
+
+        Tune alone would ask for one job after the other, and so for one node after the other.
+        """
+        wanted = min(count, _MOST_ASKED_FOR)
+        if self._address is None or wanted == self._asked_for:
+            return
+        with contextlib.suppress(Exception):  # A wish; a cluster without an autoscaler has nobody to hear it.
+            request_resources(bundles=[job.as_bundle()] * wanted)
+        self._asked_for = wanted
+
+    def ask_for_nothing(self) -> None:
+        """Have the autoscaler forget what was asked for, also by a driver that was killed: idle nodes may go."""
+        self.ask_for(Resources(cpus=1, gpus=0), 0)
+
+
+def _check_that_it_answers(address: str) -> None:
+    """Ray itself tries for ever to reach one that left its address behind, as after a restart of the machine."""
+    if "://" in address:
+        return
+    found = services.canonicalize_bootstrap_address(address)
+    host, _, port = (found or "").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers at {found}") from error
+
+
+def _silence() -> None:
+    """Keep Ray's notes off the screen: its loggers, and what its nodes print through us whatever the log level."""
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("stdout_deduplicator", "stderr_deduplicator"):
+        deduplicator = getattr(ray_logging, name, None)
+        if deduplicator is not None:
+            deduplicator.skip_re = re.compile(
+                ""
+            )  # there is no public switch; RAY_DEDUP_LOGS_SKIP_REGEX is read at import
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def temporary_folder(kind: str) -> str:
+    """A new one that names its process: what a killed one leaves behind is removed by the next."""
+    return tempfile.mkdtemp(prefix=f"crystune-{kind}-{os.getpid()}-")
+
+
+def _remove_stale_temporary_folders() -> None:
+    for folder in Path(tempfile.gettempdir()).glob("crystune-*-*-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
