@@ -3,7 +3,7 @@
 Simulated time, real bookkeeping: Study (TPE), Asha, SearchWork with its log and journal on disk, and the live table.
 100 nodes of 8 slots and of three speeds come and go; trials repeat learning curves of a real search, see `_curves`.
 The driver is a server with a queue: what it computes takes the processor time that it really took here, plus a fixed
-amount for Tune and Ray per result and per trial start, for that many slots (assumed), and for the disk.
+amount for Tune and Ray per result and per trial start (more than driver_throughput measured), and for the disk.
 Meanwhile the slots that asked for it wait; each result is on the way to the driver and back on top, and each slot of a
 node that joins waits for its process to start. A slot is idle from the end of an epoch to the beginning of the next,
 and from the joining of its node on, as long as there are trials to be had.
@@ -51,8 +51,8 @@ MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
 SPEEDS = (1.0, 0.7, 0.4)
 NOTICED_AFTER, NEXT_NODE_AFTER, LIFETIME = 20.0, 180.0, 1800.0
 SLOTS_PER_NODE = 8
-EXTRA_PER_RESULT, EXTRA_PER_START = 5.0, 15.0
-"""Milliseconds of Tune and Ray with 800 slots; an assumption that driver_throughput has to confirm."""
+EXTRA_PER_RESULT, EXTRA_PER_START = 2.0, 6.0
+"""Milliseconds of Tune and Ray: 0.8 to 1.2 and 2.6 to 3.8 with 24 processes (driver_throughput), and some more."""
 PROCESS_START = 8.0
 """Seconds until a worker process is there: Python, torch, Ray (4.6 s and build 1.1 s, by first_step), and CUDA."""
 ON_THE_WAY = 0.02
