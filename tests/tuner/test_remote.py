@@ -277,6 +277,7 @@ def test_nothing_of_the_users_is_overwritten_by_fetching(tmp_path: Path) -> None
 DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path
+from tuner.jsonlines import write_json
 
 home = Path(os.environ["HOME"])
 with open(home / "calls", "a") as calls:
@@ -287,7 +288,7 @@ run = home / "crystune-runs" / "first"
 run.mkdir(parents=True, exist_ok=True)
 what = os.environ["DRIVER"].split(",")[number - 1]
 if what != "refuse":
-    (run / "run.json").write_text('{"status": "searching"}')
+    write_json(run / "run.json", {"status": "searching"})
 if what == "wait":
     try:
         time.sleep(60)
