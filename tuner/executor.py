@@ -48,8 +48,8 @@ def execute(
         factory: builds the trainings; travels to each worker once, its arrays shared by all of a node.
         resources: of one job; the GPUs of a single job may differ (`Job.gpus`).
         concurrency: jobs that run at the same time, at most; None for as many as there is room for, whenever.
-        room: how many jobs fit the nodes that are there now; no more than that, and one for a node that joins, are
-            handed out. None where `concurrency` is known to fit.
+        room: how many jobs fit the nodes that are there now; no more than that are handed out, one where none fits.
+            None where `concurrency` is known to fit.
         signals: end the run when received.
         tick: called about ten times a second; False ends the run at once, as if it had been killed.
 
@@ -151,7 +151,7 @@ class _Proposer(_Unpickled, Searcher):
     """Hands the jobs of a work to Tune. Each attempt at a job is a Tune trial of its own.
 
     Tune asks long before there is room, so that worker processes start side by side; but a job that is proposed late
-    is proposed with more knowledge.
+    is proposed with more knowledge, and one that waits might wait to the end: see `_Decider.choose_trial_to_run`.
     """
 
     def __init__(self, bridge: _Bridge, room: Callable[[], int] | None) -> None:
@@ -163,12 +163,12 @@ class _Proposer(_Unpickled, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         work = self._bridge.work
-        if self._room is not None and len(self._bridge.jobs) > self._fits:
+        if self._room is not None and len(self._bridge.jobs) >= self._fits:
             if time.monotonic() < self._next_look:
                 return None
-            self._fits = self._room()
+            self._fits = max(1, self._room())  # Without any job Tune would wait for one, and not even hear Ctrl-C.
             self._next_look = time.monotonic() + _ROOM_SECONDS
-            if len(self._bridge.jobs) > self._fits:
+            if len(self._bridge.jobs) >= self._fits:
                 return None
         job = self._bridge.call(work.next_job)
         if job is None:
