@@ -14,13 +14,11 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks._report import finish, parser
-from benchmarks.search_overhead import NoReport
-from tuner import jsonlines
+from benchmarks.search_overhead import NoTraining, NoTrainingFactory
 from tuner.cluster import Cluster, Resources, usable_cpus
 from tuner.executor import execute
 from tuner.jobs import Failure, Job, Report
@@ -30,53 +28,30 @@ FEW_EPOCHS, MANY_EPOCHS = 1, 16
 WINDOW = 250
 
 
-@dataclass
-class Training:
+class Training(NoTraining):
     """Counts epochs; its state has the size of a real one."""
 
-    job: Job
-    state_bytes: int
-    epoch: int = 0
-    best_epoch: int = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are counted."""
-        return self.epoch >= self.job.epochs
-
-    def run_epoch(self) -> NoReport:
-        """Count one."""
-        self.epoch += 1
-        self.best_epoch = self.epoch
-        return NoReport(self.epoch, 1 / self.epoch)
+    def __init__(self, job: Job, state_bytes: int) -> None:
+        """At epoch 0."""
+        super().__init__(job)
+        self._state_bytes = state_bytes
 
     def save_state(self, folder: Path) -> None:
         """Bytes of nothing."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "state.bin").write_bytes(bytes(self.state_bytes))
-
-    def load_state(self, folder: Path) -> None:
-        """Never asked for here."""
-        raise NotImplementedError
-
-    def save_best(self, folder: Path, extra: dict[str, Any]) -> None:
-        """A small file."""
-        jsonlines.write_json(folder / "config.json", extra)
+        (folder / "state.bin").write_bytes(bytes(self._state_bytes))
 
 
-@dataclass
-class Factory:
+class Factory(NoTrainingFactory):
     """Makes trainings of nothing."""
 
-    state_bytes: int
+    def __init__(self, state_bytes: int) -> None:
+        """Of this size of state."""
+        self._state_bytes = state_bytes
 
     def build(self, job: Job) -> Training:
         """At epoch 0."""
-        return Training(job, self.state_bytes)
-
-    def provenance(self, job: Job) -> dict[str, Any]:
-        """Nothing to tell."""
-        return {}
+        return Training(job, self._state_bytes)
 
 
 class Counter:
