@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graphdb.errors import CorruptRecord, StoreError
-from graphdb.files import network_file_system
+from graphdb.files import network_file_system, sync_folder
 
 CHUNK_BYTES = 16 * 2**20
 """A copy is read in pieces of this size, each from a multiple of it on."""
@@ -263,7 +263,7 @@ def _copy(origin: Origin, target: Path, fingerprint: str | None, sha256: Callabl
         problem = _fault(partial, found, fingerprint, sha256)
         if problem is None:
             os.replace(partial, target)
-            _sync(target.parent)
+            sync_folder(target.parent)
             return target
         partial.unlink()
     raise CorruptRecord(f"what {origin.name} gives is not the store that was asked for: {problem}") from problem
@@ -391,11 +391,3 @@ def _first_line(error: Exception) -> str:
 
 def _amount(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

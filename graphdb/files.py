@@ -19,6 +19,15 @@ def skipped_path(path: Path) -> Path:
     return path.with_name(path.name + ".skipped.csv")
 
 
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def network_file_system(path: Path) -> str:
     """The type of the network file system that a path lies on; empty if it is local, or not to be told (no /proc)."""
     try:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from graphdb.codec import BLOCK_SIZE, encode_block, encode_column, record_sizes
 from graphdb.errors import Reason, SettingsMismatch, SkippedCrystal, StoreError
-from graphdb.files import partial_path
+from graphdb.files import partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
 from graphdb.graph import GraphSettings
 from graphdb.store import (
@@ -146,7 +146,7 @@ class StoreWriter:
         finally:
             env.close()
         os.replace(temporary, self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         self.close()
         self._partial.unlink(missing_ok=True)
         return fingerprint
@@ -373,12 +373,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
