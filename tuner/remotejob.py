@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from tuner import jsonlines
 from tuner.errors import SearchError
-from tuner.runfolder import RunFolder, Runs
+from tuner.runfolder import RunFolder, Runs, is_held
 
 PROTOCOL = 1
 """Of requests and answers between the two machines; one more whenever they mean something else."""
@@ -80,14 +80,7 @@ class Job:
 
     def is_running(self) -> bool:
         """Whether some process of it lives."""
-        try:
-            with open(self._lock) as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return is_held(self._lock)
 
     def runs(self, flags: Mapping[str, str | None]) -> str:
         """The folder of all runs, or its URI."""

@@ -120,16 +120,7 @@ class RunFolder:
 
     def is_being_written(self) -> bool:
         """Whether a process holds the run."""
-        if self._written_elsewhere:
-            return True
-        try:
-            with open(self._lock) as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        return self._written_elsewhere or is_held(self._lock)
 
     def read_finalists(self) -> dict[str, Any] | None:
         """What finalists.json holds, or None before it is there."""
@@ -216,6 +207,18 @@ class Runs:
         from tuner.mirror.bucket import join
 
         return join(self._text, name)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a living process of this machine holds a file locked."""
+    try:
+        with open(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def run_to_read(text: str, *, checkpoints: bool) -> RunFolder:
