@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from tuner.checks.clusterfile import ClusterFile, read_cluster_file
 from tuner.checks.finding import Finding, Severity
 from tuner.errors import SearchError
 from tuner.live import make_console
+from tuner.raytoken import show_token
 
 Section = tuple[str, list[Finding]]
 _FILE = (
@@ -110,9 +110,7 @@ def _before(arguments: argparse.Namespace, file: ClusterFile, findings: list[Fin
 
 
 def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[Section]:
-    # Before ray is imported, which reads it then; by itself, Ray shows the token only to what it started itself.
-    if (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    show_token()  # before ray is imported
     from tuner.checks import running
 
     findings: list[Finding] = []

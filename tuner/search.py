@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tuner.errors import SearchError
 from tuner.live import make_console
+from tuner.raytoken import show_token
 from tuner.runfolder import RunFolder, Runs
 from tuner.settings import SearchSettings, check_resumed, default_name, parse_duration, versions
 from tuner.space import Space, builtin_spaces, parse_space, read_space_text
@@ -69,9 +70,8 @@ def _search(arguments: argparse.Namespace) -> int:
         ),
         soft_wrap=True,
     )
-    # Before ray is imported, which reads it then: without it, Ray shows the token only to what it started itself.
-    if arguments.address is not None and (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if arguments.address is not None:
+        show_token()  # before ray is imported
     from tuner.campaign import Campaign
     from tuner.objective import evaluate_on_test, make_factory
     from tuner.room import Means
