@@ -7,6 +7,8 @@ from typing import Any
 from tuner.checks.clusterfile import ClusterFile
 from tuner.checks.finding import Finding, error, ok, warning
 
+IN_DOCS = "name one of this region; deploy/aws.yaml makes one (docs/cluster.md)"
+"""How to mend what the account has not got."""
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403")
 _UNKNOWN = "NoSuchResourceException"  # a quota that nobody asked about yet
 

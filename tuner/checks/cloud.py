@@ -3,12 +3,11 @@
 from functools import partial
 from typing import Any
 
-from tuner.checks.account import Account, identity
+from tuner.checks.account import IN_DOCS, Account, identity
 from tuner.checks.clusterfile import ClusterFile, table
 from tuner.checks.finding import Finding, did_you_mean, error, ok, warning
 from tuner.checks.network import check_network
 
-_IN_DOCS = "name one of this region; deploy/aws.yaml makes one (docs/cluster.md)"
 # Service quotas, in vCPUs, by the first letter of the instance type: on demand, spot.
 _QUOTAS = {"G": ("L-DB2E81BA", "L-3819A6DF"), "P": ("L-417A185B", "L-7212CCBC"), "": ("L-1216C47A", "L-34B43A08")}
 _QUOTA_NAMES = {"G": "G and VT", "P": "P", "": "Standard (A, C, D, H, I, M, R, T, Z)"}
@@ -71,7 +70,7 @@ def _with_template(account: Account, config: dict[str, Any], keys: tuple[str, ..
     answer = account.ask(
         account.file.where(*keys, "LaunchTemplate"),
         f"launch template {next(iter(named.values()), '')}",
-        _IN_DOCS,
+        IN_DOCS,
         lambda: account.client("ec2").describe_launch_template_versions(**named, Versions=[version]),
     )
     if answer is None or not answer["LaunchTemplateVersions"]:
@@ -164,13 +163,13 @@ def _names(account: Account, kind: str, config: dict[str, Any], keys: tuple[str,
     profile = table(config.get("IamInstanceProfile"))
     if not profile and kind == account.file.config.get("head_node_type"):
         what = "has no IamInstanceProfile, so Ray makes a role that may do everything with EC2 and S3"
-        account.add(warning(account.file.where(*keys), what, _IN_DOCS))
+        account.add(warning(account.file.where(*keys), what, IN_DOCS))
     name = profile.get("Name") or str(profile.get("Arn", "")).rpartition("/")[2]
     if name:
         account.ask(
             account.file.where(*keys, "IamInstanceProfile"),
             f"instance profile {name}",
-            _IN_DOCS,
+            IN_DOCS,
             lambda: account.client("iam").get_instance_profile(InstanceProfileName=name),
         )
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tuner.checks.account import Account
+from tuner.checks.account import IN_DOCS, Account
 from tuner.checks.finding import Finding, error, unless_found
 
 _WORLD = ("0.0.0.0/0", "::/0")
-_MEND = "name one of this region; deploy/aws.yaml makes one (docs/cluster.md)"
 
 
 def check_network(account: Account, config: dict[str, Any], keys: tuple[str, ...]) -> None:
@@ -22,7 +21,7 @@ def check_network(account: Account, config: dict[str, Any], keys: tuple[str, ...
     networks: dict[str, set[str]] = {"subnets": set(), "groups": set()}
     subnets, where = config.get("SubnetIds"), account.file.where(*keys, "SubnetIds")
     if isinstance(subnets, list) and subnets:
-        answer = account.ask(where, "subnets", _MEND, lambda: ec2.describe_subnets(SubnetIds=subnets))
+        answer = account.ask(where, "subnets", IN_DOCS, lambda: ec2.describe_subnets(SubnetIds=subnets))
         for subnet in answer["Subnets"] if answer else []:
             networks["subnets"].add(subnet["VpcId"])
             zone = subnet["AvailabilityZone"]
@@ -36,7 +35,7 @@ def check_network(account: Account, config: dict[str, Any], keys: tuple[str, ...
                 account.add(error(where, what, mend))
     groups, where = config.get("SecurityGroupIds"), account.file.where(*keys, "SecurityGroupIds")
     if isinstance(groups, list) and groups:
-        answer = account.ask(where, "security groups", _MEND, lambda: ec2.describe_security_groups(GroupIds=groups))
+        answer = account.ask(where, "security groups", IN_DOCS, lambda: ec2.describe_security_groups(GroupIds=groups))
         if answer:
             networks["groups"] = {group["VpcId"] for group in answer["SecurityGroups"]}
             found = _groups(answer["SecurityGroups"], where)
