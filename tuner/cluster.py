@@ -17,7 +17,7 @@ from ray._private import worker as ray_worker
 from ray.autoscaler.sdk import request_resources
 
 from tuner.errors import SearchError
-from tuner.nodes import check_nodes
+from tuner.nodes import alive_nodes, check_nodes
 
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
@@ -146,8 +146,7 @@ class Cluster:
         """What each living node has."""
         return [
             Resources(cpus=node["Resources"].get("CPU", 0.0), gpus=node["Resources"].get("GPU", 0.0))
-            for node in ray.nodes()  # type: ignore[no-untyped-call]
-            if node["Alive"]
+            for node in alive_nodes()
         ]
 
     def check_versions(self) -> None:

@@ -80,7 +80,7 @@ def probe_nodes(
         where: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(function).remote(*arguments)
 
-    nodes = _alive()
+    nodes = alive_nodes()
     asked = {on(node, answer, "facts", tuple(folders), with_gpus): node for node in nodes}
     done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=timeout) if asked else ([], [])
     facts = []
@@ -171,7 +171,7 @@ def check_nodes(*, timeout: float = 60.0) -> list[NodeFacts]:
     deadline = time.monotonic() + _DYING_SECONDS
     while True:
         nodes = probe_nodes(timeout=timeout)
-        alive = {node["NodeID"] for node in _alive()}
+        alive = {node["NodeID"] for node in alive_nodes()}
         nodes = [node for node in nodes if node.node_id in alive]  # one that went meanwhile is no reason to refuse
         if all(node.answered for node in nodes) or time.monotonic() > deadline:
             check_versions(nodes)
@@ -179,5 +179,6 @@ def check_nodes(*, timeout: float = 60.0) -> list[NodeFacts]:
         time.sleep(_AGAIN_SECONDS)
 
 
-def _alive() -> list[dict[str, Any]]:
+def alive_nodes() -> list[dict[str, Any]]:
+    """As Ray describes them."""
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

@@ -94,10 +94,10 @@ def test_a_node_that_dies_while_it_is_asked_is_no_reason_to_refuse(monkeypatch: 
     monkeypatch.setattr(probe, "versions", lambda: MINE)
     monkeypatch.setattr(nodes, "_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(nodes, "probe_nodes", lambda timeout: [node("a"), node("b", answered=False)])
-    monkeypatch.setattr(nodes, "_alive", lambda: [{"NodeID": name} for name in living.pop(0)])
+    monkeypatch.setattr(nodes, "alive_nodes", lambda: [{"NodeID": name} for name in living.pop(0)])
     assert [found.node_id for found in check_nodes()] == ["a"] and not living
     monkeypatch.setattr(nodes, "_DYING_SECONDS", -1.0)
-    monkeypatch.setattr(nodes, "_alive", lambda: [{"NodeID": "a"}, {"NodeID": "b"}])
+    monkeypatch.setattr(nodes, "alive_nodes", lambda: [{"NodeID": "a"}, {"NodeID": "b"}])
     with pytest.raises(SearchError, match="no answer"):
         check_nodes()
 
