@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graphdb.errors import CorruptRecord, StoreError
-from graphdb.files import network_file_system, sync_folder
+from graphdb.files import network_file_system, partial_path, sync_folder
 
 CHUNK_BYTES = 16 * 2**20
 """A copy is read in pieces of this size, each from a multiple of it on."""
@@ -66,12 +66,11 @@ def absolute(source: str) -> str:
     return source if is_uri(source) else str(Path(source).absolute())
 
 
-def local_copy(source: str | os.PathLike[str], *, cache: Path | None = None, say: Say | None = None) -> Path:
+def local_copy(source: str | os.PathLike[str], *, say: Say | None = None) -> Path:
     """The path of a store on a local disk: of the source itself if it lies on one, else of a copy.
 
     Args:
         source: path, or URI of a file system that pyarrow knows (``s3://``, ``gs://``, ``file://``, ...).
-        cache: folder for copies; see `cache_folder`.
         say: told what is waited for.
 
     Raises:
@@ -82,7 +81,7 @@ def local_copy(source: str | os.PathLike[str], *, cache: Path | None = None, say
     path = _path_of(text)
     if path is not None and (not network_file_system(path) or not path.is_file()):
         return path  # what is no file, the store says best
-    folder = cache_folder(cache)
+    folder = cache_folder()
     for _ in range(3):
         with _as_store_error(text):
             origin: Origin = _Shared(path) if path is not None else _Remote(text)
@@ -159,19 +158,18 @@ def fetch(
         raise problems[0] if len(problems) == 1 else StoreError("; ".join(map(str, problems)))
 
 
-def cache_folder(chosen: Path | None = None) -> Path:
+def cache_folder() -> Path:
     """The folder for copies, on a local disk.
 
-    Args:
-        chosen: this one; else $CRYSTUNE_CACHE, else ``crystune/stores`` in the user's cache folder, or in the temporary
-            folder where that one is shared between machines or cannot be written.
+    $CRYSTUNE_CACHE, else ``crystune/stores`` in the user's cache folder, or in the temporary folder where that one is
+    shared between machines or cannot be written.
 
     Raises:
-        StoreError: if the chosen one cannot be written or is on a network file system.
+        StoreError: if none can be written and is on a local disk.
     """
     override = os.environ.get("CRYSTUNE_CACHE")
-    if chosen is not None or override:
-        folders = [chosen or Path(str(override))]
+    if override:
+        folders = [Path(override)]
     else:
         folders = [Path(tempfile.gettempdir()) / f"crystune-{os.getuid()}" / "stores"]
         with suppress(RuntimeError):  # a user without a home, as in some containers
@@ -256,7 +254,7 @@ def _file_system(uri: str) -> tuple[Any, str]:
 
 
 def _copy(origin: Origin, target: Path, fingerprint: str | None, sha256: Callable[[], str] | None, say: Say) -> Path:
-    partial = target.with_name(target.name + ".partial")
+    partial = partial_path(target)
     problem: StoreError | None = None
     for _ in range(2):  # what an interruption left may be bad; then once more from the beginning
         found = _fill(origin, partial, say)

@@ -16,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from graphdb.files import partial_path
 from tuner.errors import SearchError
 from tuner.remotejob import PROTOCOL, Job, all_jobs
 from tuner.remotekeeper import forget_wishes
@@ -41,7 +42,7 @@ def place_store(request: dict[str, Any]) -> dict[str, Any]:
     folder = Path.home() / "crystune-files" / request["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / re.sub(r"[^A-Za-z0-9._-]+", "_", request["file"])
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_path(path)
     there = path.exists()
     missing = 0 if there else request["size"] - (partial.stat().st_size if partial.exists() else 0)
     if missing > (free := shutil.disk_usage(folder).free):
