@@ -11,6 +11,7 @@ from typing import Any
 
 from tuner import jsonlines
 from tuner.errors import SearchError
+from tuner.jobfolder import BEST, STATE
 
 
 class RunFolder:
@@ -240,7 +241,7 @@ def run_to_read(text: str, *, checkpoints: bool) -> RunFolder:
     name = uri.partition("?")[0].rpartition("/")[2]
     local = _cache("read", uri) / name
     with _answers(uri):
-        pull(uri, local, lambda path: not path.endswith("/state.zip") and (checkpoints or "/best" not in path))
+        pull(uri, local, lambda path: not path.endswith(f"/{STATE}") and (checkpoints or f"/{BEST}" not in path))
         run = RunFolder(local, uri, written_elsewhere=is_being_written(Bucket(uri)))
     run.report = Path("reports") / name
     return run

@@ -83,8 +83,3 @@ def join(uri: str, name: str) -> str:
     """URI of something below; options stay at the end."""
     place, mark, options = uri.partition("?")
     return f"{place.rstrip('/')}/{name}{mark}{options}"
-
-
-def is_uri(text: str) -> bool:
-    """Whether a text names object storage rather than a folder."""
-    return "://" in text

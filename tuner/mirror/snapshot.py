@@ -74,7 +74,7 @@ class Camera:
         self._turn += 1
         for path, found in _files(self._folder):
             grows = grows_only(path)
-            identity = (found.st_ino, 0 if grows else found.st_mtime_ns)
+            identity = identity_of(found, grows)
             before = self._last.get(path)
             if before is not None and before.identity == identity and before.size == found.st_size:
                 items[path] = before
@@ -108,9 +108,8 @@ def grows_only(path: str) -> bool:
     return path.endswith((".jsonl", ".journal")) or path.startswith("failures/")
 
 
-def identity_of(file: Path, grows: bool) -> tuple[int, int]:
+def identity_of(found: os.stat_result, grows: bool) -> tuple[int, int]:
     """As in `Item`."""
-    found = file.stat()
     return found.st_ino, 0 if grows else found.st_mtime_ns
 
 

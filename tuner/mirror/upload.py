@@ -169,7 +169,7 @@ def _already_there(folder: Path, manifest: Manifest) -> dict[str, _Placed]:
     for path, parts in manifest.files.items():
         grows = grows_only(path)
         if (layout.begins_with if grows else layout.equals)(folder / path, parts):
-            found[path] = _Placed(identity=identity_of(folder / path, grows), parts=tuple(parts))
+            found[path] = _Placed(identity=identity_of((folder / path).stat(), grows), parts=tuple(parts))
     return found
 
 
