@@ -87,9 +87,3 @@ def attempts_that_ended(folder: Path) -> list[tuple[str, str, int]]:
     for path in sorted(RunFolder(folder).failures.glob("*.txt")):
         found += [(path.stem, kind, int(epoch)) for kind, epoch in _ATTEMPT.findall(path.read_text())]
     return found
-
-
-def epochs_retrained(side_logs: list[Path]) -> int:
-    """How many epochs fake trainings began more than once, over all nodes; see `FakeFactory.side_log`."""
-    begun = Counter((line["key"], line["epoch"]) for log in side_logs if log.exists() for line in jsonlines.read(log))
-    return sum(count - 1 for count in begun.values())

@@ -121,12 +121,11 @@ class Search:
 
     def lines(self) -> list[dict[str, Any]]:
         """The log of epochs."""
-        return jsonlines.read(self.run.epochs) if self.run.epochs.exists() else []
+        return jsonlines.read(self.run.epochs)
 
     def begun(self, worker: str) -> list[dict[str, Any]]:
         """Epochs that trainings on a worker began: key, epoch and process id; kept on that worker's disk."""
-        log = self.lab.path(worker, self.plan.factory["side_log"])
-        return jsonlines.read(log) if log.exists() else []
+        return jsonlines.read(self.lab.path(worker, self.plan.factory["side_log"]))
 
     def running_on(self, worker: str) -> str | None:
         """The trial that a worker is at, if it goes on after the epoch last reported."""

@@ -23,7 +23,7 @@ SEARCH = (
 
 def running(run: RunFolder) -> set[str]:
     """Trials that have reported an epoch and go on: two of them are one on each worker, which has one CPU."""
-    lines = jsonlines.read(run.epochs) if run.epochs.exists() else []
+    lines = jsonlines.read(run.epochs)
     last = {line["key"]: line["decision"] for line in lines}
     return {key for key, decision in last.items() if decision == "continue"}
 
