@@ -30,7 +30,7 @@ _LAST_LINES = 60
 class Job:
     """A search on this machine, by name."""
 
-    def __init__(self, name: str, home: Path | None = None) -> None:
+    def __init__(self, name: str) -> None:
         """Name the files; nothing is touched.
 
         Raises:
@@ -38,7 +38,7 @@ class Job:
         """
         check_name(name)
         self.name = name
-        self.home = Path.home() if home is None else home
+        self.home = Path.home()
         self.folder = self.home / "crystune-jobs" / name
         self.log = self.folder / "log.txt"
         self.export = self.folder / "export"
@@ -56,7 +56,7 @@ class Job:
             SearchError: naming the jobs that are there, if it is not.
         """
         if not self.exists():
-            names = ", ".join(job.name for job in all_jobs(self.home)) or "none"
+            names = ", ".join(job.name for job in all_jobs()) or "none"
             raise SearchError(f"NAME must be a search that was started on this cluster ({names}), got {self.name!r}")
         content: dict[str, Any] = json.loads(self._json.read_text())
         return content
@@ -89,11 +89,14 @@ class Job:
 
     def run_folder(self) -> RunFolder:
         """The run folder; the local one of a run that is mirrored to a URI."""
-        return Runs(self.runs(self.read()["flags"])).folder(self.name)
+        return self._all_runs().folder(self.name)
 
     def begun(self) -> bool:
         """Whether the search has got as far as having something to go on with, here or at the URI of its runs."""
-        return Runs(self.runs(self.read()["flags"])).is_taken(self.name)
+        return self._all_runs().is_taken(self.name)
+
+    def _all_runs(self) -> Runs:
+        return Runs(self.runs(self.read()["flags"]))
 
     def resume_command(self) -> str:
         """What the user types, on another machine, to go on with it."""
@@ -147,8 +150,8 @@ def check_name(name: str) -> None:
         )
 
 
-def all_jobs(home: Path | None = None) -> list[Job]:
+def all_jobs() -> list[Job]:
     """Those that were started here, the latest last."""
-    root = (Path.home() if home is None else home) / "crystune-jobs"
+    root = Path.home() / "crystune-jobs"
     found = sorted(root.glob("*/job.json"), key=lambda path: float(json.loads(path.read_text()).get("started", 0)))
-    return [Job(path.parent.name, home) for path in found]
+    return [Job(path.parent.name) for path in found]
