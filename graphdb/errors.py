@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class GraphDBError(Exception):
-    """A problem that the user can solve; its message says how. Entry points print it without a traceback."""
+class CrystuneError(Exception):
+    """A problem that the user can solve; its message says how. Commands print it without a traceback."""
+
+
+class GraphDBError(CrystuneError):
+    """A problem with crystals, targets or a store."""
 
 
 class SourceError(GraphDBError):

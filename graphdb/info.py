@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphdb.errors import GraphDBError
+from graphdb.command import Parser, run
 from graphdb.files import partial_path, skipped_path
 from graphdb.store import Store
 
@@ -77,19 +77,22 @@ def _print(found: dict[str, Any], verified: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m graphdb.info", description="Tell what is in a store of graphs.")
+    parser = Parser(
+        "graphdb.info",
+        "Tell what is in a store of graphs, and whether it is sound.",
+        examples=["my.lmdb", "my.lmdb --verify", "my.lmdb --json | jq .properties"],
+    )
     parser.add_argument("store", metavar="STORE", type=Path, help=_WAYS)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--verify", action="store_true", help="read every byte and check it")
-    arguments = parser.parse_args(argv)
-    try:
-        with Store(arguments.store) as store:
-            if arguments.verify:
-                store.verify()
-            found = describe(store)
-    except (GraphDBError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(parser, _info, argv)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    with Store(arguments.store) as store:
+        if arguments.verify:
+            store.verify()
+        found = describe(store)
     found["verified"] = bool(arguments.verify)
     found["build_in_progress"] = partial_path(arguments.store).exists()
     if arguments.json:

@@ -1,0 +1,291 @@
+"""What all commands have in common: a mistake is answered in one line, Ctrl-C works at any moment, help has examples.
+
+Standard library only, so that a command can answer a mistake before anything heavy is loaded.
+"""
+
+import argparse
+import contextlib
+import difflib
+import errno
+import functools
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import textwrap
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from graphdb.errors import CrystuneError
+
+USAGE_ERROR = 2
+"""Exit status: something the user has to change; nothing was done."""
+FAULT = 70
+"""Exit status: a fault in crystune (EX_SOFTWARE of sysexits.h)."""
+
+_PACKAGES = tuple(str(Path(__file__).resolve().parents[1] / name) + os.sep for name in ("graphdb", "model", "tuner"))
+_SHOWN_VERSIONS = ("torch", "ray", "optuna", "pymatgen", "lmdb", "numpy")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a batch system sends it: a command ends as after Ctrl-C."""
+
+
+def invocation(module: str) -> str:
+    """What the user types for a command: ``python -m graphdb.build``, or ``crystune build`` if that was typed now."""
+    if Path(sys.argv[0]).stem == "crystune":
+        return f"crystune {module.rpartition('.')[2].replace('_', '-')}"
+    return f"python -m {module}"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake in one line, with the nearest name, and shows examples in its help."""
+
+    def __init__(
+        self, module: str, description: str, *, examples: Sequence[str] = (), prog: str = "", **options: Any
+    ) -> None:
+        """Begin with ``--help`` and ``--version``.
+
+        Args:
+            module: of the command, such as "graphdb.build".
+            description: one paragraph.
+            examples: arguments of the command, as they would be typed.
+            prog: what the user types; found from the module when empty.
+            options: of `argparse.ArgumentParser`.
+        """
+        prog = prog or invocation(module)
+        shown = (
+            "\n".join(["examples:", *(f"  {prog} {example}".rstrip() for example in examples)]) if examples else None
+        )
+        super().__init__(
+            prog=prog,
+            description=textwrap.fill(description, max(40, min(100, shutil.get_terminal_size().columns - 2))),
+            epilog=shown if examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+        self.add_argument("--version", action=_Version, nargs=0, help="show versions and exit")
+
+    def parse_args(  # type: ignore[override]  # its overloads say the same in three ways
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """The arguments; anything unknown is refused with the nearest option."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._about_unknown(unknown))
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line on stderr and status 2."""
+        self.exit(USAGE_ERROR, f"error: {message}; see {self.prog} --help\n")
+
+    def _about_unknown(self, unknown: Sequence[str]) -> str:
+        first = unknown[0]
+        if not first.startswith("-") or first == "-":
+            return f"there is one argument too many: {first!r}"
+        options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        return f"there is no option {first.partition('=')[0]}{did_you_mean(first.partition('=')[0], options)}"
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(
+                action, f"must be one of {', '.join(names)}, got {value!r}{did_you_mean(str(value), names)}"
+            )
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        found = {name: _version(name) for name in ("crystune", *_SHOWN_VERSIONS)}
+        others = ", ".join(f"{name} {version}" for name, version in found.items() if name != "crystune" and version)
+        python = ".".join(map(str, sys.version_info[:3]))
+        print(f"crystune {found['crystune'] or '(not installed)'} (python {python}, {others})")
+        parser.exit()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest of the known names; empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 trial``, ``2 trials``, ``1,200 crystals``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    execute: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None = None,
+    *,
+    interrupted: str = "",
+) -> int:
+    """Run a command; whatever happens, its user sees no traceback.
+
+    A mistake is a `CrystuneError`, a ValueError that our own code raised, or an OSError. Anything else is a fault of
+    crystune's: its traceback goes to a file that the message names (CRYSTUNE_TRACEBACK=1 shows it).
+
+    Args:
+        parser: of the arguments.
+        execute: does the work and returns the exit status.
+        argv: arguments; those of the process when None.
+        interrupted: what is said after Ctrl-C or SIGTERM: what became of the work, and how to go on.
+
+    Returns:
+        What `execute` returned, or 2 after a mistake, 70 after a fault of crystune's, 130 after Ctrl-C, 143 after
+        SIGTERM. A reader of our output that has seen enough (``| head``) is no error: 0.
+    """
+    with _interruptible():
+        try:
+            try:
+                status = execute(parser.parse_args(argv))
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+            return status
+        except KeyboardInterrupt as error:
+            _say(f"interrupted: {error.args[0] if error.args else interrupted}".removesuffix(": "))
+            return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        except CrystuneError as error:
+            _say("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]))
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return 0
+            _say(f"error: {os_error_text(error)}")
+        except MemoryError:
+            _say("error: there must be more memory for this; take less at a time")
+        except Exception as error:
+            if not (isinstance(error, ValueError) and _is_ours(error)):
+                _say(f"error: {_fault_text(error)}")
+                return FAULT
+            _say(f"error: {error}")
+        return USAGE_ERROR
+
+
+def os_error_text(error: OSError) -> str:
+    """What the operating system refused, with the file, as a sentence."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    files = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    if error.errno == errno.ENOENT and files:
+        return f"there must be a file or folder {files}, but there is none"
+    advice = {
+        errno.ENOSPC: "; make room, then run the same command again",
+        errno.EDQUOT: "; make room, then run the same command again",
+        errno.EACCES: "; choose another place, or change its permissions",
+        errno.EROFS: "; choose another place",
+    }.get(error.errno or 0, "")
+    return f"{files or 'the operating system'}: {reason}{advice}"
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody is left to be told
+        print(text, file=sys.stderr, flush=True)
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of our output is gone; if so, nothing more is written to it, at exit neither."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+        if gone:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        return gone
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether our own code raised it, rather than a library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and _is_of_ours(frames[-1].filename)
+
+
+def _is_of_ours(file: str) -> bool:
+    path = os.path.abspath(file)
+    return path.startswith(_PACKAGES) and path != os.path.abspath(__file__)
+
+
+def _fault_text(error: BaseException) -> str:
+    whole = "".join(traceback.format_exception(error))
+    if os.environ.get("CRYSTUNE_TRACEBACK"):
+        _say(whole)
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of_ours(frame.filename)]
+    place = f" ({'/'.join(Path(ours[-1].filename).parts[-2:])}, line {ours[-1].lineno})" if ours else ""
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    try:
+        handle, name = tempfile.mkstemp(prefix="crystune-fault-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+            file.write(f"{sys.argv}\n{whole}")
+    except OSError:
+        return f"a fault in crystune: {what}{place}; CRYSTUNE_TRACEBACK=1 shows the traceback; please report it"
+    return f"a fault in crystune: {what}{place}; please report it with the traceback, which is in {name}"
+
+
+@functools.cache
+def _keep_from_children() -> None:
+    """A forked process gets each Ctrl-C of the terminal too, and must not tell ours of it a second time."""
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM like Ctrl-C; a second of them ends the process at once, even where it hangs in a library.
+
+    Python runs its handlers between two instructions of the main thread, which a call into C can keep from ever
+    coming. The handler in C, though, writes the signal's number to the wakeup descriptor, and a thread reads that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminated(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    _keep_from_children()
+
+    def watch() -> None:
+        num_signals = 0
+        while (number := os.read(reader, 1)) != b"\0":
+            num_signals += number[0] in (signal.SIGINT, signal.SIGTERM)
+            if num_signals > 1:
+                os._exit(128 + number[0])
+
+    def unraisable(problem: Any) -> None:
+        if not issubclass(problem.exc_type, KeyboardInterrupt):  # in a callback of C, where it can go nowhere
+            before_hook(problem)
+
+    before_hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    before_term = signal.signal(signal.SIGTERM, terminated)
+    before_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, daemon=True, name="second Ctrl-C")
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before_fd)
+        signal.signal(signal.SIGTERM, before_term)
+        sys.unraisablehook = before_hook
+        os.write(writer, b"\0")
+        thread.join()
+        os.close(reader)
+        os.close(writer)

@@ -1,0 +1,49 @@
+"""The command ``crystune``: finds its packages whatever lies in the folder where one stands."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuner.cli import COMMANDS, main
+
+
+def test_every_command_is_there_and_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serch"], "did you mean 'search'?"),
+        ([], "required: COMMAND"),
+        (["info", "nothere.lmdb"], "nothere.lmdb"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+def test_files_of_the_user_named_like_our_packages_are_not_run(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("crystune")
+    if not script.exists():
+        pytest.skip("needs crystune installed beside the interpreter (make test does it)")
+    for name in ("model.py", "graphdb.py", "torch.py", "numpy.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong file was run')\n")
+    (tmp_path / "tuner").mkdir()
+    shutil.copy(tmp_path / "model.py", tmp_path / "tuner" / "__init__.py")
+    for name in COMMANDS:
+        done = subprocess.run([script, name, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert f"crystune {name}" in done.stdout
