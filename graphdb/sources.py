@@ -12,7 +12,7 @@ import stat
 import tarfile
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
@@ -112,18 +112,21 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
 
 
 def iter_structures(
-    path: str | os.PathLike[str], *, keep_order: bool = False
+    path: str | os.PathLike[str], *, keep_order: bool = False, tell: Callable[[float], None] = lambda share: None
 ) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
     """Id and crystal of everything in a source; what cannot be used comes as the reason why.
 
     Args:
         path: what `open_source` reads.
         keep_order: give the atoms in pymatgen's order, on which graphs by the rule "cgcnn" depend.
+        tell: told the share of the source that was read, before each crystal.
 
     Raises:
         SourceError: if the source as a whole cannot be read.
     """
-    for entry in open_source(path).entries():
+    source = open_source(path)
+    for entry in source.entries():
+        tell(source.progress())
         if isinstance(entry, SkippedCrystal):
             yield entry.material_id, entry
             continue

@@ -1,7 +1,9 @@
 """The errors that a caller of this package reacts to."""
 
+from graphdb.errors import CrystuneError
 
-class SearchError(Exception):
+
+class SearchError(CrystuneError):
     """What the user asked for cannot be done; the message says why and what to do, and is all that is printed."""
 
 
