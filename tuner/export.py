@@ -195,6 +195,7 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
     import numpy as np
 
     from graphdb.loader import Loader
+    from graphdb.split import split_by_id
     from model.inference import choose_device, predict
     from model.metrics import task_metrics
     from tuner import jsonlines
@@ -208,7 +209,9 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
             f"but {crystals.store} has {crystals.graphs.fingerprint[:12]}; its crystals or targets have changed since"
         )
     chosen = choose_device(device)
-    loader = Loader(crystals.graphs, crystals.known(crystals.split.test), batch_size=256)
+    rule = settings.split
+    split = split_by_id(crystals.graphs.material_ids, tuple(rule["fractions"]), rule["seed"])
+    loader = Loader(crystals.graphs, crystals.known(split.test), batch_size=256)
     predicted, index = predict(model.to(chosen), loader, chosen)
     model.to("cpu")
     true = np.asarray(crystals.graphs.targets[index])
