@@ -18,7 +18,6 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -111,6 +110,8 @@ class _Version(argparse.Action):
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # half of what this module would take to load
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
