@@ -102,4 +102,4 @@ def test_names_of_model_are_all_there() -> None:
     model = importlib.import_module("model")
     assert all(getattr(model, name).__name__ == name for name in model.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Trainr'"):
-        model.Trainr
+        _ = model.Trainr

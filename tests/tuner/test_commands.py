@@ -50,7 +50,7 @@ def test_durations_are_written_for_people() -> None:
         (["--space", "table5", "--runs", "afile"], "--runs must be a folder that can be written to, but afile/"),
         (
             ["--space", "table5", "--device", "mps"],
-            "--device must be auto, or one that PyTorch finds here, got 'mps'",
+            "--device must be auto or one that is here, got 'mps'; there are: cpu",
         ),
         (
             ["--space", "table5", "--tasks", "band_gab"],
