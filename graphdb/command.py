@@ -18,7 +18,6 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -119,6 +118,8 @@ class _Version(argparse.Action):
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # with its e-mail parser the slowest import of all here
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

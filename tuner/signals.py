@@ -12,7 +12,7 @@ from types import FrameType
 
 from graphdb.command import Terminated
 
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 3.0
 """In which a start that was interrupted may clean up."""
 
 
