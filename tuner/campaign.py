@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from graphdb.command import count, os_error_text
+from graphdb.command import count
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
 from tuner.cluster import Cluster
@@ -98,8 +98,11 @@ class Campaign:
         try:
             self._leave("interrupted")
         except (OSError, ValueError) as error:
-            reason = os_error_text(error) if isinstance(error, OSError) else str(error)
-            return f"the run cannot be written to ({reason}); what is there goes on with: {self.resume_command}"
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return (
+                f"{self.run.path} cannot be written to ({reason.lower()}); once it can, what is there goes on with: "
+                f"{self.resume_command}"
+            )
         return f"nothing is lost; go on with: {self.resume_command}"
 
     def _execute(self, mirror: "Mirror | NoMirror") -> bool:

@@ -130,7 +130,12 @@ def _check_combination(arguments: argparse.Namespace) -> None:
         raise SearchError(
             f"--name must be a plain name such as first, got {arguments.name!r}; the folder is chosen with --runs"
         )
-    for flag, value in (("--space", arguments.space), ("--runs", arguments.runs), ("--store", arguments.store), ("--address", arguments.address)):
+    for flag, value in (
+        ("--space", arguments.space),
+        ("--runs", arguments.runs),
+        ("--store", arguments.store),
+        ("--address", arguments.address),
+    ):
         if value is not None and not value.strip():
             raise SearchError(f"{flag} must not be empty, got {value!r}; leave it out for the default")
     if arguments.resume:

@@ -1,6 +1,5 @@
 """Searches as real processes that are killed: nothing is lost, nothing is done twice, decisions are the same."""
 
-import errno
 import json
 import os
 import random
@@ -241,51 +240,6 @@ def test_a_trial_that_lacks_gpu_memory_gets_a_larger_share(plan: Plan, monkeypat
     check_consistency(plan)
     text = (RunFolder(Path(plan.folder)).failures / "0000.txt").read_text()
     assert text.count("--- out of GPU memory after epoch 0") == 2, "0.25 and 0.5 did not suffice"
-
-
-def test_a_full_results_folder_is_waited_for(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every third append fails, as on a full disk."""
-    calls = Counter[str]()
-    append = jsonlines.append_bytes
-
-    def full_now_and_then(path: Path, lines: bytes) -> None:
-        calls["all"] += 1
-        if calls["all"] % 3 == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        append(path, lines)
-
-    monkeypatch.setattr(jsonlines, "append_bytes", full_now_and_then)
-    monkeypatch.setattr("tuner.patience._AGAIN_SECONDS", 0.01)
-    plan.trials = 4
-    said: list[str] = []
-    monkeypatch.setattr("tuner.live.Display.say", lambda self, text: said.append(text))
-    campaign(plan).execute()
-    check_consistency(plan)
-    assert any("cannot be written to: No space left on device" in text for text in said)
-    assert any("can be written to again" in text for text in said)
-
-
-def test_a_folder_that_is_full_when_a_search_begins_or_ends_is_waited_for(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each status and the finalists' table, which are written once each, fail at first."""
-    refused = Counter[str]()
-    write_json = jsonlines.write_json
-
-    def full_at_first(path: Path, content: Any) -> None:
-        what = f"{path.name} {content.get('status')}"
-        refused[what] += 1
-        if path.suffix == ".json" and refused[what] == 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write_json(path, content)
-
-    plan.trials, plan.finalists, plan.finalist_seeds = 2, 1, 1
-    prepared = campaign(plan)
-    monkeypatch.setattr(jsonlines, "write_json", full_at_first)
-    monkeypatch.setattr("tuner.patience._AGAIN_SECONDS", 0.01)
-    assert prepared.execute()
-    seen = {what for what, times in refused.items() if times == 2}
-    assert seen == {"run.json searching", "run.json finalists", "run.json done", "finalists.json None"}, refused
 
 
 def test_a_search_in_which_everything_fails_for_one_reason_stops_early_and_says_it(plan: Plan) -> None:
