@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         first = unknown[0]
         if not first.startswith("-") or first == "-":
             return f"there is one argument too many: {first!r}"
-        options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        options = [option for option in _options(self) if option.startswith("--")]
         return f"there is no option {first.partition('=')[0]}{did_you_mean(first.partition('=')[0], options)}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -98,6 +98,14 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(
                 action, f"must be one of {', '.join(names)}, got {value!r}{did_you_mean(str(value), names)}"
             )
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _options(below)
 
 
 class _Version(argparse.Action):

@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ray.autoscaler.sdk import request_resources
 
 from tuner.errors import SearchError
 from tuner.nodes import alive_nodes, check_nodes
+from tuner.resources import Resources, usable_cpus
 
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
@@ -44,22 +44,6 @@ _MOST_ASKED_FOR = 1000
 _ANSWER_SECONDS = 10.0
 """That a Ray has at whose address we knock."""
 _WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """What one job occupies."""
-
-    cpus: float
-    gpus: float
-
-    def as_bundle(self) -> dict[str, float]:
-        """In Ray's words."""
-        return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
-
-    def __str__(self) -> str:
-        cpus = f"{self.cpus:g} CPU{'s' if self.cpus > 1 else ''}"
-        return f"{cpus} and {self.gpus:g} GPU" if self.gpus else cpus
 
 
 class Cluster:
@@ -198,11 +182,6 @@ def _silence() -> None:
             deduplicator.skip_re = re.compile(
                 ""
             )  # there is no public switch; RAY_DEDUP_LOGS_SKIP_REGEX is read at import
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def temporary_folder(kind: str) -> str:

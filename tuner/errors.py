@@ -13,3 +13,7 @@ class SpaceError(SearchError):
 
 class SettingsMismatch(SearchError):
     """A run is resumed with settings that differ from those it was started with."""
+
+
+class TasksNotThere(SearchError):
+    """The store lacks tasks."""

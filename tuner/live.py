@@ -1,7 +1,7 @@
 """What the user watches: a table that fits the terminal, or a line now and then where there is none."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO
 
@@ -23,6 +23,11 @@ def make_console(file: IO[str] | None = None) -> Console:
     """Where a command writes: as wide as the terminal, or without one of any width, so that nothing is cut."""
     console = Console(file=file, highlight=False)
     return console if console.is_terminal else Console(file=file, highlight=False, width=_UNLIMITED)
+
+
+def say_on(console: Console) -> Callable[[str], None]:
+    """Prints a text as it is, without a look for markup, and without breaking its lines."""
+    return lambda text: console.print(Text(text), soft_wrap=True)
 
 
 class Display:

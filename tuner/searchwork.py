@@ -42,6 +42,7 @@ class SearchWork(Ledger):
 
     def _restore(self, retry_failed: bool) -> None:
         records = self._study.records()
+        self.board.planned = max(self.board.planned, len(records))
         running = dict(self._study.running())
         for record in records:
             key = _key(record.number)

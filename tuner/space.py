@@ -8,12 +8,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import did_you_mean, os_error_text
 from tuner.errors import SpaceError
 from tuner.parameters import Parameter, Value
 
 PER_TASK = "loss_weight"
 """The one parameter that exists once per task."""
 
+_MOST_BYTES = 1_000_000
 _SECTIONS = ("parameters", "fixed", "baseline", "asha")
 _FORMS = ("values", "low", "high", "step", "log", "per_task", "when")
 _OWN_FLAG = {
@@ -71,12 +73,21 @@ def read_space_text(name_or_path: str) -> tuple[str, str]:
     """
     if name_or_path in builtin_spaces():
         return f"{name_or_path}.toml", (resources.files("tuner") / "spaces" / f"{name_or_path}.toml").read_text()
+    must = f"--space must be a TOML file or one of {', '.join(builtin_spaces())}, got {name_or_path!r}"
+    path = Path(name_or_path)
     try:
-        return name_or_path, Path(name_or_path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(
-            f"--space must be a TOML file or one of {', '.join(builtin_spaces())}, got {name_or_path!r}: {error}"
-        ) from error
+        if path.stat().st_size > _MOST_BYTES:
+            raise SpaceError(f"{must}: it has {path.stat().st_size:,} bytes, and a space has less than {_MOST_BYTES:,}")
+        return name_or_path, path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        nearby = [str(path.parent / file.name) for file in path.parent.glob("*.toml")]
+        near = did_you_mean(name_or_path, [*builtin_spaces(), *nearby])
+        raise SpaceError(f"{must}, and there is no such file{near}") from error
+    except UnicodeDecodeError as error:
+        raise SpaceError(f"{must}, which is not text in UTF-8") from error
+    except (OSError, ValueError) as error:
+        reason = os_error_text(error) if isinstance(error, OSError) else str(error)
+        raise SpaceError(f"{must}, which cannot be read ({reason})") from error
 
 
 def parse_space(text: str, source: str, tasks: Iterable[str], known: Iterable[str], check: Check) -> Space:
@@ -111,8 +122,11 @@ def parse_space(text: str, source: str, tasks: Iterable[str], known: Iterable[st
     asha = reader.table(document, "asha")
     reader.known_keys(asha, ("grace_epochs", "reduction"), "[asha]")
     for key, value in asha.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SpaceError(f"{key} must be a positive integer, got {value!r} ({source}, [asha])")
+        least, meaning = (2, "one in so many goes on; 3 is usual") if key == "reduction" else (1, "epochs")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SpaceError(
+                f"{key} must be a whole number of at least {least} ({meaning}), got {value!r} ({source}, [asha])"
+            )
     return Space(source=source, parameters=tuple(parameters), fixed=fixed, baseline=baseline, asha=asha)
 
 

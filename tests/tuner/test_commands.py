@@ -11,9 +11,9 @@ import pytest
 
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
 from tuner import export, jsonlines, report, search
-from tuner.cluster import Resources
 from tuner.errors import SearchError, SettingsMismatch
 from tuner.modelcard import model_card
+from tuner.resources import Resources
 from tuner.runfolder import RunFolder
 from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
 from tuner.space import Space
@@ -42,7 +42,7 @@ def test_durations_are_written_for_people() -> None:
         (["--space", "tabel5"], "--space must be a TOML file or one of table5, got 'tabel5'"),
         (
             ["--space", "table5", "--runs", "ftp://bucket/runs"],
-            "--runs must be a folder or a URI like s3://bucket/runs, gs://bucket/runs or file:///folder, got 'ftp://",
+            "a place of runs must be a folder or a URI like s3://bucket/runs, gs://bucket/runs or file:///folder, got 'ftp://",
         ),
         (["--space", "table5", "--store", "nowhere"], "--store nowhere cannot be searched over"),
         (["--space", "table5", "--name", "a/b"], "--name must be a plain name, got 'a/b'"),

@@ -111,7 +111,10 @@ def test_ranges_conditions_and_fixed_settings_are_read(make_space: MakeSpace) ->
             "[parameters]\nnum_convs = [1, 2]\n[baseline]\nnum_convs = 7",
             r"num_convs must be one of 1, 2, got 7 .*\[baseline\]",
         ),
-        ("[parameters]\nnum_convs = [1, 2]\n[asha]\nreduction = 2.5", r"reduction must be a positive integer, got 2.5"),
+        (
+            "[parameters]\nnum_convs = [1, 2]\n[asha]\nreduction = 2.5",
+            r"reduction must be a whole number of at least 2 \(one in so many goes on; 3 is usual\), got 2.5",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_file_key_and_value(make_space: MakeSpace, text: str, message: str) -> None:
