@@ -98,8 +98,10 @@ class Campaign:
             at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
             self._say(f"{at_once}, {resources} each\n")
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
-            study = Study(
-                self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+            study = patience(
+                lambda: Study(
+                    self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+                )
             )
             phase = _Phase(
                 cluster=cluster,
@@ -129,6 +131,8 @@ class Campaign:
                     f"  the whole traceback: {self._first_failure_file(work)}\n"
                     f"  mend it, then go on with: {self.resume_command}"
                 )
+            if work.exhausted:
+                self._say(f"\n{work.exhausted}: {len(work.board.trainings)} trials instead of {self.settings.trials}")
             if not done:
                 cluster.restart()  # Epochs that still run would take the finalists' place.
                 self._say(

@@ -88,6 +88,16 @@ def test_a_diverged_epoch_ends_the_job_and_never_counts_as_best(tmp_path: Path) 
     assert work.board.trainings[job.key].state == "diverged" and work.board.best() is None
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_a_divergence(tmp_path: Path, score: float) -> None:
+    work = Jobs(tmp_path)
+    job = begin(work)
+    work.on_report(job.key, report(1, 0.5))
+    assert not work.on_report(job.key, report(2, score, finished=True))
+    assert work.board.trainings[job.key].state == "diverged"
+    assert jsonlines.read(tmp_path / "epochs.jsonl")[-1]["body"]["score"] is None
+
+
 def test_three_exceptions_are_enough_and_the_first_is_announced(tmp_path: Path) -> None:
     work = Jobs(tmp_path)
     fine, job = begin(work), begin(work)
