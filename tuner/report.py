@@ -15,11 +15,12 @@ from rich.text import Text
 
 from tuner import jsonlines
 from tuner.errors import SearchError
+from tuner.importance import importances
 from tuner.live import counts_text, errors_text, make_console, params_text
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder, run_to_read
 from tuner.settings import SearchSettings, duration_text
-from tuner.study import importances, read_records
+from tuner.study import read_records
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,8 @@ class Findings:
     curves: Mapping[str, Mapping[int, float]]
     """Validation score by epoch, by trial."""
     importances: Mapping[str, float]
+    importance_by_chance: float
+    """What a meaningless parameter may reach."""
     finalists: Mapping[str, Any] | None
 
     @property
@@ -81,7 +84,7 @@ def gather(run: RunFolder) -> Findings:
     for record in records:
         if record.outcome is not None:
             board.trainings[f"{record.number:04d}"].state = record.outcome
-    scores = {int(training.key): training.best_score for training in board.ranked() if training.best_score is not None}
+    shares, by_chance = importances(records)
     writing = run.is_being_written()
     for training in board.trainings.values():
         if training.state == "running" and not writing:
@@ -95,7 +98,8 @@ def gather(run: RunFolder) -> Findings:
         status=status,
         board=board,
         curves=curves,
-        importances=importances(run.journal, scores),
+        importances=shares,
+        importance_by_chance=by_chance,
         finalists=run.read_finalists(),
     )
 
@@ -129,7 +133,11 @@ def show(findings: Findings, console: Console) -> None:
         console.print(table)
     if findings.importances:
         console.print(
-            Text("importance of each parameter (PED-ANOVA: what sets the best quarter apart)"), soft_wrap=True
+            Text(
+                "importance of each parameter: its share of the differences in the ranking of the trials, the largest "
+                f"first, the others of what is left (up to {findings.importance_by_chance:.2f} by chance)"
+            ),
+            soft_wrap=True,
         )
         for name, value in findings.importances.items():
             console.print(Text(f"  {value:5.2f} {'#' * round(20 * value):20} {name}"), soft_wrap=True)

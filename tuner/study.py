@@ -4,7 +4,6 @@ The journal opens in optuna-dashboard. Proposals are a function of (seed, trial 
 see `proposals.py`: a resumed search proposes what the uninterrupted one would have.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,38 +199,6 @@ def read_records(journal: Path) -> list[TrialRecord]:
     study = _load(journal)
     trials = study.get_trials(deepcopy=False) if study is not None else []
     return [_record(trial) for trial in trials if trial.state != TrialState.WAITING]
-
-
-def importances(journal: Path, scores: Mapping[int, float]) -> dict[str, float]:
-    """How much each parameter decides whether a trial belongs to the best quarter (PED-ANOVA); they add up to 1.
-
-    Args:
-        journal: of the study.
-        scores: best score by trial number; others are left out. Stopped trials count with what they had reached.
-
-    Returns:
-        Importance by parameter, largest first; empty with fewer than 4 trials.
-    """
-    study = _load(journal)
-    if study is None or len(scores) < 4:
-        return {}
-    with quiet():
-        copy = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
-        for trial in study.get_trials(deepcopy=False):
-            if trial.number in scores:
-                copy.add_trial(
-                    optuna.trial.create_trial(
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        value=min(scores[trial.number], WORST_SCORE),
-                    )
-                )
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
-        try:
-            found = optuna.importance.get_param_importances(copy, evaluator=evaluator)
-        except (ValueError, RuntimeError):  # no parameter is common to all trials, or all scores are equal
-            return {}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _load(journal: Path) -> optuna.Study | None:

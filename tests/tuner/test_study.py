@@ -11,7 +11,7 @@ import pytest
 
 from tests.tuner.conftest import KNOWN, accept_anything
 from tuner.space import Space, parse_space
-from tuner.study import Study, importances, read_records
+from tuner.study import Study, read_records
 
 SCRIPT = """
 import json, sys
@@ -236,17 +236,3 @@ def test_conditions_are_obeyed_by_every_proposal(tmp_path: Path, make_space: Cal
         assert 1e-4 <= float(params["learning_rate"]) <= 1e-1
         study.report(number, 1, float(params["num_convs"]))
         study.tell(number, "finished", float(params["num_convs"]))
-
-
-def test_importances_find_what_matters(tmp_path: Path, make_space: Callable[..., Space]) -> None:
-    space = make_space("[parameters]\nnum_convs = [1, 2, 3, 4, 5]\natom_dim = [16, 32, 64]\nhead_dim = [16, 32, 64]")
-    study = Study(tmp_path / "journal", space, sampler="random", seed=4)
-    scores = {}
-    for _ in range(40):
-        proposal = study.ask()
-        assert proposal is not None
-        scores[proposal[0]] = float(proposal[1]["num_convs"])
-        study.tell(proposal[0], "finished", scores[proposal[0]])
-    found = importances(tmp_path / "journal", scores)
-    assert next(iter(found)) == "num_convs" and sum(found.values()) == pytest.approx(1)
-    assert importances(tmp_path / "journal", {0: 1.0}) == {}
