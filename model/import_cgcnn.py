@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, invocation, run
+from graphdb.command import Parser, invocation, load, run
 from model.flags import task_names
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from model.output import check_folder, written_with
 
     check_folder(arguments.output, lambda folder: written_with(folder, _ORIGIN), "an earlier import")
+    load("torch")
     from graphdb.graph import GraphSettings
     from model.cgcnn_weights import convert, read_atom_init, read_original
     from model.checkpoint import save_checkpoint

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from graphdb.command import Parser, count, did_you_mean, run
+from graphdb.command import Parser, count, did_you_mean, load, run
 from graphdb.errors import CrystuneError
 from model.shipped import CONFIG, find_weights, shipped_models
 
@@ -52,6 +52,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     check_inputs(arguments.files)
     check_table(arguments.output, [*arguments.files, weights, weights.with_name(CONFIG)])
 
+    load("torch")
     from graphdb.progress import Progress
     from model.allocator import keep_freed_memory
     from model.checkpoint import load_checkpoint
@@ -70,7 +71,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         found = write_predictions(file, model, info, arguments.files, device, tell=progress.update)
     where = f", table in {arguments.output}" if arguments.output else ""
     sys.stdout.flush()
-    print(f"{found.predicted} of {count(found.read, 'crystal')} predicted{where}", file=sys.stderr)
+    print(f"{found.predicted:,} of {count(found.read, 'crystal')} predicted{where}", file=sys.stderr)
     if found.failed:
         print(f"{found.failed:,} not: the column 'error' says why", file=sys.stderr)
     if found.warned:

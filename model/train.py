@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, invocation, run
+from graphdb.command import Parser, invocation, load, run
 from model.flags import share, task_names, whole_number
 
 if TYPE_CHECKING:
@@ -63,11 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    load("numpy")
     from graphdb.check import shares
     from model.output import check_folder
 
     fractions = shares(arguments.valid, arguments.test)
     check_folder(arguments.output, lambda folder: (folder / _STATE).is_file(), "an interrupted run of model.train")
+    load("torch")
     from model.allocator import keep_freed_memory
     from model.hyperparameters import Hyperparameters
 

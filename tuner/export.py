@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, invocation, run
+from graphdb.command import Parser, invocation, load, run
 from model.flags import whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
+    load("torch")
     from tuner.runfolder import run_to_read
 
     found = run_to_read(arguments.run, checkpoints=True)
