@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, invocation, load, run
-from model.flags import task_names
+from model.flags import folder, task_names
 
 if TYPE_CHECKING:
     from graphdb.batch import Task
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--atom-init", metavar="JSON", required=True, help="the atom_init.json that it was trained with"
     )
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("-o", "--output", metavar="DIR", type=folder, required=True, help="folder for the checkpoint")
     parser.add_argument(
         "--tasks",
         metavar="NAMES",
