@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import errno
 import functools
+import importlib
 import os
 import select
 import shutil
@@ -184,6 +185,31 @@ def run(
                 return FAULT
             _say(f"error: {error}")
         return USAGE_ERROR
+
+
+def load(*modules: str) -> None:
+    """Load large packages, with Ctrl-C and SIGTERM held back until they are there.
+
+    An interrupt while PyTorch or NumPy set themselves up is thrown through their C++, which ends the process by
+    std::terminate. The second Ctrl-C ends it at once, here as everywhere.
+
+    Raises:
+        KeyboardInterrupt: once all is loaded, if there was one meanwhile.
+    """
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
 
 
 def os_error_text(error: OSError) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, count, run
+from graphdb.command import Parser, count, load, run
 from model.shipped import CONFIG, find_weights
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     weights = find_weights(arguments.model)
     check_table(arguments.output, [arguments.store, weights, weights.with_name(CONFIG)])
+    load("torch")
     from graphdb.progress import Progress
     from model.allocator import keep_freed_memory
     from model.metrics import score

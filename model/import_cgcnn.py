@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, invocation, run
-from model.flags import task_names
+from graphdb.command import Parser, invocation, load, run
+from model.flags import folder, task_names
 
 if TYPE_CHECKING:
     from graphdb.batch import Task
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--atom-init", metavar="JSON", required=True, help="the atom_init.json that it was trained with"
     )
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("-o", "--output", metavar="DIR", type=folder, required=True, help="folder for the checkpoint")
     parser.add_argument(
         "--tasks",
         metavar="NAMES",
@@ -50,6 +50,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from model.output import check_folder, written_with
 
     check_folder(arguments.output, lambda folder: written_with(folder, _ORIGIN), "an earlier import")
+    load("torch")
     from graphdb.graph import GraphSettings
     from model.cgcnn_weights import convert, read_atom_init, read_original
     from model.checkpoint import save_checkpoint

@@ -6,10 +6,11 @@ import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from graphdb.command import Parser, count, did_you_mean, run
+from graphdb.command import Parser, count, did_you_mean, load, run
 from graphdb.errors import CrystuneError
 from model.shipped import CONFIG, find_weights, shipped_models
 
@@ -21,7 +22,7 @@ _CRYSTALS_AT_ONCE = 256
 
 
 class InputMissing(CrystuneError):
-    """A file that was named and is not there."""
+    """A file that was named and is not there, or nothing in those that are."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +53,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     check_inputs(arguments.files)
     check_table(arguments.output, [*arguments.files, weights, weights.with_name(CONFIG)])
 
+    load("torch")
     from graphdb.progress import Progress
     from model.allocator import keep_freed_memory
     from model.checkpoint import load_checkpoint
@@ -68,11 +70,17 @@ def _predict(arguments: argparse.Namespace) -> int:
             file = stack.enter_context(open_table(arguments.output, "predictions"))
         progress = stack.enter_context(Progress("predicting", quiet=quiet))
         found = write_predictions(file, model, info, arguments.files, device, tell=progress.update)
+        if not found.read:
+            raise InputMissing(
+                f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}"
+            )
     where = f", table in {arguments.output}" if arguments.output else ""
     sys.stdout.flush()
-    print(f"{found.predicted} of {count(found.read, 'crystal')} predicted{where}", file=sys.stderr)
+    print(f"{found.predicted:,} of {count(found.read, 'crystal')} predicted{where}", file=sys.stderr)
     if found.failed:
         print(f"{found.failed:,} not: the column 'error' says why", file=sys.stderr)
+    if found.others:
+        print(f"{count(found.others, 'file')} of another kind among them, listed with what they are", file=sys.stderr)
     if found.warned:
         print(
             f"{count(found.warned, 'crystal')} with elements that the model has not seen in training: the column "
@@ -93,7 +101,7 @@ def check_inputs(files: Sequence[str]) -> None:
     Raises:
         InputMissing: for the first of them.
     """
-    missing = [name for name in files if not os.path.lexists(name)]
+    missing = [name for name in files if not os.path.exists(name)]
     if not missing:
         return
     path = Path(missing[0])
@@ -107,6 +115,15 @@ def check_inputs(files: Sequence[str]) -> None:
     raise InputMissing(f"FILES must be files or folders that are there, but there is no {path}{more}{hint}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why there is no prediction."""
+
+    reason: str
+    is_crystal: bool = True
+    """False for a file of another kind in a folder or archive, which is not a mistake."""
+
+
 class Tally:
     """What became of the crystals that were read."""
 
@@ -114,7 +131,7 @@ class Tally:
         """Nothing was read yet."""
         self.elements_known = elements_known
         """Whether the model tells what it was trained on."""
-        self.read = self.failed = self.warned = 0
+        self.read = self.failed = self.warned = self.others = 0
 
     @property
     def predicted(self) -> int:
@@ -142,7 +159,8 @@ def write_predictions(
         tell: told the share that is done, and a note.
 
     Returns:
-        How many crystals were read, have an error in place of a prediction, or a warning beside it.
+        How many crystals were read, have an error in place of a prediction, or a warning beside it, and how many files
+        of other kinds there were.
 
     Raises:
         CheckpointError: for a configuration without valid graph settings.
@@ -170,12 +188,17 @@ def write_predictions(
         file.flush()
 
     def note(share: float) -> None:
-        tell(share, count(tally.read, "crystal"))
+        if tally.read:  # the first one waits for the parser's packages, and tells nothing of the time of the others
+            tell(share, count(tally.read, "crystal"))
 
     for item in _graphs(sources, settings, known, note):
         pending.append(item)
-        tally.read += 1
-        tally.failed += isinstance(item[1], str)
+        refused = item[1] if isinstance(item[1], _Refused) else None
+        if refused is not None and not refused.is_crystal:
+            tally.others += 1
+        else:
+            tally.read += 1
+            tally.failed += refused is not None
         if len(pending) == _CRYSTALS_AT_ONCE:
             write()
     write()
@@ -186,7 +209,7 @@ def _graphs(
     sources: Sequence[str], settings: Any, known: frozenset[int], tell: Callable[[float], None]
 ) -> Iterator[tuple[str, Any]]:
     """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table."""
-    from graphdb.errors import SkippedCrystal, SourceError
+    from graphdb.errors import Reason, SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
     from graphdb.sources import iter_structures
     from model.elements import element_symbols
@@ -201,20 +224,21 @@ def _graphs(
                 source, keep_order=settings.neighbors == "cgcnn", tell=tell_all
             ):
                 if isinstance(crystal, SkippedCrystal):
-                    yield material_id or crystal.where, f"{crystal.reason}: {crystal.message}"
+                    refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason != Reason.NOT_A_STRUCTURE)
+                    yield material_id or crystal.where, refused
                     continue
                 strange = sorted(set(crystal.atomic_numbers.tolist()) - known)
                 if strange:
                     names = " ".join(element_symbols()[z] for z in strange)
-                    yield material_id, f"element without features: this model knows no {names}"
+                    yield material_id, _Refused(f"element without features: this model knows no {names}")
                     continue
                 try:
                     graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
                     yield material_id, graph
                 except GraphError as error:
-                    yield material_id, f"{error.reason}: {error}"
+                    yield material_id, _Refused(f"{error.reason}: {error}")
         except SourceError as error:
-            yield Path(source).stem, str(error)
+            yield Path(source).stem, _Refused(str(error))
 
 
 def _rows(
@@ -227,7 +251,7 @@ def _rows(
     from graphdb.loader import InMemoryGraphs, Loader
     from model.inference import predict
 
-    usable = [(material_id, graph) for material_id, graph in items if not isinstance(graph, str)]
+    usable = [(material_id, graph) for material_id, graph in items if not isinstance(graph, _Refused)]
     values: Iterator[Any] = iter(())
     if usable:
         graphs = InMemoryGraphs(
@@ -239,8 +263,8 @@ def _rows(
         )
         values = iter(predict(model, Loader(graphs, batch_size=_CRYSTALS_AT_ONCE, max_atoms=20_000), device)[0])
     for material_id, graph in items:
-        if isinstance(graph, str):
-            yield [material_id, *[""] * len(model.tasks), "", graph]
+        if isinstance(graph, _Refused):
+            yield [material_id, *[""] * len(model.tasks), "", graph.reason]
         else:
             warning = seen.warning(graph.atomic_numbers) if seen is not None else ""
             yield [material_id, *(f"{value:.6g}" for value in next(values)), warning, ""]

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, invocation, run
-from model.flags import share, task_names, whole_number
+from graphdb.command import Parser, invocation, load, run
+from model.errors import TrainingFailed
+from model.flags import folder, share, task_names, whole_number
 
 if TYPE_CHECKING:
     from graphdb.loader import InMemoryGraphs, StreamedGraphs
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ],
     )
     parser.add_argument("store", metavar="STORE", help="store that graphdb.build wrote")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", type=Path, help="new folder for the checkpoint")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", type=folder, help="new folder for the checkpoint"
+    )
     parser.add_argument(
         "--tasks",
         metavar="NAMES",
@@ -50,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--epochs", metavar="N", type=whole_number(1), help="number of epochs (instead of the configuration's)"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=whole_number(0), help="seed of weights and order (instead of the configuration's)"
+        "--seed",
+        metavar="N",
+        type=whole_number(0, 2**63 - 1),
+        help="seed of weights and order (instead of the configuration's)",
     )
     parser.add_argument("--valid", metavar="SHARE", type=share, help="share of crystals to validate on (default: 0.1)")
     parser.add_argument("--test", metavar="SHARE", type=share, help="share of crystals to test on (default: 0.1)")
@@ -63,11 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    load("numpy")
     from graphdb.check import shares
     from model.output import check_folder
 
     fractions = shares(arguments.valid, arguments.test)
     check_folder(arguments.output, lambda folder: (folder / _STATE).is_file(), "an interrupted run of model.train")
+    load("torch")
     from model.allocator import keep_freed_memory
     from model.hyperparameters import Hyperparameters
 
@@ -116,7 +124,6 @@ def train_model(
     from graphdb.check import checked_split
     from graphdb.loader import Loader
     from graphdb.split import DEFAULT_FRACTIONS
-    from model.errors import TrainingFailed
     from model.evaluate import metrics_table
     from model.inference import choose_device, evaluate
     from model.training import Trainer
@@ -225,6 +232,13 @@ def _keeping(output: Path) -> Iterator[None]:
         if (output / _STATE).exists():
             error.args = (f"{output} keeps what is done; the same command goes on after the last finished epoch",)
         raise
+    except RuntimeError as error:  # torch has a class of its own for GPUs alone
+        if "allocate" not in str(error):
+            raise
+        raise TrainingFailed(
+            "a batch must fit into the memory of the device, but it did not; lower batch_size in [train], or set "
+            "max_atoms in [loader], of --config"
+        ) from error
     finally:
         if made and not any(output.iterdir()):
             output.rmdir()

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphdb.command import Parser, invocation, run
-from model.flags import whole_number
+from graphdb.command import Parser, invocation, load, run
+from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         ],
     )
     parser.add_argument("run", metavar="RUN", help="folder or URI of a search")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write")
+    parser.add_argument("-o", "--output", metavar="DIR", type=folder, required=True, help="folder to write")
     parser.add_argument("--trial", type=whole_number(0), metavar="N", help="this trial instead of the best")
     parser.add_argument("--device", default="auto", help="what predicts: auto (the default), cpu, cuda or mps")
     return run(parser, _export, argv, interrupted="the same command begins anew")
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
+    load("torch")
     from tuner.runfolder import run_to_read
 
     found = run_to_read(arguments.run, checkpoints=True)

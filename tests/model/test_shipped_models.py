@@ -30,6 +30,7 @@ def test_the_model_of_experiment_e4_ships() -> None:
     labels = ["formation_energy_per_atom [eV/atom]", "band_gap [eV]", "fermi_energy [eV]"]
     assert [task.label for task in model.tasks] == labels
     assert info["split"]["fractions"] == [0.8, 0.1, 0.1]
+    assert {len(symbols) for symbols in info["training_elements"].values()} == {86}
 
 
 @pytest.mark.parametrize("name", shipped_models())
