@@ -62,9 +62,21 @@ def checked_split(
     if problem:
         raise TargetsError(f"{problem} in {what}; {_leave_out(names)}")
     split, problem = _try(material_ids, targets, names, fractions, seed)
-    if split is None or problem:
-        raise TargetsError(f"{problem} ({what}); {_advice(material_ids, targets, names, fractions, seed)}")
-    return split
+    if split is not None and not problem:
+        return split
+    advice = "take more crystals"
+    found = _enough(material_ids, targets, names, fractions, seed)
+    if found is not None:
+        advice = f"--valid {found[0]:g} --test {found[1]:g} would do, or {advice}"
+    elif len(names) > 1:
+        for column, name in enumerate(names):
+            alone = (material_ids, targets[:, column : column + 1], (name,), fractions, seed)
+            if _enough(*alone) is None:
+                problem, advice = _try(*alone)[1] or problem, f"leave {name} out with --tasks"
+                break
+        else:
+            advice += ", or fewer of the tasks with --tasks"
+    raise TargetsError(f"{problem} ({what}); {advice}")
 
 
 def check_targets(targets: NDArray[Any], split: Split, names: Sequence[str]) -> None:
@@ -131,22 +143,21 @@ def _try(
     return split, _problem(targets, split, names)
 
 
-def _advice(
+def _enough(
     material_ids: Sequence[str],
     targets: NDArray[Any],
     names: Sequence[str],
     fractions: tuple[float, float, float],
     seed: int,
-) -> str:
-    """Flags that were tried and help, or what else does."""
+) -> tuple[float, float] | None:
+    """Shares to validate and to test on that were tried and would do; None if there are none."""
     for valid, test in _LARGER:
-        if test < fractions[2] and valid < fractions[1]:
-            continue
-        split, problem = _try(material_ids, targets, names, shares(valid, test if fractions[2] else 0.0), seed)
+        test = test if fractions[2] else 0.0
+        split, problem = _try(material_ids, targets, names, shares(valid, test), seed)
         if split is not None and not problem:
-            return f"--valid {valid:g} --test {test if fractions[2] else 0:g} would do, or take more crystals"
-    return _leave_out(names)
+            return valid, test
+    return None
 
 
 def _leave_out(names: Sequence[str]) -> str:
-    return "leave it out with --tasks" if len(names) > 1 else "take more crystals, or another task with --tasks"
+    return "leave it out with --tasks" if len(names) > 1 else "take other crystals, or another task with --tasks"

@@ -118,7 +118,7 @@ class _Version(argparse.Action):
 
 
 def _version(package: str) -> str:
-    from importlib import metadata  # with its e-mail parser the slowest import of all here
+    from importlib import metadata  # half of what this module would take to load
 
     try:
         return metadata.version(package)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphdb.command import Parser, run
-from graphdb.files import partial_path, skipped_path
+from graphdb.files import is_held, partial_path, skipped_path
 from graphdb.store import Store
 
 _WAYS = "a finished build's file; see python -m graphdb.build --help"
@@ -100,7 +100,10 @@ def _info(arguments: argparse.Namespace) -> int:
     else:
         _print(found, arguments.verify)
         if found["build_in_progress"]:
-            print("  note:        a later build of this store is running or was interrupted; run it again to finish it")
+            if is_held(partial_path(arguments.store)):
+                print("  note:        a later build of this store is running")
+            else:
+                print("  note:        a later build of this store was interrupted; run it again to finish it")
     return 0
 
 

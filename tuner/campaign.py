@@ -123,8 +123,10 @@ class Campaign:
             at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
             self._say(f"{at_once}, {resources} each\n")
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
-            study = Study(
-                self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+            study = patience(
+                lambda: Study(
+                    self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+                )
             )
             phase = _Phase(
                 cluster=cluster,
@@ -154,6 +156,8 @@ class Campaign:
                     f"{self._first_failure_file(work)}); mend it, then go on with: {self.resume_command}; if space or "
                     "store have to change, start a new search with another --name"
                 )
+            if work.exhausted:
+                self._say(f"\n{work.exhausted}: {len(work.board.trainings)} trials instead of {self.settings.trials}")
             if not done:
                 cluster.restart()  # Epochs that still run would take the finalists' place.
                 self._say(

@@ -30,6 +30,8 @@ class Findings:
     curves: Mapping[str, Mapping[int, float]]
     """Validation score by epoch, by trial."""
     importances: Mapping[str, float]
+    importance_by_chance: float
+    """What a meaningless parameter may reach."""
     finalists: Mapping[str, Any] | None
 
     @property
@@ -85,7 +87,8 @@ def gather(run: RunFolder) -> Findings:
     Raises:
         SearchError: if the folder is none.
     """
-    from tuner.study import importances, read_records
+    from tuner.importance import importances
+    from tuner.study import read_records
 
     content = run.read()
     settings = SearchSettings.from_dict(content["settings"])
@@ -103,7 +106,7 @@ def gather(run: RunFolder) -> Findings:
     for record in records:
         if record.outcome is not None:
             board.trainings[f"{record.number:04d}"].state = record.outcome
-    scores = {int(training.key): training.best_score for training in board.ranked() if training.best_score is not None}
+    shares, by_chance = importances(records)
     writing = run.is_being_written()
     for training in board.trainings.values():
         if training.state == "running" and not writing:
@@ -117,7 +120,8 @@ def gather(run: RunFolder) -> Findings:
         status=status,
         board=board,
         curves=curves,
-        importances=importances(run.journal, scores),
+        importances=shares,
+        importance_by_chance=by_chance,
         finalists=run.read_finalists(),
     )
 
@@ -157,7 +161,11 @@ def show(findings: Findings, console: "Console") -> None:
         console.print(table)
     if findings.importances:
         console.print(
-            Text("importance of each parameter (PED-ANOVA: what sets the best quarter apart)"), soft_wrap=True
+            Text(
+                "importance of each parameter: its share of the differences in the ranking of the trials, the largest "
+                f"first, the others of what is left (up to {findings.importance_by_chance:.2f} by chance)"
+            ),
+            soft_wrap=True,
         )
         for name, value in findings.importances.items():
             console.print(Text(f"  {value:5.2f} {'#' * round(20 * value):20} {name}"), soft_wrap=True)

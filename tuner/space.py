@@ -2,6 +2,7 @@
 
 import difflib
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -48,15 +49,37 @@ class Space:
         """Whether any parameter exists only sometimes."""
         return any(parameter.when for parameter in self.parameters)
 
+    def is_whole(self, point: Mapping[str, Value]) -> bool:
+        """Whether a point has all parameters that exist for it."""
+        return all(parameter.name in point for parameter in self.parameters if parameter.is_active(point))
+
     def size(self) -> int | None:
-        """Number of points if all parameters are discrete (conditions not counted), else None."""
-        size = 1
+        """Number of different points if all parameters are discrete, else None."""
+        counts: Counter[frozenset[tuple[str, str]]] = Counter({frozenset(): 1})
+        # Points of the parameters so far, by the conditions that they fulfil: pairs of (parent, who depends on it).
         for parameter in self.parameters:
             grid = parameter.grid()
             if grid is None:
                 return None
-            size *= len(grid)
-        return size
+            later = Counter[frozenset[tuple[str, str]]]()
+            for fulfilled, count in counts.items():
+                if all((parent, parameter.name) in fulfilled for parent in parameter.when):
+                    for opened, values in self._opened_by(parameter, len(grid)).items():
+                        later[fulfilled | opened] += count * values
+                else:
+                    later[fulfilled] += count
+            counts = later
+        return counts.total()
+
+    def _opened_by(self, parent: Parameter, num_values: int) -> Mapping[frozenset[tuple[str, str]], int]:
+        """How many values of a parameter fulfil which conditions of others."""
+        named: dict[float, set[tuple[str, str]]] = {}
+        for other in self.parameters:
+            for value in other.when.get(parent.name, ()):
+                named.setdefault(parent.place(value), set()).add((parent.name, other.name))
+        opened = Counter(frozenset(pairs) for pairs in named.values())
+        opened[frozenset()] += num_values - len(named)
+        return opened
 
 
 def builtin_spaces() -> tuple[str, ...]:

@@ -74,6 +74,12 @@ def test_shares_that_a_message_recommends_are_enough(number: int) -> None:
         assert len(split.validation) >= 2
 
 
+def test_task_that_no_share_could_help_is_the_one_that_is_named() -> None:
+    targets = np.stack([column(25), column(25, known=[0, 1, 2])], axis=1)
+    with pytest.raises(TargetsError, match="split must .* of rare in .*; leave rare out with --tasks"):
+        checked_split(crystals(25), targets, ["energy", "rare"])
+
+
 def test_without_a_test_split_nothing_is_asked_of_it() -> None:
     split = checked_split(crystals(100), column(100)[:, None], ["energy"], fractions=shares(0.2, 0.0))
     assert len(split.test) == 0

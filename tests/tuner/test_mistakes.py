@@ -81,7 +81,10 @@ MISTAKES = [
     ("search --space table5 --cpus-per-trial 64", "must be at most 2, got 64: this machine has 2 CPUs"),
     ("search --space table5 --concurrent 3", "must be at most 2, got 3: 2 trials of 1 CPU fit this machine"),
     ("search --space table5 --concurrent 2 --cpus-per-trial 2", "1 trial of 2 CPUs fits this machine"),
-    ("search --space table5 --device mps", "--device must be auto, or one that PyTorch finds here (cpu), got 'mps'"),
+    (
+        "search --space table5 --device mps",
+        "--device must be auto or one that is here, got 'mps'; there are: cpu; choose another",
+    ),
     # Names and places.
     ("search --space table5 --name first", "runs/first exists; go on with it by --resume, choose another --name"),
     ("search --space table5 --name ''", "--name must be a plain name such as first, got ''"),

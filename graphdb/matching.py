@@ -1,0 +1,103 @@
+"""Which crystal a row of targets belongs to, by id or by the name of a file; and what would match if none does."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from graphdb.filenames import file_id
+from graphdb.names import clean_id
+
+_MAX_TRIED = 20
+_SHOWN_IDS = 3
+
+
+class CrystalIds:
+    """The ids of the crystals of a source."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        """Remember the ids."""
+        self.known = set(known)
+        stems: dict[str, str | None] = {}
+        for material_id in self.known:
+            stem = file_id(material_id)
+            if stem != material_id:
+                stems[stem] = None if stem in stems else material_id
+        self._by_stem = {stem: material_id for stem, material_id in stems.items() if material_id is not None}
+
+    def find(self, text: str) -> str | None:
+        """The crystal that an id, or a file's name with or without folder and suffix, means; None if there is none."""
+        material_id = clean_id(text)
+        if material_id in self.known:
+            return material_id
+        stem = file_id(material_id.replace("\\", "/"))
+        return stem if stem in self.known else self._by_stem.get(stem)
+
+    def examples(self) -> str:
+        """Three of the ids."""
+        return shown(sorted(self.known)) or "no crystal"
+
+
+def shown(ids: Sequence[str]) -> str:
+    """The first three ids, for a person."""
+    text = ", ".join(material_id if len(material_id) <= 40 else material_id[:39] + "…" for material_id in ids[:3])
+    return text + (", ..." if len(ids) > _SHOWN_IDS else "")
+
+
+def what_would_match(ids: Sequence[str], crystals: CrystalIds) -> tuple[str, int]:
+    """How ids, of which none is a crystal's, would have to be changed, and how many would match then (0: none).
+
+    Args:
+        ids: of the rows, as they stand in the file.
+        crystals: of the source.
+    """
+    best, best_count = "", 0
+    for how, change, is_for_both in _changes(ids, crystals):
+        wanted = {change(material_id) for material_id in crystals.known} if is_for_both else crystals.known
+        count = sum(change(clean_id(text)) in wanted for text in ids)
+        if count > best_count:
+            best, best_count = how, count
+    return best, best_count
+
+
+_Change = tuple[str, Callable[[str], str], bool]
+
+
+def _changes(ids: Sequence[str], crystals: CrystalIds) -> list[_Change]:
+    """What may be wrong with ids, each as words, a function, and whether it is for the crystals' ids, too."""
+    changes: list[_Change] = [
+        ("in lower case", str.lower, True),
+        ("without quotation marks", lambda text: text.strip("'\"`"), False),
+        ("without the decimals '.0'", lambda text: re.sub(r"\.0+$", "", text), False),
+        ("without leading zeros", lambda text: re.sub(r"(?<!\d)0+(?=\d)", "", text), True),
+        ("with the same hyphens or underscores", lambda text: re.sub(r"[\s_‐-―−-]+", "-", text), True),
+    ]
+    names = sorted(crystals.known, key=len, reverse=True)
+    tried = [clean_id(text) for text in ids[:_MAX_TRIED]]
+    seen = {how for how, _, _ in changes}
+    for text in filter(None, tried):
+        for name in names:
+            for change in _affixes(text, name):
+                if change[0] not in seen:
+                    seen.add(change[0])
+                    changes.append(change)
+        if len(changes) > _MAX_TRIED:
+            break
+    return changes
+
+
+def _affixes(text: str, name: str) -> list[_Change]:
+    """What to add to a row's id, or to take away from it, that it becomes a crystal's."""
+    if text == name or not name:
+        return []
+    if name.endswith(text):
+        front = name[: -len(text)]
+        return [(f"with {front!r} before them", lambda other: front + other, False)] if not front.isdigit() else []
+    if name.startswith(text):
+        back = name[len(text) :]
+        return [(f"with {back!r} after them", lambda other: other + back, False)] if not back.isdigit() else []
+    if text.endswith(name):
+        front = text[: -len(name)]
+        return [(f"without {front!r}", lambda other: other.removeprefix(front), False)]
+    if text.startswith(name):
+        back = text[len(name) :]
+        return [(f"without {back!r}", lambda other: other.removesuffix(back), False)]
+    return []

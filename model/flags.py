@@ -1,0 +1,39 @@
+"""Types of the commands' flags: a value out of range is answered in one line, before anything is loaded."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A type for argparse: an integer of at least this."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, got {text!r}")
+        return number
+
+    return parse
+
+
+def share(text: str) -> float:
+    """A type for argparse: a number of at least 0 and below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"must be a share of at least 0 and below 1, such as 0.1, got {text!r}")
+    return number
+
+
+def task_names(text: str) -> list[str]:
+    """A type for argparse: names separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"must be names separated by commas, got {text!r}")
+    return names
