@@ -203,7 +203,7 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
     from tuner.objective import load_crystals
 
     settings = findings.settings
-    crystals = load_crystals(settings.store, list(settings.tasks))
+    crystals = load_crystals(settings.store, list(settings.tasks), fractions=settings.fractions)
     if crystals.graphs.fingerprint != settings.fingerprint:
         raise SearchError(
             f"the store must be the one that was searched over (fingerprint {settings.fingerprint[:12]}), "

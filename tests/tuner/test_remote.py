@@ -92,7 +92,7 @@ def test_the_head_of_a_cloud_is_asked_for_and_its_absence_explained(
         raise RuntimeError("Head node of cluster (mine) not found!")
 
     monkeypatch.setattr(sdk, "get_head_node_ip", none)
-    with pytest.raises(SearchError, match=r"not found!\n  start it with: ray up '.*my cluster.yaml'"):
+    with pytest.raises(SearchError, match=r"not found!; start it with: ray up '.*my cluster.yaml'"):
         find_head(file)
 
 

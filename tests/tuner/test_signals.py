@@ -18,10 +18,11 @@ from tuner.signals import may_hang
 
 def hang():
     lock, c = ctypes.create_string_buffer(256), ctypes.CDLL(None)
-    print("starting", flush=True)
+    told = False
     while True:
         try:
             while True:
+                told = told or not print("starting", flush=True)
                 c.pthread_mutex_lock(lock)
         except KeyboardInterrupt:
             pass
@@ -62,24 +63,20 @@ def test_a_signal_that_python_can_act_on_leaves_the_start_as_an_exception() -> N
 
 
 @pytest.mark.parametrize(
-    ("grace", "signals", "status"),
-    [("0.1", [signal.SIGINT], 130), ("0.1", [signal.SIGTERM], 143), ("1000", [signal.SIGINT] * 2, 130)],
+    ("grace", "signals", "statuses"),
+    [
+        ("0.1", [signal.SIGINT], {130}),
+        ("0.1", [signal.SIGTERM], {143}),
+        ("1000", [signal.SIGINT, signal.SIGTERM], {130, 143}),
+    ],
     ids=["one", "a batch system's", "two"],
 )
-def test_a_start_that_hangs_in_c_is_ended(grace: str, signals: list[int], status: int) -> None:
+def test_a_start_that_hangs_in_c_is_ended(grace: str, signals: list[int], statuses: set[int]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HANGS, grace], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None and process.stdout.readline() == "starting\n"
     for number in signals:
         process.send_signal(number)
-        if len(signals) > 1:  # two that are not yet handled are one
-            while int(field(process.pid, "ShdPnd"), 16) | int(field(process.pid, "SigPnd"), 16):
-                pass
     _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (status, "interrupted: nothing was begun\n")
-
-
-def field(pid: int, name: str) -> str:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(line.split()[1] for line in lines if line.startswith(name))
+    assert process.returncode in statuses and said == "interrupted: nothing was begun\n"
