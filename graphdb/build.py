@@ -90,7 +90,7 @@ def build_store(
                 num_read += 1
                 num_built += not isinstance(built.outcome, SkippedCrystal)
                 intake.settle(built)
-                report(origin.progress(), f"{intake.num_known + num_read:,} crystals")
+                report(origin.progress(), count(intake.num_known + num_read, "crystal"))
         if intake.failure is not None:
             raise intake.failure
         report(1.0, "writing the store")

@@ -67,7 +67,8 @@ def summary(report: BuildReport, source: str) -> Iterator[str]:
         f"{size / report.num_atoms:.0f} bytes an atom"
     )
     for name, entry in report.properties.items():
-        span = f"{entry.minimum:.4g} to {entry.maximum:.4g} {entry.unit}".rstrip()
+        unit = entry.unit if entry.unit != "1" else ""
+        span = f"{entry.minimum:.4g} to {entry.maximum:.4g} {unit}".rstrip()
         known = f"{entry.count:,} known, {span}, mean {entry.mean:.4g}" if entry.count else "nothing known"
         yield f"  {name}: {known}"
     if report.left_out:
