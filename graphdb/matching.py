@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from graphdb.filenames import file_id
 from graphdb.names import clean_id
 
-_MAX_TRIED = 20
+#: Ids of which it is tried out what would make them match, and affixes for each.
+_MAX_TRIED = 10
+_MAX_AFFIXES = 4
 _SHOWN_IDS = 3
 
 
@@ -70,17 +73,13 @@ def _changes(ids: Sequence[str], crystals: CrystalIds) -> list[_Change]:
         ("without leading zeros", lambda text: re.sub(r"(?<!\d)0+(?=\d)", "", text), True),
         ("with the same hyphens or underscores", lambda text: re.sub(r"[\s_‐-―−-]+", "-", text), True),
     ]
-    names = sorted(crystals.known, key=len, reverse=True)
-    tried = [clean_id(text) for text in ids[:_MAX_TRIED]]
-    seen = {how for how, _, _ in changes}
-    for text in filter(None, tried):
-        for name in names:
-            for change in _affixes(text, name):
-                if change[0] not in seen:
-                    seen.add(change[0])
-                    changes.append(change)
-        if len(changes) > _MAX_TRIED:
-            break
+    seen: set[str] = set()
+    for text in filter(None, (clean_id(text) for text in ids[:_MAX_TRIED])):
+        near = sorted(crystals.known, key=lambda name: (abs(len(name) - len(text)), name))
+        found = (change for name in near for change in _affixes(text, name) if change[0] not in seen)
+        for change in islice(found, _MAX_AFFIXES):
+            seen.add(change[0])
+            changes.append(change)
     return changes
 
 

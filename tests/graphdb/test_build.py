@@ -16,6 +16,7 @@ import pytest
 
 from graphdb import build, info
 from graphdb.build import build_store
+from graphdb.command import split_names
 from graphdb.errors import Reason, SettingsMismatch, SourceError, StoreError
 from graphdb.files import partial_path, skipped_path
 from graphdb.graph import GraphSettings
@@ -215,6 +216,20 @@ def test_names_for_files_without_header(tmp_path: Path, folder: Path, capsys: py
     second.write_text("id,gap\n" + second.read_text())
     assert build.main([str(folder), str(tmp_path / "s"), "--targets", str(second), "--target-names", "gap"]) == 2
     assert "--target-names names the columns of id_prop.csv, or of a file of targets without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("gap", ["gap"]),
+        ("gap, fermi energy ,", ["gap", "fermi energy"]),
+        ('gap,"K, VRH"', ["gap", "K, VRH"]),
+        ('"K, VRH", log10(K)', ["K, VRH", "log10(K)"]),
+        ("", []),
+    ],
+)
+def test_names_are_split_at_commas_but_not_within_quotes(text: str, names: list[str]) -> None:
+    assert split_names(text) == names
 
 
 def test_what_a_table_leaves_out_is_said(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,7 +205,13 @@ CASES = [
     Case("pipe.cif", lambda path: os.mkfifo(path), Reason.NOT_A_STRUCTURE, "regular file"),
 ]
 #: File names whose id is not simply their stem.
-IDS = {"mp-77/POSCAR": "mp-77", "POSCAR_tagged": "tagged", "zipped.cif.gz": "zipped", "list.json": "list-0"}
+IDS = {
+    "mp-77/POSCAR": "mp-77",
+    "POSCAR_tagged": "tagged",
+    "zipped.cif.gz": "zipped",
+    "not_gzip.cif.gz": "not_gzip",
+    "list.json": "list-0",
+}
 
 
 @dataclass(frozen=True)
