@@ -4,7 +4,6 @@ Run again after an interruption, it goes on; run again with more targets, it add
 """
 
 import argparse
-import csv
 import os
 import sys
 import time
@@ -23,7 +22,7 @@ from graphdb.buildreport import (
     unmatched_rows,
     write_skipped,
 )
-from graphdb.command import Parser, count, run
+from graphdb.command import Parser, count, run, split_names
 from graphdb.errors import SkippedCrystal, SourceError, StoreError
 from graphdb.files import network_file_system, skipped_path
 from graphdb.progress import Progress
@@ -90,7 +89,7 @@ def build_store(
                 num_read += 1
                 num_built += not isinstance(built.outcome, SkippedCrystal)
                 intake.settle(built)
-                report(origin.progress(), f"{intake.num_known + num_read:,} crystals")
+                report(origin.progress(), count(intake.num_known + num_read, "crystal"))
         if intake.failure is not None:
             raise intake.failure
         report(1.0, "writing the store")
@@ -223,7 +222,7 @@ def _check_outcome(
     listed = f"; {skipped_path(path)} lists why" if skipped else ""
     if not material_ids:
         reasons = list(count_reasons(skipped))
-        first = next((f", e.g. {example(skip)}" for skip in skipped if skip.reason == reasons[0]), "")
+        first = f", e.g. {example(skipped, reasons[0])}" if reasons else ""
         raise SourceError(
             f"SOURCE must hold at least one usable crystal, {source} holds none"
             f"{counted(skipped) or ': there is no file of crystals in it'}{first}{listed}"
@@ -292,7 +291,7 @@ def _build(arguments: argparse.Namespace) -> int:
                 arguments.store,
                 targets=arguments.targets,
                 settings=_settings(arguments),
-                target_names=_names(arguments.target_names),
+                target_names=split_names(arguments.target_names) if arguments.target_names else None,
                 strict=arguments.strict,
                 overwrite=arguments.overwrite,
                 num_workers=arguments.workers,
@@ -312,11 +311,6 @@ def _settings(arguments: argparse.Namespace) -> "GraphSettings":
 
     given = {"num_neighbors": arguments.num_neighbors, "cutoff": arguments.cutoff}
     return GraphSettings(neighbors=arguments.neighbors, **{k: v for k, v in given.items() if v is not None})
-
-
-def _names(text: str | None) -> list[str] | None:
-    """Names between commas; one that holds a comma stands in double quotes, as in a CSV."""
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))] if text else None
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def summary(report: BuildReport, source: str) -> Iterator[str]:
         f"{size / report.num_atoms:.0f} bytes an atom"
     )
     for name, entry in report.properties.items():
-        span = f"{entry.minimum:.4g} to {entry.maximum:.4g} {entry.unit}".rstrip()
+        unit = entry.unit if entry.unit != "1" else ""
+        span = f"{entry.minimum:.4g} to {entry.maximum:.4g} {unit}".rstrip()
         known = f"{entry.count:,} known, {span}, mean {entry.mean:.4g}" if entry.count else "nothing known"
         yield f"  {name}: {known}"
     if report.left_out:
@@ -103,8 +104,7 @@ def _matching_lines(report: BuildReport) -> Iterator[str]:
 
 def _reason_lines(skipped: Sequence[SkippedCrystal]) -> Iterator[str]:
     for reason, num in count_reasons(skipped).items():
-        first = next(skip for skip in skipped if skip.reason == reason)
-        yield f"  {num:,} {reason}, e.g. {example(first)}"
+        yield f"  {num:,} {reason}, e.g. {example(skipped, reason)}"
 
 
 def unmatched_rows(matchings: "Iterable[Matching]") -> list[SkippedCrystal]:
@@ -153,8 +153,10 @@ def some(names: Sequence[str]) -> str:
     return shown + (", ..." if len(names) > _MAX_MESSAGE_IDS else "")
 
 
-def example(skip: SkippedCrystal) -> str:
-    """What was skipped, and why."""
+def example(skipped: Sequence[SkippedCrystal], reason: str) -> str:
+    """One that was skipped for a reason, and why; rather one of which is known what it is."""
+    those = [skip for skip in skipped if skip.reason == reason]
+    skip = next((skip for skip in those if skip.message.startswith("it ")), those[0])
     return f"{skip.material_id or skip.where}: {skip.message}"
 
 

@@ -5,6 +5,7 @@ Standard library only, so that a command can answer a mistake before anything he
 
 import argparse
 import contextlib
+import csv
 import difflib
 import errno
 import functools
@@ -131,6 +132,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of the known names; empty if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def split_names(text: str) -> list[str]:
+    """Names between commas; one that holds a comma stands in double quotes, as in a CSV: ``gap,"K, VRH"``."""
+    names = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -2,12 +2,20 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from graphdb.filenames import file_id
 from graphdb.names import clean_id
 
-_MAX_TRIED = 20
+#: Ids of which it is tried out what would make them match, and affixes for each.
+_MAX_TRIED = 10
+_MAX_AFFIXES = 4
+#: Ids by which the change that helps most is chosen.
+_SAMPLE = 1000
 _SHOWN_IDS = 3
+
+#: What may be wrong with ids: in words, as a function, and whether it is for the crystals' ids, too.
+_Change = tuple[str, Callable[[str], str], bool]
 
 
 class CrystalIds:
@@ -49,20 +57,20 @@ def what_would_match(ids: Sequence[str], crystals: CrystalIds) -> tuple[str, int
         ids: of the rows, as they stand in the file.
         crystals: of the source.
     """
-    best, best_count = "", 0
-    for how, change, is_for_both in _changes(ids, crystals):
-        wanted = {change(material_id) for material_id in crystals.known} if is_for_both else crystals.known
-        count = sum(change(clean_id(text)) in wanted for text in ids)
-        if count > best_count:
-            best, best_count = how, count
-    return best, best_count
+    sample = ids[:_SAMPLE]
+    changes = _changes(ids, crystals)
+    how, change, is_for_both = max(changes, key=lambda item: _num_matching(sample, crystals, item))
+    return how, _num_matching(ids, crystals, (how, change, is_for_both))
 
 
-_Change = tuple[str, Callable[[str], str], bool]
+def _num_matching(ids: Sequence[str], crystals: CrystalIds, item: _Change) -> int:
+    _, change, is_for_both = item
+    wanted = {change(material_id) for material_id in crystals.known} if is_for_both else crystals.known
+    return sum(change(clean_id(text)) in wanted for text in ids)
 
 
 def _changes(ids: Sequence[str], crystals: CrystalIds) -> list[_Change]:
-    """What may be wrong with ids, each as words, a function, and whether it is for the crystals' ids, too."""
+    """What may be wrong with ids."""
     changes: list[_Change] = [
         ("in lower case", str.lower, True),
         ("without quotation marks", lambda text: text.strip("'\"`"), False),
@@ -70,34 +78,33 @@ def _changes(ids: Sequence[str], crystals: CrystalIds) -> list[_Change]:
         ("without leading zeros", lambda text: re.sub(r"(?<!\d)0+(?=\d)", "", text), True),
         ("with the same hyphens or underscores", lambda text: re.sub(r"[\s_‐-―−-]+", "-", text), True),
     ]
-    names = sorted(crystals.known, key=len, reverse=True)
-    tried = [clean_id(text) for text in ids[:_MAX_TRIED]]
-    seen = {how for how, _, _ in changes}
-    for text in filter(None, tried):
-        for name in names:
-            for change in _affixes(text, name):
-                if change[0] not in seen:
-                    seen.add(change[0])
-                    changes.append(change)
-        if len(changes) > _MAX_TRIED:
-            break
+    seen: set[str] = set()
+    for text in filter(None, (clean_id(text) for text in ids[:_MAX_TRIED])):
+        near = sorted(crystals.known, key=lambda name: (abs(len(name) - len(text)), name))
+        found = (change for name in near for change in _affixes(text, name) if change[0] not in seen)
+        for change in islice(found, _MAX_AFFIXES):
+            seen.add(change[0])
+            changes.append(change)
     return changes
 
 
 def _affixes(text: str, name: str) -> list[_Change]:
-    """What to add to a row's id, or to take away from it, that it becomes a crystal's."""
-    if text == name or not name:
+    """What to add to a row's id, or to take away from it, that it becomes a crystal's; no number is cut in two."""
+    short, long = sorted((text, name), key=len)
+    if not short or short == long:
         return []
-    if name.endswith(text):
-        front = name[: -len(text)]
-        return [(f"with {front!r} before them", lambda other: front + other, False)] if not front.isdigit() else []
-    if name.startswith(text):
-        back = name[len(text) :]
-        return [(f"with {back!r} after them", lambda other: other + back, False)] if not back.isdigit() else []
-    if text.endswith(name):
-        front = text[: -len(name)]
+    if long.endswith(short) and not _is_within_number(long, len(long) - len(short)):
+        front = long[: -len(short)]
+        if long == name:
+            return [(f"with {front!r} before them", lambda other: front + other, False)]
         return [(f"without {front!r}", lambda other: other.removeprefix(front), False)]
-    if text.startswith(name):
-        back = text[len(name) :]
+    if long.startswith(short) and not _is_within_number(long, len(short)):
+        back = long[len(short) :]
+        if long == name:
+            return [(f"with {back!r} after them", lambda other: other + back, False)]
         return [(f"without {back!r}", lambda other: other.removesuffix(back), False)]
     return []
+
+
+def _is_within_number(text: str, place: int) -> bool:
+    return text[place - 1].isdigit() and text[place].isdigit()

@@ -296,14 +296,15 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
         return
     content = stream.read()
     if uncompressed_name(where) != where:
+        kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}[PurePosixPath(where).suffix.lower()]
         try:
             with decompressed(io.BytesIO(content)) as unzipped:
                 content = unzipped.read(limit + 1)
         except READ_ERRORS as error:
-            yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the compressed file is damaged: {error}", where)
+            yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the {kind} stream is damaged: {error}", where)
             return
     if format != "json" and (foreign := what_is("", content[:HEAD_BYTES])):
-        yield SkippedCrystal(material_id, Reason.NOT_A_STRUCTURE, f"it is {foreign}", where)
+        yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"it is {foreign}", where)
         return
     if format == "json":
         yield from json_entries(content, material_id, where, targets)

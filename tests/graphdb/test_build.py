@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from graphdb import build
+from graphdb import build, info
 from graphdb.build import build_store
+from graphdb.command import split_names
 from graphdb.errors import Reason, SettingsMismatch, SourceError, StoreError
 from graphdb.files import partial_path, skipped_path
 from graphdb.graph import GraphSettings
-from graphdb.ingest import build_all, text_digest
+from graphdb.ingest import Built, build_all, text_digest
+from graphdb.intake import Intake
 from graphdb.sample import sample_path
 from graphdb.sample import sample_store as build_sample_store
 from graphdb.sources import RawCrystal
@@ -214,6 +216,20 @@ def test_names_for_files_without_header(tmp_path: Path, folder: Path, capsys: py
     second.write_text("id,gap\n" + second.read_text())
     assert build.main([str(folder), str(tmp_path / "s"), "--targets", str(second), "--target-names", "gap"]) == 2
     assert "--target-names names the columns of id_prop.csv, or of a file of targets without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("gap", ["gap"]),
+        ("gap, fermi energy ,", ["gap", "fermi energy"]),
+        ('gap,"K, VRH"', ["gap", "K, VRH"]),
+        ('"K, VRH", log10(K)', ["K, VRH", "log10(K)"]),
+        ("", []),
+    ],
+)
+def test_names_are_split_at_commas_but_not_within_quotes(text: str, names: list[str]) -> None:
+    assert split_names(text) == names
 
 
 def test_what_a_table_leaves_out_is_said(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -611,6 +627,58 @@ def test_a_failed_build_that_built_something_says_how_to_go_on(
         assert build.main([str(folder), str(store), "--strict"]) == 2
         note = capsys.readouterr().err.splitlines()[-1]
         assert note.startswith(f"20 graphs are kept in {partial_path(store)}: run the command again to go on from")
+
+
+def test_a_running_build_is_told_from_an_interrupted_one(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "s"
+    for is_built in (False, True):
+        with StoreWriter(store, GraphSettings()):
+            assert info.main([str(store)]) == (0 if is_built else 2)
+            shown = capsys.readouterr()
+            assert "build of this store is running" in shown.out or "its build is running; wait for it" in shown.err
+            whole = partial_path(store).read_bytes()
+        partial_path(store).write_bytes(whole)
+        assert info.main([str(store)]) == (0 if is_built else 2)
+        shown = capsys.readouterr()
+        assert "was interrupted" in shown.out + shown.err and "is running" not in shown.out + shown.err
+        build_store(folder, store)
+
+
+def test_an_interrupted_build_says_how_far_it_is_and_how_to_go_on(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settle = Intake.settle
+
+    def settle_and_stop(self: Intake, built: Built) -> None:
+        settle(self, built)
+        if built.material_id == sorted(path.stem for path in folder.iterdir())[9]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intake, "settle", settle_and_stop)
+        assert build.main([str(folder), str(tmp_path / "s"), "--workers", "1"]) == 130
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"interrupted: at 40 % of SOURCE; 10 graphs are kept in {tmp_path / 's'}.partial: run the")
+    assert build.main([str(folder), str(tmp_path / "s"), "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("20 crystals (10 built now) of ")
+
+
+def test_what_is_pasted_is_quoted_and_one_is_no_plural(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    place = tmp_path / "my crystals"
+    folder.rename(place)
+    assert build.main([str(place), str(tmp_path / "my store")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 crystal (1 built now) of ")
+    assert f"Next: python -m graphdb.build '{place}' '{tmp_path / 'my store'}' --targets CSV adds targets" in shown
+    (tmp_path / "t.csv").write_text(f"id,gap\n{next(place.iterdir()).name},1\n")
+    assert build.main([str(place), str(tmp_path / "my store"), "--targets", str(tmp_path / "t.csv")]) == 0
+    assert f"Next: python -m tuner.search --space table5 --store '{tmp_path / 'my store'}'" in capsys.readouterr().out
 
 
 def test_a_broken_archive_keeps_what_was_read(tmp_path: Path, folder: Path) -> None:

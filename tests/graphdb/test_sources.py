@@ -318,7 +318,7 @@ def test_single_files_and_tables_may_be_compressed(tmp_path: Path, suffix: str) 
     damaged = tmp_path / f"folder/salt.cif.{suffix}"
     damaged.write_bytes(damaged.read_bytes()[:-9])
     (found,) = iter_structures(tmp_path / "folder")
-    assert isinstance(found[1], SkippedCrystal) and found[1].message.startswith("the compressed file is damaged")
+    assert isinstance(found[1], SkippedCrystal) and "stream is damaged" in found[1].message
 
 
 FOREIGN: dict[str, tuple[str, bytes, str]] = {
@@ -355,7 +355,7 @@ def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path, kind: str
     name, content, message = FOREIGN[kind]
     (tmp_path / name).write_bytes(content)
     (skip,) = skips(tmp_path)
-    assert skip.reason == Reason.NOT_A_STRUCTURE
+    assert skip.reason == (Reason.UNPARSABLE if name == "a.cif" else Reason.NOT_A_STRUCTURE)
     assert re.match(f"it (is )?{message}", skip.message), skip.message
     with pytest.raises(SourceError, match=f"it (is )?{message}"):
         entries(tmp_path / name)

@@ -224,6 +224,7 @@ def test_a_file_name_in_the_source_is_found_by_the_id_without_suffix() -> None:
         (["oqmd-mp-1", "oqmd-mp-2"], MP, "without 'oqmd-' 2 of 2 would match"),
         (["mp-1", "mp-2"], ("mp-1-GGA", "mp-2-GGA"), "with '-GGA' after them 2 of 2 would match"),
         (["x", "y", "z", "w"], MP, "is it the file of another source"),
+        (["mp-11", "mp-12", "mp-31"], ("mp-1", "mp-3", "mp-311"), "is it the file of another source"),
     ],
 )
 def test_ids_that_match_nothing_are_an_error_that_says_what_would(
