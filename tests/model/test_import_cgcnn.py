@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.cgcnn_reference import TOLERANCE, decided_by_the_last_bit
 from graphdb.batch import GraphBatch
 from graphdb.graph import GraphSettings
+from graphdb.parse import parse_crystal
 from model.checkpoint import load_checkpoint
 from model.import_cgcnn import main
 
@@ -246,4 +248,11 @@ def test_reference_predictions_of_the_original_code_are_reproduced(
         rows = list(csv.reader(lines))[1:]
     found = {row[0]: float(row[1]) for row in rows}
     assert found.keys() == expected.keys()
-    assert max(abs(found[name] - expected[name]) for name in expected) < 1e-4
+    beyond = [name for name in expected if abs(found[name] - expected[name]) >= TOLERANCE]
+    assert len(beyond) <= 1, "no kind of CPU was seen on which more of the 600 hang on a bit"
+    model = load_checkpoint(tmp_path / "out")[0]
+    settings = GraphSettings(neighbors="cgcnn", cutoff=model.architecture.rbf_cutoff)
+    for name in beyond:
+        content = (tmp_path / "cifs" / f"{name}.cif").read_bytes()
+        crystal = parse_crystal(content, "cif", keep_order=True)
+        assert decided_by_the_last_bit(model, crystal, settings, expected[name]), name
