@@ -253,6 +253,6 @@ def test_reference_predictions_of_the_original_code_are_reproduced(
     model = load_checkpoint(tmp_path / "out")[0]
     settings = GraphSettings(neighbors="cgcnn", cutoff=model.architecture.rbf_cutoff)
     for name in beyond:
-        content = (tmp_path / "cifs" / f"{name}.cif").read_bytes()
-        crystal = parse_crystal(content, "cif", keep_order=True)
+        text = (tmp_path / "cifs" / f"{name}.cif").read_bytes()
+        crystal = parse_crystal(text, "cif", keep_order=True)
         assert decided_by_the_last_bit(model, crystal, settings, expected[name]), name
