@@ -128,7 +128,7 @@ def test_two_searches_cannot_write_to_one_run(tmp_path: Path) -> None:
 def test_the_report_of_a_search_that_died_tells_what_is_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Plan(folder=str(tmp_path / "run"), trials=6)
+    plan = Plan(folder=str(tmp_path / "run"), trials=9)
     run = RunFolder(Path(plan.folder))
     run.write({"settings": {**settings_of(plan).as_dict(), "trials": 20}, "status": "searching"})
     search_in_process(plan)
@@ -138,10 +138,10 @@ def test_the_report_of_a_search_that_died_tells_what_is_known(
         file.write(b'{"torn')
     assert report.main([str(run.path)]) == 0
     output = capsys.readouterr().out
-    assert "searching, but no process is at it (use --resume)" in output and "6 of 20 trials" in output
+    assert "searching, but no process is at it (use --resume)" in output and "9 of 20 trials" in output
     assert "the best ten" in output and "importance" in output
     rows = list(csv.DictReader((run.report / "trials.csv").read_text().splitlines()))
-    assert len(rows) == 6 and rows[0]["band_gap MAE [eV]"]
+    assert len(rows) == 9 and rows[0]["band_gap MAE [eV]"]
     trials = json.loads((run.report / "trials.json").read_text())["trials"]
     assert trials[0]["curve"] and trials[0]["params"]["num_convs"] == 3
     for name in ("curves.png", "importances.png"):
