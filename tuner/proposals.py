@@ -24,17 +24,13 @@ DRAWS, MORE_DRAWS = 5, 40
 """Draws of a point until it is one that was not tried; then the next of the grid is taken. Where there is no grid,
 because only some of the points have a continuous parameter, the further draws are at random."""
 
-CAUTION = 3
-"""What TPE expects of a point is multiplied with the chance that none of so many trials like it would diverge."""
-
 
 class SeededSampler(BaseSampler):
     """Draws as a function of seed, trial number, the trials that the storage shows and the points that were tried.
 
-    A point that was tried is drawn again.
-
-    With TPE, parameters that exist under the same condition are drawn jointly. Optuna would look for those groups, and
-    for the space itself, in all earlier trials, at each proposal; here they come from the space.
+    A point that was tried is drawn again. With TPE, parameters that exist under the same condition are drawn jointly;
+    Optuna would look for those groups, and for the space itself, in all earlier trials, at each proposal; here they
+    come from the space.
     """
 
     def __init__(self, space: Space, seed: int, *, jointly: bool, tried: Tried, divergences: Divergences) -> None:
@@ -52,6 +48,11 @@ class SeededSampler(BaseSampler):
         self._divergences = divergences
         self._grid = Grid(space, seed) if space.size() is not None else None
         self._parameters = [(parameter, distribution_of(parameter)) for parameter in space.parameters]
+        self._constant = {
+            parameter.name: _only_value(parameter)
+            for parameter, distribution in self._parameters
+            if distribution.single() and not parameter.when
+        }
         self._rows: _Rows = {}
         self._groups: list[dict[str, BaseDistribution]] = []
         if jointly:
@@ -98,7 +99,7 @@ class SeededSampler(BaseSampler):
             if name in fixed:
                 point[name] = fixed[name]
             elif distribution.single():
-                point[name] = (parameter.grid() or ())[0]
+                point[name] = _only_value(parameter)
             elif name in jointly:
                 point[name] = jointly[name]
             else:
@@ -111,6 +112,8 @@ class SeededSampler(BaseSampler):
         if self._groups:
             with quiet():
                 tpe = _Tpe(
+                    self._tried,
+                    self._constant,
                     self._divergences,
                     self._rows,
                     seed=derived_seed(self._seed, "sampler", trial.number, "jointly", *_again(draw)),
@@ -126,6 +129,10 @@ class SeededSampler(BaseSampler):
     ) -> Any:
         sampler = RandomSampler(seed=derived_seed(self._seed, "sampler", trial.number, name, *_again(draw)))
         return sampler.sample_independent(study, trial, name, distribution)
+
+
+def _only_value(parameter: Parameter) -> Value:
+    return (parameter.grid() or (parameter.low,))[0]
 
 
 def _again(draw: int) -> tuple[int, ...]:
@@ -144,11 +151,24 @@ class _Tpe(TPESampler):
     `_get_internal_repr` no more is as right, and slower.
     """
 
-    def __init__(self, divergences: Divergences, rows: _Rows, **how: Any) -> None:
-        """As TPESampler, with what is known of divergences; rows are kept from one proposal to the next."""
+    def __init__(
+        self, tried: Tried, constant: Mapping[str, Value], divergences: Divergences, rows: _Rows, **how: Any
+    ) -> None:
+        """As TPESampler.
+
+        Args:
+            tried: points that shall not be drawn again.
+            constant: parameters that belong to a point and are not drawn.
+            divergences: what is known of them.
+            rows: kept from one proposal to the next.
+            how: as TPESampler.
+        """
         super().__init__(**how)
+        self._tried = tried
+        self._constant = constant
         self._divergences = divergences
         self._rows = rows
+        self._good: list[int] = []
 
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -159,16 +179,33 @@ class _Tpe(TPESampler):
         self._space = search_space
         return super()._sample(study, trial, search_space)
 
+    def _build_parzen_estimator(
+        self,
+        study: optuna.Study,
+        search_space: dict[str, BaseDistribution],
+        trials: list[FrozenTrial],
+        *rest: Any,
+        **how: Any,
+    ) -> Any:
+        if how.get("handle_below"):
+            self._good = [trial.number for trial in trials]
+        return super()._build_parzen_estimator(study, search_space, trials, *rest, **how)
+
     def _compute_acquisition_func(self, samples: dict[str, NDArray[Any]], *estimators: Any) -> NDArray[Any]:
         logarithm: NDArray[Any] = super()._compute_acquisition_func(samples, *estimators)
-        if not self._divergences.any:
-            return logarithm
-        chances = np.zeros(len(logarithm))
+        against = np.zeros(len(logarithm))
+        points: list[dict[str, Value]] = [dict(self._constant) for _ in logarithm]
         for name, values in samples.items():
             different, where = np.unique(values, return_inverse=True)
-            its = [self._divergences.share(name, self._space[name].to_external_repr(value)) for value in different]
-            chances = np.maximum(chances, np.array(its)[where])
-        logarithm += CAUTION * np.log1p(-chances)
+            external = [self._space[name].to_external_repr(value) for value in different]
+            for point, index in zip(points, where, strict=True):
+                point[name] = external[index]
+            if self._divergences:
+                its = [self._divergences.caution(name, value, self._good) for value in external]
+                against = np.minimum(against, np.array(its)[where])
+        # Of a point that has more parameters, as others are drawn with other conditions, nothing is known here.
+        against[[point in self._tried for point in points]] = -np.inf
+        logarithm += against
         return logarithm
 
     def _get_internal_repr(

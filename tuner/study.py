@@ -178,7 +178,7 @@ class Study:
 
     def _count(self, trial: FrozenTrial) -> None:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            self._divergences.add(trial.params, diverged=trial.user_attrs.get("outcome") == "diverged")
+            self._divergences.add(trial.number, trial.params, diverged=trial.user_attrs.get("outcome") == "diverged")
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._trials:

@@ -105,7 +105,7 @@ def test_no_proposal_follows_trials_that_diverged(tmp_path: Path, table5: Space,
     study = in_flight(tmp_path / "journal", table5, told_before=told_before)
     proposals_after = [study.ask() for _ in range(96)]
     rates = [float(params["learning_rate"]) for _, params in (each for each in proposals_after if each is not None)]
-    assert len(rates) == 96 and rates.count(0.1) < 5
+    assert len(rates) == 96 and rates.count(0.1) < 5, rates.count(0.1)
     outcomes = [record.outcome for record in study.records()]
     assert outcomes.count("diverged") == 10
     assert all(len(record.curve) == 12 for record in study.records() if record.outcome == "diverged"), "kept as it was"
@@ -125,7 +125,9 @@ def test_trials_that_all_diverged_are_kept_away_from(tmp_path: Path, table5: Spa
     assert len(rates) == 40 and rates.count(0.1) < 5
 
 
-def test_the_share_that_diverged_is_that_of_the_same_or_the_nearest_values(make_space: Callable[..., Space]) -> None:
+def test_what_speaks_against_a_value_is_that_more_trials_diverge_than_on_the_whole(
+    make_space: Callable[..., Space],
+) -> None:
     space = make_space(
         """
         [parameters]
@@ -135,14 +137,15 @@ def test_the_share_that_diverged_is_that_of_the_same_or_the_nearest_values(make_
         """
     )
     known = Divergences(space)
-    points = [{"num_convs": 1 + number % 2, "learning_rate": 10 ** (-4 + number / 20)} for number in range(60)]
-    for point in points:
-        known.add(point, diverged=float(point["learning_rate"]) > 0.0101)
-    assert known.any
-    assert known.share("learning_rate", 0.08) == pytest.approx(10 / 11), "all of the ten nearest"
-    assert known.share("learning_rate", 1e-3) == 0.0
-    assert known.share("learning_rate", 0.0101) == pytest.approx(5 / 11), "half of the nearest on a logarithmic scale"
-    assert known.share("num_convs", 1) == pytest.approx(9 / 31)
-    assert known.share("num_convs", 4) == 0.0, "nothing is known"
-    known.add({"num_convs": 4, "learning_rate": 1e-4, "batch_size": 20}, diverged=True)
-    assert known.share("batch_size", 20) == 0.5 and known.share("batch_size", 30) == 0.0
+    assert not known
+    rates = [10 ** (-4 + number / 20) for number in range(60)]
+    for number, rate in enumerate(rates):
+        known.add(number, {"num_convs": 1 + number % 2, "learning_rate": rate}, diverged=rate > 0.0101)
+    assert known
+    highest, middle, low = (known.caution("learning_rate", rate, []) for rate in (0.08, 0.0101, 1e-3))
+    assert highest < 3 * middle < 0 and low == 0.0, "ten, five and none of the nearest, on a logarithmic scale"
+    assert known.caution("num_convs", 1, []) == known.caution("num_convs", 4, []) == 0.0
+    assert known.caution("learning_rate", 0.08, [58, 59, 3]) == pytest.approx(highest / 3), "two of the good are there"
+    known.add(60, {"num_convs": 4, "learning_rate": 1e-4, "batch_size": 20}, diverged=True)
+    assert highest / 5 < known.caution("batch_size", 20, []) < 0, "one trial tells little"
+    assert known.caution("batch_size", 20, [60]) == known.caution("batch_size", 20, []) / 2

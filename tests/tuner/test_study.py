@@ -29,7 +29,7 @@ def score(params: dict[str, Any]) -> float:
 
 
 def search(journal: Path, space: Space, sampler: Any, trials: int, *, reopen: bool = False) -> list[dict[str, Any]]:
-    """Ask and tell, a third of the trials stopped after their first epoch."""
+    """Ask and tell, a third of the trials stopped after their first epoch, and some diverged."""
     study = Study(journal, space, sampler=sampler, seed=7)
     for _ in range(trials):
         if reopen:
@@ -40,6 +40,8 @@ def search(journal: Path, space: Space, sampler: Any, trials: int, *, reopen: bo
         study.report(number, 1, score(params) + 1)
         if number % 3 == 2:
             study.tell(number, "stopped", score(params) + 1)
+        elif number % 7 == 4:
+            study.tell(number, "diverged", score(params) + 1)
         else:
             study.report(number, 2, score(params))
             study.tell(number, "finished", score(params))
