@@ -8,6 +8,7 @@ import os
 import stat
 import tarfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -76,6 +77,10 @@ class Source(Protocol):
         """The share of the source that was read, 0 to 1."""
         ...
 
+    def may_repeat(self, material_id: str) -> bool:
+        """Whether several entries with this id are to be expected, as of CONTCAR and POSCAR in one folder."""
+        ...
+
 
 def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | None = None) -> Source:
     """A source by its path: folder, archive, CSV, JSON, or a single structure file.
@@ -124,8 +129,8 @@ def iter_structures(
     """Id and crystal of everything in a source; what cannot be used comes as the reason why.
 
     Of several entries with the same id the first one that can be used counts, so an id has at most one crystal. The
-    others come with the reason "duplicate id". An entry that cannot be used comes after all crystals, since a later one
-    with its id may take its place.
+    others come with the reason "duplicate id". All come in the order of the source, but for those that cannot be used
+    while others with their id are to be expected: whether such a one takes their place is known at the end.
 
     Args:
         path: what `open_source` reads.
@@ -141,17 +146,22 @@ def iter_structures(
     for entry in source.entries():
         tell(source.progress())
         if isinstance(entry, SkippedCrystal):
-            refused.append(entry)
+            skip = entry
         elif entry.material_id in places:
-            yield entry.material_id, duplicate(entry, places[entry.material_id])
+            skip = duplicate(entry, places[entry.material_id])
         else:
             try:
                 crystal = parse_crystal(entry.content, entry.format, keep_order=keep_order)
             except Unusable as error:
-                refused.append(SkippedCrystal(entry.material_id, error.reason, error.message, entry.where))
+                skip = SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
             else:
                 places[entry.material_id] = entry.where
                 yield entry.material_id, crystal
+                continue
+        if skip.reason != Reason.DUPLICATE_ID and source.may_repeat(skip.material_id):
+            refused.append(skip)
+        else:
+            yield skip.material_id, skip
     told: set[str] = set()
     for skip in refused:
         if skip.material_id in places:
@@ -189,6 +199,7 @@ class FolderSource:
         self._files = files
         self._target_names = target_names
         self._num_files, self._num_read = 1, 0
+        self._num_by_id: Counter[str] = Counter()
 
     def progress(self) -> float:
         """The share of files that were read."""
@@ -198,9 +209,17 @@ class FolderSource:
         """Every file that is not hidden."""
         listed = list(self._files) if self._files is not None else sorted(self._walk())
         self._num_files = max(1, len(listed))
+        self._num_by_id = Counter(clean_id(file_id(self._where(path))) for path in listed if name_format(path.name))
         for path in listed:
             yield from self._read(path)
             self._num_read += 1
+
+    def may_repeat(self, material_id: str) -> bool:
+        """Whether several files have this id."""
+        return self._num_by_id[material_id] > 1
+
+    def _where(self, path: Path) -> str:
+        return str(path.relative_to(self._folder)) if path.is_relative_to(self._folder) else str(path)
 
     def _walk(self) -> Iterator[Path]:
         def refuse(error: OSError) -> None:
@@ -212,7 +231,7 @@ class FolderSource:
             yield from (Path(folder, name) for name in (*files, *linked) if not _is_hidden(name))
 
     def _read(self, path: Path) -> Iterator[Entry]:
-        where = str(path.relative_to(self._folder)) if path.is_relative_to(self._folder) else str(path)
+        where = self._where(path)
         try:
             information = path.stat()
             if not stat.S_ISREG(information.st_mode):
@@ -243,6 +262,10 @@ class TarSource:
     def progress(self) -> float:
         """The share of the archive's bytes that were read."""
         return min(1.0, self._position / self._size)
+
+    def may_repeat(self, material_id: str) -> bool:
+        """Unknown before the end of the archive."""
+        return bool(material_id)
 
     def entries(self) -> Iterator[Entry]:
         """Every regular member that is not hidden."""

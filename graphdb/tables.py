@@ -40,6 +40,10 @@ class CsvSource:
         """The share of the file's bytes that were read."""
         return min(1.0, self._position / self._size)
 
+    def may_repeat(self, material_id: str) -> bool:
+        """A table has one row per crystal."""
+        return False
+
     def entries(self) -> Iterator[Entry]:
         """One entry per row."""
         name = self.path.name
@@ -108,6 +112,10 @@ class JsonSource:
     def progress(self) -> float:
         """The share of the structures that were handed out."""
         return self._progress
+
+    def may_repeat(self, material_id: str) -> bool:
+        """A list has one entry per crystal."""
+        return False
 
     def entries(self) -> Iterator[Entry]:
         """One entry per structure."""
