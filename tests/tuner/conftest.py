@@ -1,6 +1,8 @@
 """What the tests of the tuner share."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,13 @@ KNOWN = (
 
 def accept_anything(name: str, value: object) -> None:
     pass
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a path so short that the sockets in it, or in a Ray's folder in it, can have theirs."""
+    with tempfile.TemporaryDirectory(prefix="c-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
