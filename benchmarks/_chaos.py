@@ -1,13 +1,14 @@
 """One search under faults; see chaos.py."""
 
 import contextlib
+import json
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from tests.cluster import faults
 from tests.cluster.claims import Table, attempts_that_ended, check_run
 from tests.cluster.lab import HOSTS, Lab
 from tests.cluster.raylab import TOKEN, ray_down, ray_up, workers_of
+from tuner.jsonlines import write_json
 from tuner.runfolder import RunFolder
 
 DISK, DISK_MB = "/root/runs", 300
 """Of the head: a file system of its own, so that it can be full."""
+FIGURES = "figures.json"
+"""Written when a seed has come to its end."""
 MORE_TRIALS = 5
 """Added when the search ends before the faults do."""
 PATIENCE = 900.0
@@ -68,6 +72,7 @@ class Chaos:
         self._driver: subprocess.Popen[str] | None = None
         self._mends: list[tuple[float, str, Callable[[], None]]] = []
         self._folder_away = False
+        self._all_trials_done = False
         self._said_before = 0
         self._faults: Counter[str] = Counter()
         self._at_work_when_killed = 0
@@ -86,7 +91,7 @@ class Chaos:
             self._mount()
             ray_up(self._lab)
             began = time.monotonic()
-            self._start(resume=False)
+            self._start()
             try:
                 self._let_it_happen(began)
             finally:
@@ -94,7 +99,8 @@ class Chaos:
                     shutil.copytree(self._run.path, self._folder / "run")
             seconds = time.monotonic() - began
             table = check_run(self._run.path)
-            assert all(r.outcome in ("finished", "stopped") for r in table.records), [r.outcome for r in table.records]
+            outcomes = [r.outcome for r in table.records]
+            assert set(outcomes) <= {"finished", "stopped", "diverged"}, outcomes
             assert "Traceback" not in self._said() and "error:" not in self._said(), self._said()
             ended = attempts_that_ended(self._run.path)
             assert {kind for _, kind, _ in ended} <= {"lost worker"}, ended
@@ -109,7 +115,15 @@ class Chaos:
             "trials_taken_up_again_after_a_lost_driver": self._at_work_when_killed,
             "epochs_retrained_at_most": len(ended) + self._at_work_when_killed,
         }
+        write_json(self._folder / FIGURES, self.figures)
         return table
+
+    def recall(self) -> Table | None:
+        """What an earlier command found with this seed; None if there is nothing, or it did not come to its end."""
+        if not (self._folder / FIGURES).exists():
+            return None
+        self.figures = json.loads((self._folder / FIGURES).read_text())
+        return check_run(self._folder / "run")
 
     def _let_it_happen(self, began: float) -> None:
         end, next_fault = began + 60 * self._setting.minutes, began + self._setting.every
@@ -119,19 +133,34 @@ class Chaos:
                 self._mends.remove(mend)
                 self._note(f"mended: {mend[1]}")
                 mend[2]()
-            if self._driver is None and not self._folder_away:
-                self._start(resume=True)
-            if self._driver is not None and (code := self._driver.poll()) is not None:
-                assert code == 0, f"the driver ended with {code}:\n{self._said()[-5000:]}"
-                if now >= end and not self._mends:
-                    return
-                if now < end:
-                    self._trials += MORE_TRIALS
-                    self._start(resume=True)
+            self._see_whether_it_ended()
+            if self._all_trials_done and now < end:
+                self._trials += MORE_TRIALS
+                self._all_trials_done = False
+            if self._all_trials_done and not self._mends:
+                return
+            # A search that has ended may do so while its folder is away; it is not found, and not extended, before.
+            if self._driver is None and not self._all_trials_done and not self._folder_away:
+                self._start()
             if next_fault <= now < end and self._strike():  # else another one is drawn at the next turn
                 next_fault = max(next_fault + self._setting.every, time.monotonic())
             assert now < end + PATIENCE, f"the search does not end:\n{self._said()[-5000:]}"
             time.sleep(0.1)
+
+    def _see_whether_it_ended(self) -> None:
+        if self._driver is not None and (code := self._driver.poll()) is not None:
+            assert code == 0, f"the driver ended with {code}:\n{self._said()[-5000:]}"
+            self._driver, self._all_trials_done = None, True
+
+    def _lose_driver(self, harm: Callable[[], None]) -> None:
+        """Unless it ends by itself just before: then it may have failed, and there is nothing to lose."""
+        if self._driver is not None and self._driver.poll() is not None:
+            raise _Impossible("the driver has just ended")
+        self._count_at_work()
+        harm()
+        if self._driver is not None:
+            self._driver.wait(60)
+            self._driver = None
 
     # --- faults
 
@@ -153,13 +182,15 @@ class Chaos:
         self._must_be_whole(worker)
         if not faults.trainings(self._lab, worker):
             raise _Impossible("nothing trains there")
-        faults.kill_training(self._lab, worker)
+        with _may_end_by_itself():
+            faults.kill_training(self._lab, worker)
 
     def _kill_raylet(self, worker: str, seconds: float) -> None:
         self._must_be_whole(worker)
-        if not any("/raylet/raylet " in command for command in self._lab.processes(worker).values()):
+        if sum("/raylet/raylet " in command for command in self._lab.processes(worker).values()) != 1:
             raise _Impossible("it has not come back yet")
-        faults.kill_raylet(self._lab, worker)
+        with _may_end_by_itself():
+            faults.kill_raylet(self._lab, worker)
 
     def _power_off(self, worker: str, seconds: float) -> None:
         self._must_be_whole(worker)
@@ -174,19 +205,12 @@ class Chaos:
     def _kill_driver(self, worker: str, seconds: float) -> None:
         if self._driver is None:
             raise _Impossible("none runs")
-        self._count_at_work()
-        self._driver.kill()
-        self._driver.wait(20)
-        self._driver = None
+        self._lose_driver(self._driver.kill)
 
     def _head_off(self, worker: str, seconds: float) -> None:
         if self._folder_away:
             raise _Impossible("its disk is in trouble already")
-        self._count_at_work()
-        self._lab.power_off("head")
-        if self._driver is not None:
-            self._driver.wait(20)
-            self._driver = None
+        self._lose_driver(lambda: self._lab.power_off("head"))
         time.sleep(seconds)
         self._lab.power_on("head")
         self._mount()
@@ -223,7 +247,8 @@ class Chaos:
 
     # --- the search
 
-    def _start(self, *, resume: bool) -> None:
+    def _start(self) -> None:
+        assert not self._folder_away, "whether there is a run to resume cannot be seen"
         asha = [] if self._setting.early_stopping else ["--no-asha"]
         new = ["--space", "table5", "--max-epochs", str(self._setting.max_epochs), "--finalists", "0"]
         begin = [*new, "--sampler", self._setting.sampler, *asha]
@@ -232,7 +257,7 @@ class Chaos:
             self._driver = self._lab.popen(
                 "head",
                 *(sys.executable, "-u", "-m", "tuner.search", "--address", "auto", "--name", "chaos", "--runs", DISK),
-                *("--trials", str(self._trials), *(["--resume"] if resume and self._run.exists() else begin)),
+                *("--trials", str(self._trials), *(["--resume"] if self._run.exists() else begin)),
                 environment={**TOKEN, "COLUMNS": "200"},
                 output=output,
             )
@@ -266,6 +291,15 @@ class Chaos:
 
 class _Impossible(Exception):
     """A fault that cannot happen now."""
+
+
+@contextlib.contextmanager
+def _may_end_by_itself() -> Iterator[None]:
+    """Between being found and being killed."""
+    try:
+        yield
+    except ProcessLookupError as error:
+        raise _Impossible("it has just ended") from error
 
 
 _FAULTS: dict[str, Callable[[Chaos, str, float], None]] = {

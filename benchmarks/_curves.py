@@ -24,8 +24,9 @@ REAL_CURVES = tuple(
 class Curves:
     """What trainings would report: a floor and a pace that the parameters decide, and noise."""
 
-    def __init__(self, epoch_seconds: float, seed: int) -> None:
-        """Mean seconds of an epoch on a node of speed 1."""
+    def __init__(self, epoch_seconds: float, seed: int, *, diverging: float = 0.4) -> None:
+        """Mean seconds of an epoch on a node of speed 1; share of the trials that diverge at high learning rates."""
+        self._diverging = diverging
         self._epoch_seconds = epoch_seconds
         self._seed = seed
 
@@ -54,7 +55,7 @@ class Curves:
         """Score of an epoch; None for a training that diverges there."""
         rate = float(job.params["learning_rate"])
         luck = random.Random(derived_seed(self._seed, job.seed, "luck"))
-        if rate >= 0.05 and luck.random() < 0.4 and epoch >= luck.randrange(1, 6):
+        if rate >= 0.05 and luck.random() < self._diverging and epoch >= luck.randrange(1, 6):
             return None
         noise = random.Random(derived_seed(self._seed, job.seed, epoch)).gauss(0, 0.01)
         return max(0.1, self.floor(job.params) + self._shape(rate, luck, epoch) + noise + luck.gauss(0, 0.01))

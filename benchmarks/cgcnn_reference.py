@@ -14,7 +14,7 @@ from benchmarks._crystals import archive, predictions, read_crystals
 from benchmarks._report import finish, parser, skip
 from graphdb.batch import Task
 from graphdb.graph import GraphSettings, build_graph
-from model.import_cgcnn import convert, read_atom_init, read_original
+from model.cgcnn_weights import convert, read_atom_init, read_original
 
 COLUMN = "predicted_formation_energy_per_atom"
 

@@ -3,10 +3,10 @@
 A lab of several hosts (tests/cluster), `ray up`, `python -m tuner.search` over the sample, and for some minutes a fault
 every 20 s, drawn by seed: training or raylet killed; a host off, and on later; its cable cut, and mended later; driver
 killed, and resumed; head off and on; results folder full, or gone, for a while. A search that ends before is resumed
-with more trials. Then: each trial is in the table once, its epochs are in the log once, Optuna's storage and ASHA's
-rungs agree (tests/cluster/claims.py). Without early stopping the random sampler's trials do not depend on what the
-others find: there every curve must equal that of an undisturbed search, which runs last; its seconds an epoch tell
-how much time the faults cost.
+with more trials. With --folder, seeds that came to their end are not repeated by the next command. Then: each trial is
+in the table once, its epochs are in the log once, Optuna's storage and ASHA's rungs agree (tests/cluster/claims.py).
+Without early stopping the random sampler's trials do not depend on what the others find: there every curve must equal
+that of an undisturbed search, which runs last; its seconds an epoch tell how much time the faults cost.
 """
 
 import argparse
@@ -48,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables: dict[int, Table] = {}
     for seed in arguments.seeds:
         chaos = Chaos(setting, folder / f"seed-{seed}", seed)
-        tables[seed] = chaos.execute()
+        tables[seed] = chaos.recall() or chaos.execute()
         results[f"seed_{seed}"] = chaos.figures
         print(json.dumps({f"seed_{seed}": chaos.figures}), file=sys.stderr, flush=True)
     trials = max(len(table.records) for table in tables.values())
     peace = Chaos(setting.in_peace(trials), folder / "undisturbed", None)
-    reference = peace.execute()
+    reference = peace.recall() or peace.execute()
     results["undisturbed"] = peace.figures
     for seed, table in tables.items():
         if not setting.early_stopping:

@@ -19,9 +19,10 @@ from typing import Any
 
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import NoTraining, NoTrainingFactory
-from tuner.cluster import Cluster, Resources, usable_cpus
+from tuner.cluster import Cluster
 from tuner.executor import execute
 from tuner.jobs import Failure, Job, Report
+from tuner.resources import Resources, usable_cpus
 from tuner.signals import Signals
 
 FEW_EPOCHS, MANY_EPOCHS = 1, 16

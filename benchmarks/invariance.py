@@ -15,7 +15,8 @@ from benchmarks._crystals import graph_of, predictions, random_crystals
 from benchmarks._report import finish, parser, skip
 from graphdb.graph import GraphSettings
 from graphdb.parse import Crystal
-from model.checkpoint import CheckpointError, load_checkpoint
+from model.checkpoint import load_checkpoint
+from model.errors import CheckpointError
 
 CRYSTALS = 300
 TOLERANCE = 1e-4

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks._crystals import graph_of, predictions, random_crystals
 from benchmarks._report import finish, parser, skip, spread
 from graphdb.graph import CrystalGraph, GraphSettings
-from model.checkpoint import CheckpointError, load_checkpoint
+from model.checkpoint import load_checkpoint
+from model.errors import CheckpointError
 
 CRYSTALS = 2000
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from benchmarks._report import finish, parser, spread
 from tuner import jsonlines
-from tuner.cluster import Cluster, Resources
+from tuner.cluster import Cluster
 from tuner.executor import execute
 from tuner.jobs import Job
+from tuner.resources import Resources
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
 from tuner.signals import Signals

@@ -5,9 +5,11 @@ Standard library only, so that a command can answer a mistake before anything he
 
 import argparse
 import contextlib
+import csv
 import difflib
 import errno
 import functools
+import importlib
 import os
 import select
 import shutil
@@ -18,7 +20,6 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -90,7 +91,7 @@ class Parser(argparse.ArgumentParser):
         first = unknown[0]
         if not first.startswith("-") or first == "-":
             return f"there is one argument too many: {first!r}"
-        options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        options = [option for option in _options(self) if option.startswith("--")]
         return f"there is no option {first.partition('=')[0]}{did_you_mean(first.partition('=')[0], options)}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -99,6 +100,14 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(
                 action, f"must be one of {', '.join(names)}, got {value!r}{did_you_mean(str(value), names)}"
             )
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _options(below)
 
 
 class _Version(argparse.Action):
@@ -111,6 +120,8 @@ class _Version(argparse.Action):
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # half of what this module would take to load
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -121,6 +132,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of the known names; empty if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def split_names(text: str) -> list[str]:
+    """Names between commas; one that holds a comma stands in double quotes, as in a CSV: ``gap,"K, VRH"``."""
+    names = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -175,6 +192,31 @@ def run(
                 return FAULT
             _say(f"error: {error}")
         return USAGE_ERROR
+
+
+def load(*modules: str) -> None:
+    """Load large packages, with Ctrl-C and SIGTERM held back until they are there.
+
+    An interrupt while PyTorch or NumPy set themselves up is thrown through their C++, which ends the process by
+    std::terminate. The second Ctrl-C ends it at once, here as everywhere.
+
+    Raises:
+        KeyboardInterrupt: once all is loaded, if there was one meanwhile.
+    """
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
 
 
 def os_error_text(error: OSError) -> str:

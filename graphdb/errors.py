@@ -85,14 +85,14 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.COINCIDING_ATOMS: "two atoms at the same place",
     Reason.TOO_SPARSE: "atoms without enough neighbors even within the largest cutoff",
     Reason.WORKER_CRASHED: "the process died or ran out of memory while working on it",
-    Reason.DUPLICATE_ID: "an earlier crystal has the same id (the first one counts)",
+    Reason.DUPLICATE_ID: "another text with the same id counts: the first one that can be used",
     Reason.BAD_ID: "id that is empty, too long, or has control characters",
     Reason.UNREADABLE: "the file system or the archive refused to read it",
     Reason.BAD_TARGET: "a target that is no finite number; taken as unknown",
-    Reason.TEXT_COLUMN: "a target column of text; left out",
+    Reason.TEXT_COLUMN: "a target column of text; left out (in stores of earlier versions)",
     Reason.BAD_TARGET_ROW: "a row of targets with too few or too many cells, or without id",
     Reason.DUPLICATE_TARGET: "a second, different row of targets for an id (the first one counts)",
-    Reason.TARGET_WITHOUT_CRYSTAL: "a row of targets for an id that the source lacks",
+    Reason.TARGET_WITHOUT_CRYSTAL: "rows of targets for crystals that the source lacks",
 }
 
 

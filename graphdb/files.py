@@ -1,7 +1,13 @@
-"""The files around a store, and where they lie."""
+"""Files: those around a store, whether somebody holds them, what compressed ones hold, and where they lie."""
 
+import bz2
+import fcntl
+import gzip
+import lzma
 import os
+import zlib
 from pathlib import Path
+from typing import IO
 
 _NETWORK_FILE_SYSTEMS = (
     *("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "wekafs", "afs"),
@@ -17,6 +23,35 @@ def partial_path(path: Path) -> Path:
 def skipped_path(path: Path) -> Path:
     """The CSV beside a store that lists what was left out."""
     return path.with_name(path.name + ".skipped.csv")
+
+
+#: What reading a compressed file may raise.
+READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+def decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """The stream within gzip, bzip2 or xz, told by its first bytes; the file itself if it is none of them."""
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        return gzip.open(raw)  # type: ignore[return-value]
+    if magic[:3] == b"BZh":
+        return bz2.open(raw)
+    if magic == b"\xfd7zXZ\x00":
+        return lzma.open(raw)
+    return raw
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process of this machine holds a file locked, as a build holds its partial file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def sync_folder(folder: Path) -> None:

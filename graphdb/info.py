@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from graphdb.command import Parser, run
-from graphdb.files import partial_path, skipped_path
+from graphdb.command import Parser, count, invocation, run
+from graphdb.files import is_held, partial_path, skipped_path
 from graphdb.store import Store
 
 _WAYS = "a finished build's file; see python -m graphdb.build --help"
@@ -53,8 +53,8 @@ def _finite(value: float) -> float | None:
 
 def _print(found: dict[str, Any], verified: bool) -> None:
     settings = ", ".join(f"{name}={value}" for name, value in found["settings"].items())
-    print(f"{found['path']}: {found['num_crystals']:,} crystals, {found['num_atoms']:,} atoms")
-    print(f"  graphs:      {found['num_nodes']:,} nodes, {found['num_edges']:,} edges ({settings})")
+    print(f"{found['path']}: {count(found['num_crystals'], 'crystal')}, {count(found['num_atoms'], 'atom')}")
+    print(f"  graphs:      {count(found['num_nodes'], 'node')}, {count(found['num_edges'], 'edge')} ({settings})")
     print(f"  size:        {found['size_bytes'] / 1e6:.1f} MB, {found['bytes_per_atom']:.0f} bytes an atom")
     print(f"  fingerprint: {found['fingerprint']}")
     print(f"  built by:    {', '.join(f'{name} {version}' for name, version in found['created_by'].items())}")
@@ -69,9 +69,9 @@ def _print(found: dict[str, Any], verified: bool) -> None:
                 numbers = f"{entry['count']:>9,} known, {span}"
             print(f"    {name:<{width}}  {entry['unit'] or '(no unit)':<9} {numbers}")
     else:
-        print("  properties:  none; add some with graphdb.build SOURCE STORE --targets CSV")
+        print(f"  properties:  none; add some with {invocation('graphdb.build')} SOURCE STORE --targets CSV")
     if found["num_skipped"]:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in found["num_skipped"].items())
+        counts = ", ".join(f"{num:,} {reason}" for reason, num in found["num_skipped"].items())
         print(f"  skipped:     {counts}; see {skipped_path(Path(found['path']))}")
 
 
@@ -100,7 +100,10 @@ def _info(arguments: argparse.Namespace) -> int:
     else:
         _print(found, arguments.verify)
         if found["build_in_progress"]:
-            print("  note:        a later build of this store is running or was interrupted; run it again to finish it")
+            if is_held(partial_path(arguments.store)):
+                print("  note:        a later build of this store is running")
+            else:
+                print("  note:        a later build of this store was interrupted; run it again to finish it")
     return 0
 
 

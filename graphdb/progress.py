@@ -65,8 +65,8 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=fraction, note=note)
             return
         now = time.monotonic()
-        if self._first is None:
-            self._first = fraction
+        if self._first is None:  # what was before it, loading packages say, tells nothing of the rest
+            self._first, self._start = fraction, now
         if not self._quiet and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             done = fraction - self._first

@@ -3,41 +3,37 @@
 `open_source` tells the kind; `iter_structures` goes all the way to atoms in a cell, for prediction.
 """
 
-import bz2
-import gzip
 import io
-import lzma
 import os
 import stat
 import tarfile
 import unicodedata
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.filenames import file_id, name_format, uncompressed_name
+from graphdb.files import READ_ERRORS, decompressed
+from graphdb.foreign import HEAD_BYTES, what_is
+from graphdb.names import clean_id
 from graphdb.parse import MAX_TEXT_BYTES, Crystal, Format, Unusable, decode, parse_crystal, sniff
-from graphdb.targets import TargetTable, clean_id, read_id_prop
+from graphdb.targetfile import TargetFile
+from graphdb.targets import TargetTable
 
 #: Ids are keys of LMDB, which end at 511 bytes.
 MAX_ID_BYTES = 500
 _MAX_TABLE_BYTES = 256 * 2**20
-_SUFFIXES: dict[str, Format] = {
-    ".cif": "cif",
-    ".mcif": "cif",
-    ".vasp": "poscar",
-    ".poscar": "poscar",
-    ".contcar": "poscar",
-    ".json": "json",
-}
-_VASP_NAMES = ("POSCAR", "CONTCAR")
 #: Files of CGCNN's own layout that are no structures.
 _ID_PROP = "id_prop.csv"
 _COMPANIONS = frozenset({_ID_PROP, "atom_init.json"})
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
+_FORMAT_NAMES: dict[Format, tuple[str, str]] = {
+    "cif": ("a CIF", ".cif"),
+    "poscar": ("a POSCAR", ".vasp"),
+    "json": ("pymatgen JSON", ".json"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +61,8 @@ class Source(Protocol):
 
     #: targets found beside the structures; complete once `entries` has ended
     targets: TargetTable
+    #: files of targets found among the structures (``id_prop.csv``); complete once `entries` has ended
+    target_files: list[TargetFile]
 
     def entries(self) -> Iterator[Entry]:
         """Every crystal, in an order that is the same each time, or why there is none.
@@ -96,41 +94,80 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
     if not path.exists():
         raise SourceError(f"{path} must be a file or a folder, but there is none")
     if path.is_dir():
+        if (path / "data.mdb").exists():
+            raise SourceError(f"{path} must be a source of crystals, but it is {what_is('data.mdb', b'')}")
         return FolderSource(path, target_names=target_names)
     if name.endswith(_TAR_SUFFIXES):
         return TarSource(path, target_names=target_names)
-    if name.removesuffix(".gz").endswith(".csv"):
+    plain = uncompressed_name(name)
+    is_table = plain.endswith((".csv", ".tsv", ".json"))
+    with path.open("rb") as raw:
+        if foreign := what_is("" if is_table else path.name, _head(raw)):
+            raise SourceError(f"{path} must be a source of crystals, but it is {foreign}")
+    if is_table and not plain.endswith(".json"):
         return CsvSource(path)
-    if name.removesuffix(".gz").endswith(".json"):
+    if is_table:
         return JsonSource(path)
     if name_format(path.name) is not None:
         return FolderSource(path.parent, files=[path])
+    with path.open("rb") as raw:
+        told = _about_unknown(path.name, _head(raw, MAX_TEXT_BYTES))
     raise SourceError(
-        f"{path} must be a CIF or POSCAR file, .json(.gz), .csv(.gz), .tar.gz or a folder; "
-        "rename the file so that its suffix tells what it is"
+        f"{path} must be a CIF or POSCAR file, .json, .csv (each also with .gz, .bz2 or .xz), .tar.gz or a folder; "
+        + (told or "rename the file so that its suffix tells what it is")
     )
 
 
 def iter_structures(
-    path: str | os.PathLike[str], *, keep_order: bool = False
+    path: str | os.PathLike[str], *, keep_order: bool = False, tell: Callable[[float], None] = lambda share: None
 ) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
     """Id and crystal of everything in a source; what cannot be used comes as the reason why.
+
+    Of several entries with the same id the first one that can be used counts, so an id has at most one crystal. The
+    others come with the reason "duplicate id". An entry that cannot be used comes after all crystals, since a later one
+    with its id may take its place.
 
     Args:
         path: what `open_source` reads.
         keep_order: give the atoms in pymatgen's order, on which graphs by the rule "cgcnn" depend.
+        tell: told the share of the source that was read, before each crystal.
 
     Raises:
         SourceError: if the source as a whole cannot be read.
     """
-    for entry in open_source(path).entries():
+    places: dict[str, str] = {}
+    refused: list[SkippedCrystal] = []
+    source = open_source(path)
+    for entry in source.entries():
+        tell(source.progress())
         if isinstance(entry, SkippedCrystal):
-            yield entry.material_id, entry
-            continue
-        try:
-            yield entry.material_id, parse_crystal(entry.content, entry.format, keep_order=keep_order)
-        except Unusable as error:
-            yield entry.material_id, SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
+            refused.append(entry)
+        elif entry.material_id in places:
+            yield entry.material_id, duplicate(entry, places[entry.material_id])
+        else:
+            try:
+                crystal = parse_crystal(entry.content, entry.format, keep_order=keep_order)
+            except Unusable as error:
+                refused.append(SkippedCrystal(entry.material_id, error.reason, error.message, entry.where))
+            else:
+                places[entry.material_id] = entry.where
+                yield entry.material_id, crystal
+    told: set[str] = set()
+    for skip in refused:
+        if skip.material_id in places:
+            message = f"{skip.message}; {places[skip.material_id]} has the same id and counts"
+            skip = replace(skip, reason=Reason.DUPLICATE_ID, message=message)
+        elif skip.material_id and skip.material_id in told:
+            message = f"{skip.message} ({skip.reason}), like an earlier one with the same id"
+            skip = replace(skip, reason=Reason.DUPLICATE_ID, message=message)
+        told.add(skip.material_id)
+        yield skip.material_id, skip
+
+
+def duplicate(entry: RawCrystal, place: str) -> SkippedCrystal:
+    """The note on an entry whose id is that of a crystal before it."""
+    message = f"the id is that of {place} too; that one counts"
+    return SkippedCrystal(entry.material_id, Reason.DUPLICATE_ID, message, entry.where)
 
 
 class FolderSource:
@@ -147,6 +184,7 @@ class FolderSource:
             target_names: names for the columns of ``id_prop.csv``.
         """
         self.targets = TargetTable()
+        self.target_files: list[TargetFile] = []
         self._folder = folder
         self._files = files
         self._target_names = target_names
@@ -180,8 +218,9 @@ class FolderSource:
             if not stat.S_ISREG(information.st_mode):
                 note = "a link to a folder is not followed" if path.is_dir() else "not a regular file"
                 yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, note, where)
-            elif path.name == _ID_PROP and path.parent == self._folder:
-                read_id_prop(path.read_text("utf-8", errors="replace"), self.targets, self._target_names)
+            elif path.name == _ID_PROP:
+                with path.open("rb") as stream:
+                    self.target_files.append(TargetFile(stream, where, names=self._target_names))
             else:
                 with path.open("rb") as stream:
                     yield from read_member(where, information.st_size, stream, self.targets)
@@ -195,6 +234,7 @@ class TarSource:
     def __init__(self, path: Path, *, target_names: Sequence[str] | None = None) -> None:
         """Open nothing yet."""
         self.targets = TargetTable()
+        self.target_files: list[TargetFile] = []
         self._path = path
         self._target_names = target_names
         self._size = max(1, path.stat().st_size)
@@ -208,7 +248,7 @@ class TarSource:
         """Every regular member that is not hidden."""
         num_members = 0
         try:
-            with self._path.open("rb") as raw, _decompressed(raw) as stream:
+            with self._path.open("rb") as raw, decompressed(raw) as stream:
                 with tarfile.open(fileobj=stream, mode="r|") as archive:
                     for member in archive:
                         archive.members.clear()  # type: ignore[attr-defined]  # else they pile up, 1 kB each
@@ -217,7 +257,7 @@ class TarSource:
                         yield from self._read(archive, member)
                 while stream.read(2**20):  # a cut archive shows at its end, where the checksum of gzip stands
                     pass
-        except _READ_ERRORS as error:
+        except (tarfile.TarError, *READ_ERRORS) as error:
             raise SourceError(
                 f"{self._path} must be a complete tar archive, but after {num_members:,} members: {error}; "
                 "copy or download it again"
@@ -231,7 +271,8 @@ class TarSource:
         if stream is None:
             yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, "a link or device, not a regular file", member.name)
         elif path.name == _ID_PROP:
-            read_id_prop(stream.read().decode("utf-8", errors="replace"), self.targets, self._target_names)
+            content = io.BytesIO(stream.read())
+            self.target_files.append(TargetFile(content, member.name, names=self._target_names))
         else:
             yield from read_member(member.name, member.size, stream, self.targets)
 
@@ -244,7 +285,9 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
         return
     format = name_format(where)
     if format is None:
-        yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, "the name is not that of a CIF, POSCAR or JSON file", where)
+        message = "the name is not that of a CIF, POSCAR or JSON file"
+        told = _about_unknown(where, stream.read(HEAD_BYTES))
+        yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, told or message, where)
         return
     material_id = file_id(where)
     limit = _MAX_TABLE_BYTES if format == "json" else MAX_TEXT_BYTES
@@ -252,13 +295,17 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
         yield SkippedCrystal(material_id, Reason.TOO_LARGE, f"must be below {limit:,} bytes, got {size:,}", where)
         return
     content = stream.read()
-    if where.lower().endswith(".gz"):
+    if uncompressed_name(where) != where:
+        kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}[PurePosixPath(where).suffix.lower()]
         try:
-            with gzip.open(io.BytesIO(content)) as unzipped:
+            with decompressed(io.BytesIO(content)) as unzipped:
                 content = unzipped.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the gzip stream is damaged: {error}", where)
+        except READ_ERRORS as error:
+            yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the {kind} stream is damaged: {error}", where)
             return
+    if format != "json" and (foreign := what_is("", content[:HEAD_BYTES])):
+        yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"it is {foreign}", where)
+        return
     if format == "json":
         yield from json_entries(content, material_id, where, targets)
     else:
@@ -289,49 +336,25 @@ def id_problem(material_id: str) -> str:
     return ""
 
 
-def name_format(name: str) -> Format | None:
-    """The format that a file's name promises; None if it is no structure's name."""
-    base = PurePosixPath(name).name
-    base = base[:-3] if base.lower().endswith(".gz") else base
-    if base.upper().startswith(_VASP_NAMES) and not base.lower().endswith((".cif", ".json", ".tar")):
-        return "poscar"
-    return _SUFFIXES.get(PurePosixPath(base).suffix.lower())
-
-
-def file_id(name: str) -> str:
-    """The id of a file: its stem; for a bare POSCAR its folder's name, for POSCAR.x or POSCAR_x it is x."""
-    path = PurePosixPath(name)
-    base = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    for prefix in _VASP_NAMES:
-        if base.upper() == prefix:
-            return path.parent.name or base
-        if base.upper().startswith(prefix) and base[len(prefix)] in "._-" and len(base) > len(prefix) + 1:
-            rest = base[len(prefix) + 1 :]
-            return rest if rest.lower() not in ("vasp", "poscar") else path.parent.name or prefix
-    suffix = PurePosixPath(base).suffix
-    return base[: -len(suffix)] if suffix.lower() in _SUFFIXES else base
-
-
-def text_format(content: bytes) -> Format | None:
-    """The format of a text, by its content."""
+def _about_unknown(name: str, head: bytes) -> str:
+    """What a file is whose name is not that of a structure; empty if nothing is known about it."""
     try:
-        return sniff(decode(content))
+        format = sniff(decode(head))
     except Unusable:
-        return None
+        format = None
+    if format is not None and (found := _FORMAT_NAMES[format])[1] not in name:
+        return f"it looks like {found[0]}: give it a name that ends in {found[1]}"
+    foreign = what_is(name, head)
+    return f"it is {foreign}" if foreign else ""
+
+
+def _head(raw: IO[bytes], size: int = HEAD_BYTES) -> bytes:
+    """The first bytes of a file, decompressed; none if they cannot be."""
+    try:
+        return decompressed(raw).read(size)
+    except READ_ERRORS:
+        return b""
 
 
 def _is_hidden(name: str) -> bool:
     return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
-
-
-def _decompressed(raw: IO[bytes]) -> IO[bytes]:
-    """The stream within gzip, bzip2 or xz, told by its first bytes; the file itself if it is none of them."""
-    magic = raw.read(6)
-    raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.open(raw)  # type: ignore[return-value]
-    if magic[:3] == b"BZh":
-        return bz2.open(raw)
-    if magic == b"\xfd7zXZ\x00":
-        return lzma.open(raw)
-    return raw

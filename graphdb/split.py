@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
+#: One crystal in each part is the least.
+_FEW_CRYSTALS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +59,16 @@ def split_by_id(
         if fraction > 0 and len(member) == 0:
             raise ValueError(
                 f"the {name} split must have at least one crystal, got none of {len(material_ids)} at a share of "
-                f"{fraction}; use more crystals or a larger share"
+                f"{fraction:g}; {_advice(name, len(material_ids))}"
             )
     return Split(train=members[0], validation=members[1], test=members[2], fractions=fractions, seed=seed)
+
+
+def _advice(name: str, num_crystals: int) -> str:
+    if num_crystals < _FEW_CRYSTALS:
+        return "use more crystals"
+    flags = {"train": "lower --valid or --test", "validation": "raise --valid", "test": "raise --test"}
+    return f"use more crystals, or {flags[name]}"
 
 
 def _uniform(text: str) -> float:

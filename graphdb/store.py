@@ -30,7 +30,7 @@ from graphdb.errors import (
     StoreUnfinished,
     StoreVersionMismatch,
 )
-from graphdb.files import network_file_system, partial_path
+from graphdb.files import is_held, network_file_system, partial_path
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
 from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings
 
@@ -420,6 +420,8 @@ def _shared_handle(path: Path) -> _Handle:
 def _check_is_store_file(path: Path) -> None:
     if not path.exists():
         if partial_path(path).exists():
+            if is_held(partial_path(path)):
+                raise StoreUnfinished(f"{path} is not finished: its build is running; wait for it")
             raise StoreUnfinished(
                 f"{path} is not finished: its build was interrupted; run graphdb.build again with the same arguments, "
                 "it goes on where it stopped"

@@ -1,20 +1,24 @@
 """Sources with many structures in one file: CSV with a column of structures, and pymatgen JSON."""
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.filenames import file_id
+from graphdb.files import READ_ERRORS, decompressed
+from graphdb.foreign import what_cells_are, what_json_is, what_text_is
+from graphdb.names import ID_COLUMN, id_column, is_row_index
 from graphdb.parse import Format, sniff
+from graphdb.rows import table_form, table_rows
 from graphdb.sources import Entry, raw_crystal
-from graphdb.targets import ID_COLUMN, TargetTable, check_header, csv_rows, open_text
+from graphdb.targetfile import TargetFile, check_header
+from graphdb.targets import TargetTable
 
 _PROBED_ROWS = 50
-_ID_FIELDS = (ID_COLUMN, "id", "_id", "task_id", "jid")
+_ID_FIELDS = (ID_COLUMN, "id", "_id", "task_id", "jid", "entry_id")
 _STRUCTURE_FIELDS = ("structure", "final_structure", "cif", "poscar")
 
 
@@ -26,7 +30,8 @@ class CsvSource:
 
     def __init__(self, path: Path) -> None:
         """Open nothing yet."""
-        self.targets = TargetTable(keep_text_notes=False)
+        self.targets = TargetTable()
+        self.target_files: list[TargetFile] = []
         self.path = path
         self._size = max(1, path.stat().st_size)
         self._position = 0
@@ -38,43 +43,55 @@ class CsvSource:
     def entries(self) -> Iterator[Entry]:
         """One entry per row."""
         name = self.path.name
-        with open_text(self.path) as stream:
-            rows = csv_rows(stream, name)
+        with self.path.open("rb") as raw:
+            form = table_form(raw, name)
+            rows = table_rows(raw, form, name)
             header = next(rows, (0, []))[1]
+            if not header:
+                raise SourceError(f"{name} must begin with a header, but it is empty")
             check_header(header, name)
             probed = list(islice(rows, _PROBED_ROWS))
             column = self._structure_column(header, [cells for _, cells in probed])
-            if ID_COLUMN in header:
-                id_index = header.index(ID_COLUMN)
-            else:
-                id_index = next((i for i in range(len(header)) if i != column), column)
-            if id_index == column:
+            others = [i for i in range(len(header)) if i != column]
+            if not others:
                 raise SourceError(f"{self.path} must have an id column beside the structures, got only {header}")
+            named = id_column(header, others)
+            id_index = others[0] if named is None else named
+            firsts = [cells[0] for _, cells in probed if cells]
+            names = {i: header[i] for i in others if i != id_index and header[i]}
+            if 0 in names and is_row_index(header[0], firsts):
+                self.targets.drop(names.pop(0), "it counts the rows")
             for line, cells in chain(probed, rows):
-                self._position = _compressed_position(stream)
-                yield from self._entry(header, cells, id_index, column, f"{name}, line {line}")
+                self._position = raw.tell()
+                yield from self._entry(len(header), cells, id_index, column, names, f"{name}, line {line}")
 
     def _structure_column(self, header: list[str], rows: list[list[str]]) -> int:
         """The column in which most cells look like structures; the first of several."""
         hits = [sum(sniff(cells[i]) is not None for cells in rows if i < len(cells)) for i in range(len(header))]
         if max(hits, default=0) == 0:
+            for i, name in enumerate(header):
+                if found := what_cells_are(cells[i] for cells in rows if i < len(cells)):
+                    raise SourceError(
+                        f"{self.path} must have a column of structures, but its column {name!r} has {found}"
+                    )
             raise SourceError(
                 f"{self.path} must have a column with CIF, POSCAR or pymatgen JSON texts; none of its columns does: "
                 f"{', '.join(header) or 'no columns'} (for targets only, use --targets)"
             )
         return hits.index(max(hits))
 
-    def _entry(self, header: list[str], cells: list[str], id_index: int, column: int, where: str) -> Iterator[Entry]:
+    def _entry(
+        self, width: int, cells: list[str], id_index: int, column: int, names: Mapping[int, str], where: str
+    ) -> Iterator[Entry]:
         material_id = cells[id_index] if id_index < len(cells) else ""
-        if len(cells) != len(header):
-            message = f"the row must have {len(header)} cells, got {len(cells)}"
+        if len(cells) != width:
+            message = f"the row must have {width} cells, got {len(cells)}"
             yield SkippedCrystal(material_id.strip()[:80], Reason.UNPARSABLE, message, where)
             return
         text = cells[column]
         entry = raw_crystal(material_id, sniff(text) or _claimed_format(text), text.encode("utf-8", "replace"), where)
         if not isinstance(entry, SkippedCrystal):
-            others = (i for i, name in enumerate(header) if name and i not in (id_index, column))
-            self.targets.add(entry.material_id, {header[i]: cells[i] for i in others}, where)
+            self.targets.add(entry.material_id, {name: cells[i] for i, name in names.items()}, where)
         yield entry
 
 
@@ -83,7 +100,8 @@ class JsonSource:
 
     def __init__(self, path: Path) -> None:
         """Open nothing yet."""
-        self.targets = TargetTable(keep_text_notes=False)
+        self.targets = TargetTable()
+        self.target_files: list[TargetFile] = []
         self.path = path
         self._progress = 0.0
 
@@ -94,13 +112,11 @@ class JsonSource:
     def entries(self) -> Iterator[Entry]:
         """One entry per structure."""
         try:
-            content = self.path.read_bytes()
-            if content[:2] == b"\x1f\x8b":
-                content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
+            with self.path.open("rb") as raw:
+                content = decompressed(raw).read()
+        except READ_ERRORS as error:
             raise SourceError(f"{self.path} cannot be read to its end: {error}; is the file complete?") from error
-        stem = self.path.name.split(".json")[0]
-        found = _json_structures(content, stem)
+        found = _json_structures(content, file_id(self.path.name))
         if isinstance(found, str):
             raise SourceError(f"{self.path} must be pymatgen JSON (a structure, a list, or an object by id): {found}")
         for count, (material_id, structure, row) in enumerate(found):
@@ -113,7 +129,7 @@ def json_entries(content: bytes, stem: str, where: str, targets: TargetTable) ->
     """The entries of a JSON file within a folder or an archive."""
     found = _json_structures(content, stem)
     if isinstance(found, str):
-        is_json = found.startswith("it holds")
+        is_json = found.startswith("it ")
         reason = Reason.NOT_A_STRUCTURE if is_json else Reason.EMPTY_FILE if not content.strip() else Reason.UNPARSABLE
         yield SkippedCrystal(stem, reason, found, where)
         return
@@ -140,37 +156,58 @@ def _json_entry(
 def _json_structures(content: bytes, stem: str) -> list[tuple[str, object, dict[str, Any]]] | str:
     """Id, structure and numbers beside it for each structure in a JSON text; or what is wrong with the text."""
     try:
-        value = json.loads(content.decode("utf-8-sig"))
+        text = content.decode(json.detect_encoding(content), errors="strict").removeprefix("\ufeff")
+        value = json.loads(text)
     except RecursionError:
         return "not JSON: nested too deeply"
     except ValueError as error:
-        return f"not JSON: {error}"
+        told = what_text_is(content.decode("utf-8", errors="replace"))
+        return f"it is {told}" if told else f"not JSON: {error}"
+    if foreign := what_json_is(value):
+        return f"it is {foreign}"
     if _is_structure(value):
         return [(stem, value, {})]
     if isinstance(value, dict) and isinstance(value.get("data"), list) and "columns" in value:
         return _json_split_table(value, stem)
+    if isinstance(value, dict):  # an answer of the Materials Project
+        value = next((value[name] for name in ("data", "response") if _is_list_of_entries(value.get(name))), value)
     if isinstance(value, list) and value:
         return [_json_row(item, f"{stem}-{i}") for i, item in enumerate(value)]
+    if isinstance(value, dict) and any(isinstance(value.get(name), dict) for name in _STRUCTURE_FIELDS):
+        return [_json_row(value, stem)]
     if isinstance(value, dict) and any(_looks_like_entry(item) for item in value.values()):
-        return [(str(key), *_json_row(item, "")[1:]) for key, item in value.items()]
+        counted = list(value) == [str(i) for i in range(len(value))]  # such keys are no ids, if there are others
+        return [
+            (row[0] if counted else str(key), *row[1:])
+            for key, row in ((key, _json_row(item, str(key))) for key, item in value.items())
+        ]
     return "it holds no structure"
 
 
+def _is_list_of_entries(value: object) -> bool:
+    return isinstance(value, list) and any(_looks_like_entry(item) for item in value[:_PROBED_ROWS])
+
+
 def _json_row(item: object, fallback_id: str) -> tuple[str, object, dict[str, Any]]:
-    """An entry of a list: a structure, or an object with a structure, perhaps an id, perhaps numbers."""
+    """An entry of a list: a structure, or an object with a structure, perhaps an id, perhaps numbers.
+
+    The id of pymatgen's entries is ``material_id`` in their ``data``, else ``entry_id``.
+    """
     if not isinstance(item, dict):
         return fallback_id, item, {}
-    properties = item.get("properties") if isinstance(item.get("properties"), dict) else {}
-    material_id = next(
-        (str(d[name]) for d in (item, properties or {}) for name in _ID_FIELDS if d.get(name)), fallback_id
-    )
+    inner = {name: value for name in ("properties", "data") if isinstance(value := item.get(name), dict)}
+    candidates = [item.get(ID_COLUMN), *(fields.get(ID_COLUMN) for fields in inner.values())]
+    candidates += [fields.get(name) for fields in (item, inner.get("properties", {})) for name in _ID_FIELDS]
+    material_id = next((str(candidate) for candidate in candidates if _is_id(candidate)), fallback_id)
     if _is_structure(item):
         return material_id, item, {}
     field = next((name for name in _STRUCTURE_FIELDS if name in item), None)
-    numbers = {
-        key: value for key, value in item.items() if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return material_id, item[field] if field else item, {k: v for k, v in numbers.items() if k not in _ID_FIELDS}
+    row = {name: value for name, value in item.items() if name not in (*_ID_FIELDS, field) and name[:1] != "@"}
+    return material_id, item[field] if field else item, row if field else {}
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _json_split_table(value: dict[str, Any], stem: str) -> list[tuple[str, object, dict[str, Any]]] | str:
@@ -196,9 +233,3 @@ def _looks_like_entry(value: object) -> bool:
 def _claimed_format(text: str) -> Format:
     """The format to complain about when a text looks like none."""
     return "json" if text.lstrip()[:1] in ("{", "[") else "cif"
-
-
-def _compressed_position(stream: TextIO) -> int:
-    """How many bytes of the file itself a text stream has used."""
-    binary: Any = stream.buffer
-    return int(binary.fileobj.tell() if hasattr(binary, "fileobj") else binary.tell())

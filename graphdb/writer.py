@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.codec import BLOCK_SIZE, encode_block, encode_column, record_sizes
+from graphdb.command import count
 from graphdb.errors import Reason, SettingsMismatch, SkippedCrystal, StoreError
 from graphdb.files import partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
@@ -71,9 +72,10 @@ class StoreWriter:
         try:
             self._env = open_writable(self._partial, durable=True)
             self._begin(afresh)
-            self._digests = {
-                key[1:].decode(): bytes(value[:_DIGEST_BYTES]) for key, value in iterate(self._env, _ENTRY)
-            }
+            self._digests: dict[str, bytes] = {}
+            self._with_graph: set[str] = set()
+            for key, value in iterate(self._env, _ENTRY):
+                self._remember(key[1:].decode(), bytes(value[:_DIGEST_BYTES]), bytes(value[_DIGEST_BYTES:][:1]))
         except BaseException:
             self._leave()
             raise
@@ -83,6 +85,10 @@ class StoreWriter:
     def known(self, material_id: str, digest: bytes) -> bool:
         """Whether the result for this id and this very text is there already."""
         return self._digests.get(material_id) == digest
+
+    def has_graph(self, material_id: str) -> bool:
+        """Whether what is there for this id, of whatever text, is a graph."""
+        return material_id in self._with_graph
 
     def add_graph(self, material_id: str, digest: bytes, record: bytes) -> None:
         """Keep a graph (`codec.encode_graph`)."""
@@ -106,8 +112,7 @@ class StoreWriter:
         found = []
         for material_id, _, kind, payload in self._entries(wanted):
             if kind == _SKIPPED:
-                reason, message, where = json.loads(payload)
-                found.append(SkippedCrystal(material_id, Reason(reason), message, where))
+                found.append(_skip(material_id, payload))
         return found
 
     def graph_ids(self, wanted: Mapping[str, bytes]) -> list[str]:
@@ -170,9 +175,9 @@ class StoreWriter:
             self.close()
         else:
             if num_graphs := self._leave():
+                kept = count(num_graphs, "graph is", "graphs are")
                 error.add_note(
-                    f"{num_graphs:,} graphs are kept in {self._partial}: run the command again to go on from there, "
-                    "or delete it"
+                    f"{kept} kept in {self._partial}: run the command again to go on from there, or delete it"
                 )
 
     def _leave(self) -> int:
@@ -252,9 +257,16 @@ class StoreWriter:
     def _add(self, material_id: str, digest: bytes, payload: bytes) -> None:
         self._pending.append((_ENTRY + material_id.encode(), digest + payload))
         self._pending_bytes += len(payload)
-        self._digests[material_id] = digest
+        self._remember(material_id, digest, payload[:1])
         if self._pending_bytes > _COMMIT_BYTES or time.monotonic() - self._last_commit > _COMMIT_SECONDS:
             self.commit()
+
+    def _remember(self, material_id: str, digest: bytes, kind: bytes) -> None:
+        self._digests[material_id] = digest
+        if kind == _GRAPH:
+            self._with_graph.add(material_id)
+        else:
+            self._with_graph.discard(material_id)
 
     def _all_entries(self) -> Iterator[tuple[bytes, memoryview]]:
         return iterate(self._env, _ENTRY)
@@ -281,7 +293,7 @@ class StoreWriter:
         ids: list[str] = []
         digests: list[bytes] = []
         sizes: list[tuple[int, int, int]] = []
-        skip_digests: dict[str, bytes] = {}
+        skip_digests: dict[SkippedCrystal, bytes] = {}
         records: list[bytes] = []
         batch: list[tuple[bytes, bytes]] = []
         batch_bytes = 0
@@ -299,7 +311,7 @@ class StoreWriter:
 
         for material_id, digest, kind, payload in self._entries(wanted):
             if kind == _SKIPPED:
-                skip_digests[material_id] = digest
+                skip_digests[_skip(material_id, payload)] = digest
                 continue
             ids.append(material_id)
             digests.append(digest)
@@ -326,10 +338,7 @@ class StoreWriter:
             "num_skipped": num_skipped,
             "created_by": {name: _version(name) for name in ("crystune", "pymatgen", "numpy")},
         }
-        notes = [
-            [s.material_id, s.reason, s.message, s.where, "" if s.reason in _NOT_OF_A_TEXT else _hex(skip_digests, s)]
-            for s in skipped
-        ]
+        notes = [[s.material_id, s.reason, s.message, s.where, skip_digests.get(s, b"").hex()] for s in skipped]
         entries = {
             b"digests": b"".join(digests),
             b"ids": "\n".join(ids).encode(),
@@ -343,21 +352,9 @@ class StoreWriter:
         return fingerprint
 
 
-#: Skips that say nothing about the text of the crystal of that id.
-_NOT_OF_A_TEXT = frozenset(
-    {
-        Reason.DUPLICATE_ID,
-        Reason.BAD_TARGET,
-        Reason.BAD_TARGET_ROW,
-        Reason.DUPLICATE_TARGET,
-        Reason.TARGET_WITHOUT_CRYSTAL,
-        Reason.WORKER_CRASHED,
-    }
-)
-
-
-def _hex(digests: Mapping[str, bytes], skip: SkippedCrystal) -> str:
-    return digests.get(skip.material_id, b"").hex()
+def _skip(material_id: str, payload: bytes) -> SkippedCrystal:
+    reason, message, where = json.loads(payload)
+    return SkippedCrystal(material_id, Reason(reason), message, where)
 
 
 def _describe(values: NDArray[np.float64], unit: str) -> dict[str, Any]:

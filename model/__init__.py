@@ -1,10 +1,15 @@
 """MT-CGCNN in PyTorch: batches of crystal graphs become predictions. Needs torch, NumPy and safetensors only."""
 
-from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from model.config import TrainConfig
-from model.metrics import TaskMetrics
-from model.network import MTCGCNN, Architecture
-from model.training import EpochReport, Trainer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.checkpoint import load_checkpoint, save_checkpoint
+    from model.config import TrainConfig
+    from model.errors import CheckpointError
+    from model.metrics import TaskMetrics
+    from model.network import MTCGCNN, Architecture
+    from model.training import EpochReport, Trainer
 
 __all__ = [
     "MTCGCNN",
@@ -17,3 +22,22 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
+
+_MODULES = {
+    "MTCGCNN": "network",
+    "Architecture": "network",
+    "CheckpointError": "errors",
+    "EpochReport": "training",
+    "TaskMetrics": "metrics",
+    "TrainConfig": "config",
+    "Trainer": "training",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+}
+"""Where each name lives: it is loaded when it is asked for, so that a command can answer before torch is there."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
+import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ import safetensors.torch
 import torch
 
 from graphdb.batch import Task
+from model.differences import differences
+from model.errors import CheckpointError
 from model.files import write_atomically
 from model.network import MTCGCNN, Architecture
+from model.shipped import CONFIG, WEIGHTS, find_weights
 
 FORMAT = "crystune checkpoint"
 FORMAT_VERSION = 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-
-
-class CheckpointError(ValueError):
-    """A folder that is no checkpoint, or one that was damaged or written by another version."""
+_NEXT = CONFIG + ".next"
+"""The configuration of weights that are about to be replaced: a kill between the two leaves a whole folder."""
 
 
 def versions() -> dict[str, str]:
@@ -46,7 +46,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     """Write a model to a folder, which may hold an older one.
 
     The weights carry the configuration as well, so that the one file that decides is replaced at once; ``config.json``
-    is the copy for people and other programs.
+    is the copy for people and other programs, and `load_checkpoint` refuses a folder in which the two differ.
 
     Args:
         folder: made if it is not there.
@@ -71,8 +71,10 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     config = json.dumps(_finite({**reserved, **info}), indent=1, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
-    write_atomically(Path(folder) / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
-    write_atomically(Path(folder) / CONFIG, (config + "\n").encode())
+    folder = Path(folder)
+    write_atomically(folder / _NEXT, (config + "\n").encode())
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
+    os.replace(folder / _NEXT, folder / CONFIG)
 
 
 def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> tuple[MTCGCNN, dict[str, Any]]:
@@ -86,9 +88,9 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
         The model and everything in ``config.json``.
 
     Raises:
-        CheckpointError: says what is wrong with the folder.
+        CheckpointError: says what is wrong with the folder, such as a ``config.json`` that is not that of the weights.
     """
-    path = _find(folder)
+    path = find_weights(folder)
     tensors, metadata = read_tensors(path, advice="copy or export it again")
     try:
         config = json.loads(metadata["config"])
@@ -105,6 +107,7 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
         ):
             if expected != found:
                 raise CheckpointError(f"{path} is damaged: its {part} not match the checksum; copy or export it again")
+        _check_copy(path.parent, config)
         tasks = [Task(task["name"], task["unit"]) for task in config["tasks"]]
         model = MTCGCNN(Architecture.from_dict(config["architecture"]), tasks, tensors["elements"])
         model.load_state_dict(tensors)
@@ -131,26 +134,28 @@ def read_tensors(path: Path, *, advice: str) -> tuple[dict[str, torch.Tensor], d
         raise CheckpointError(f"{path} is truncated or no safetensors file ({error}); {advice}") from error
 
 
-def shipped_models() -> list[str]:
-    """Names of the models inside the package."""
-    folder = files("model").joinpath("models")
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+def _check_copy(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a folder whose configuration is not that of its weights.
 
-
-def _find(folder: str | Path) -> Path:
-    """The weights file of a folder or of a model that ships."""
-    path = Path(folder)
-    if not path.exists() and str(folder) in shipped_models():
-        path = Path(str(files("model").joinpath("models", str(folder))))
-    if path.is_file() and path.name == WEIGHTS:
-        return path
-    if not (path / WEIGHTS).is_file():
-        what = "which is not there" if not path.exists() else f"which has no {WEIGHTS}"
-        shipped = ", ".join(shipped_models()) or "none"
-        raise CheckpointError(
-            f"a model must be a checkpoint folder or a model that ships ({shipped}), got {path}, {what}"
-        )
-    return path / WEIGHTS
+    Raises:
+        CheckpointError: with what differs.
+    """
+    path, advice = folder / CONFIG, f"copy {CONFIG} and {WEIGHTS} from the same model again, or export it again"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        reason = differences(found, config, words="{name} is {now} where the weights say {before}")
+    except FileNotFoundError:
+        reason = "it is missing"
+    except (OSError, ValueError) as error:
+        reason = f"it cannot be read as JSON ({error})"
+    if not reason:
+        return
+    try:
+        replaced = json.loads((folder / _NEXT).read_text(encoding="utf-8")) == config
+    except (OSError, ValueError):
+        replaced = False
+    if not replaced:
+        raise CheckpointError(f"{path} must be the configuration of the weights beside it, but {reason}; {advice}")
 
 
 def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:

@@ -52,7 +52,7 @@ class TrainConfig:
         check("loss", lambda x: x in ("mse", "l1"), '"mse" or "l1"')
         check("grad_clip", lambda x: x is None or x > 0, "above 0 or none")
         check("patience", lambda x: x is None or x >= 1, "at least 1 or none")
-        check("seed", lambda x: isinstance(x, int) and x >= 0, "an integer of at least 0")
+        check("seed", lambda x: isinstance(x, int) and 0 <= x < 2**63, "an integer of at least 0 and below 2^63")
         if self.loss_weights is not None:
             check(
                 "loss_weights",

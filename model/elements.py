@@ -1,7 +1,9 @@
 """Initial atom vectors: nine properties of each element, one-hot encoded."""
 
 import json
+from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ def element_features() -> Tensor:
     Source:
         Xie and Grossman 2018, Table S1; values from pymatgen by graphdb/elements.py.
     """
-    table = json.loads(files("model").joinpath("data/elements.json").read_text(encoding="utf-8"))
+    table = _table()
     sizes = [entry["num_categories"] for entry in table["properties"]]
     features = torch.zeros(len(table["categories"]) + 1, sum(sizes))
     for number, categories in enumerate(table["categories"].values(), start=1):
@@ -25,3 +27,13 @@ def element_features() -> Tensor:
             if category is not None:
                 features[number, sum(sizes[:column]) + category] = 1.0
     return features
+
+
+@cache
+def element_symbols() -> tuple[str, ...]:
+    """Symbols by atomic number; "" at 0."""
+    return ("", *_table()["categories"])
+
+
+def _table() -> Any:
+    return json.loads(files("model").joinpath("data/elements.json").read_text(encoding="utf-8"))

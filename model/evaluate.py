@@ -5,22 +5,35 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from graphdb.command import Parser, count, load, run
+from model.shipped import CONFIG, find_weights
 
-from graphdb.batch import Task
-from model.allocator import keep_freed_memory
-from model.checkpoint import CheckpointError, load_checkpoint
-from model.inference import choose_device, predict
-from model.metrics import TaskMetrics, score, task_metrics
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from graphdb.batch import GraphBatch, Task
+    from graphdb.loader import InMemoryGraphs
+    from model.metrics import TaskMetrics
+    from model.network import MTCGCNN
+
+_BATCH = 256
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model.evaluate", description=__doc__.splitlines()[0])
+    parser = Parser(
+        "model.evaluate",
+        "Measure a model on a store: errors of each property over one split of its crystals.",
+        examples=[
+            "my_model my.lmdb",
+            "mp-e4 my.lmdb --split all -o predictions.csv",
+            "my_model my.lmdb --json | jq .metrics",
+        ],
+    )
     parser.add_argument("model", metavar="EXPORT", help="checkpoint folder, or a model that ships")
     parser.add_argument("store", metavar="STORE", help="store with the targets that the model predicts")
     parser.add_argument(
@@ -32,51 +45,152 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", metavar="CSV", help="also write each crystal's targets and predictions")
     parser.add_argument("--json", action="store_true", help="metrics as JSON")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or mps")
-    args = parser.parse_args(argv)
-    keep_freed_memory()
-    from graphdb.errors import GraphDBError
+    return run(parser, _evaluate, argv, interrupted="nothing was written")
 
-    try:
-        metrics, tasks = evaluate_store(args.model, args.store, args.split, args.output, args.device)
-    except (CheckpointError, GraphDBError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if args.json:
-        values = {name: {k: _none(v) for k, v in m.as_dict().items()} for name, m in metrics.items()}
-        print(json.dumps({"split": args.split, "score": _none(score(metrics)), "metrics": values}, indent=1))
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from model.output import check_table, open_table
+
+    weights = find_weights(arguments.model)
+    check_table(arguments.output, [arguments.store, weights, weights.with_name(CONFIG)])
+    load("torch")
+    from graphdb.progress import Progress
+    from model.allocator import keep_freed_memory
+    from model.metrics import score
+
+    keep_freed_memory()
+    with Progress("evaluating") as progress:
+        found = evaluate_store(
+            arguments.model, arguments.store, arguments.split, arguments.device, tell=progress.update
+        )
+    if arguments.output is not None:
+        with open_table(arguments.output) as file:
+            found.write_table(file)
+    unseen = found.num_with_unseen_elements
+    if arguments.json:
+        values = {name: {k: _none(v) for k, v in m.as_dict().items()} for name, m in found.metrics.items()}
+        report = {
+            "split": arguments.split,
+            "score": _none(score(found.metrics)),
+            "crystals_with_elements_not_in_training": unseen,
+            "metrics": values,
+        }
+        print(json.dumps(report, indent=1))
     else:
-        print(metrics_table(metrics, tasks))
+        print(metrics_table(found.metrics, found.tasks))
+    sys.stdout.flush()
+    if unseen:
+        print(f"{count(unseen, 'crystal')} with elements that the model has not seen in training", file=sys.stderr)
     return 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Predictions and errors of a model over some crystals."""
+
+    tasks: "tuple[Task, ...]"
+    metrics: "dict[str, TaskMetrics]"
+    material_ids: list[str]
+    """(N,)"""
+    target: "NDArray[Any]"
+    """(N, T) NaN where unknown."""
+    prediction: "NDArray[Any]"
+    """(N, T)"""
+    num_with_unseen_elements: int | None
+    """Crystals with an element that was not in training; None if the model does not tell."""
+
+    def write_table(self, file: Any) -> None:
+        """Each crystal's targets and predictions as CSV."""
+        labels = [task.label for task in self.tasks]
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["material_id", *labels, *(f"predicted {label}" for label in labels)])
+        for material_id, truth, value in zip(self.material_ids, self.target, self.prediction, strict=True):
+            known = ("" if math.isnan(x) else f"{x:.6g}" for x in truth)
+            table.writerow([material_id, *known, *(f"{x:.6g}" for x in value)])
+
+
 def evaluate_store(
-    checkpoint: str, store: str, split: str = "test", output: str | None = None, device: str = "auto"
-) -> tuple[dict[str, TaskMetrics], tuple[Task, ...]]:
-    """Metrics of a checkpoint on one split of a store, and its tasks.
+    checkpoint: str,
+    store: str,
+    split: str = "test",
+    device: str = "auto",
+    *,
+    tell: Callable[[float, str], None] = lambda share, note: None,
+) -> Evaluation:
+    """Errors of a checkpoint on one split of a store.
 
     Args:
         checkpoint: folder or name.
         store: path of a store with the tasks of the checkpoint, built with its graph settings.
         split: "train", "validation", "test" or "all".
-        output: CSV of targets and predictions, or None.
         device: see `choose_device`.
+        tell: told the share that is done, and a note.
 
     Raises:
-        CheckpointError, GraphDBError: if either cannot be read, or their graphs or units differ.
-        ValueError: for a property that the store does not have.
+        CheckpointError, GraphDBError: if either cannot be read, or their graphs, tasks or units differ, or the split
+            has no crystal with a known target.
     """
-    from graphdb.errors import SettingsMismatch
-    from graphdb.graph import GraphSettings
-    from graphdb.loader import InMemoryGraphs, Loader
-    from graphdb.split import DEFAULT_FRACTIONS, split_by_id
+    import numpy as np
+
+    from graphdb.loader import Loader
+    from model.checkpoint import load_checkpoint
+    from model.inference import choose_device, predict
+    from model.metrics import task_metrics
+    from model.seen import SeenElements
 
     on = choose_device(device)
     model, info = load_checkpoint(checkpoint, on)
-    graphs = InMemoryGraphs.from_store(store, [task.name for task in model.tasks])
+    graphs = _fitting_graphs(checkpoint, model, info, store)
+    rows = _rows_of(graphs, info, split, store)
+    loader = Loader(graphs, rows, batch_size=_BATCH)
+    names = [task.name for task in model.tasks]
+    seen = SeenElements.from_info(info, names)
+    num_unseen = 0
+
+    def batches() -> "Iterator[GraphBatch]":
+        nonlocal num_unseen
+        done = 0
+        for batch in loader:
+            if seen is not None:
+                numbers = np.split(batch.atomic_numbers.numpy(), batch.atom_ptr.numpy()[1:-1])
+                num_unseen += sum(bool(seen.warning(crystal)) for crystal in numbers)
+            yield batch
+            done += batch.num_crystals
+            tell(done / len(rows), f"{done:,} of {count(len(rows), 'crystal')}")
+
+    prediction, _ = predict(model, batches(), on)
+    return Evaluation(
+        tasks=model.tasks,
+        metrics=task_metrics(prediction, loader.targets, model.scaler.mad.cpu().numpy(), names),
+        material_ids=[graphs.material_ids[i] for i in rows.tolist()],
+        target=loader.targets,
+        prediction=prediction,
+        num_with_unseen_elements=None if seen is None else num_unseen,
+    )
+
+
+def _fitting_graphs(checkpoint: str, model: "MTCGCNN", info: Mapping[str, Any], store: str) -> "InMemoryGraphs":
+    """The graphs of a store, if they are those that the model needs.
+
+    Raises:
+        CheckpointError, GraphDBError: as `evaluate_store`.
+    """
+    from graphdb.errors import SettingsMismatch, TaskError
+    from graphdb.graph import GraphSettings
+    from graphdb.loader import InMemoryGraphs
+    from model.errors import CheckpointError
+
     try:
         needed = GraphSettings.from_dict(info["graph"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint} must say how its graphs are made: {error}; export it again") from error
+    try:
+        graphs = InMemoryGraphs.from_store(store, [task.name for task in model.tasks])
+    except TaskError as error:
+        raise TaskError(
+            f"{store} must have targets for what {checkpoint} predicts ({', '.join(t.name for t in model.tasks)}): "
+            f"{error}; build a store with these columns in --targets"
+        ) from error
     if graphs.settings != needed:
         raise SettingsMismatch(
             f"{store} must have the graphs that {checkpoint} was trained on; it has "
@@ -84,44 +198,57 @@ def evaluate_store(
         )
     for mine, theirs in zip(model.tasks, graphs.tasks, strict=True):
         if mine.unit and theirs.unit and mine.unit != theirs.unit:
-            raise ValueError(f"{mine.name} must be in {mine.unit} as the model predicts it, {store} has {theirs.unit}")
-    rows: NDArray[np.int64] = np.arange(len(graphs))
+            raise TaskError(
+                f"{mine.name} must be in {mine.unit} as {checkpoint} predicts it, but {store} has it in {theirs.unit}; "
+                "build a store with targets in that unit"
+            )
+    return graphs
+
+
+def _rows_of(graphs: "InMemoryGraphs", info: Mapping[str, Any], split: str, store: str) -> "NDArray[Any]":
+    """Positions of the crystals of a split.
+
+    Raises:
+        TargetsError: if there is none with a known target.
+    """
+    import numpy as np
+
+    from graphdb.check import TargetsError
+    from graphdb.split import DEFAULT_FRACTIONS, split_by_id
+
+    rows: NDArray[Any] = np.arange(len(graphs))
     if split != "all":
         rule = info.get("split") or {}
         fractions = tuple(rule.get("fractions", DEFAULT_FRACTIONS))
-        rows = getattr(split_by_id(graphs.material_ids, fractions, rule.get("seed", 0)), split)
-    loader = Loader(graphs, rows, batch_size=256)
-    prediction, _ = predict(model, loader, on)
-    if output is not None:
-        _write(
-            output,
-            [graphs.material_ids[i] for i in rows.tolist()],
-            [t.label for t in model.tasks],
-            loader.targets,
-            prediction,
+        try:
+            rows = getattr(split_by_id(graphs.material_ids, fractions, rule.get("seed", 0)), split)
+        except ValueError as error:
+            raise TargetsError(
+                f"{str(error).partition(';')[0]} ({store}); --split all measures on all of them"
+            ) from error
+    if len(rows) == 0 or np.isnan(graphs.targets[rows]).all():
+        raise TargetsError(
+            f"the crystals that a model is measured on must have known values, but the {split} split of {store} has "
+            f"none in {count(len(rows), 'crystal')}; choose another --split"
         )
-    mad = model.scaler.mad.cpu().numpy()
-    return task_metrics(prediction, loader.targets, mad, [task.name for task in model.tasks]), model.tasks
+    return rows
 
 
-def metrics_table(metrics: Mapping[str, TaskMetrics], tasks: Sequence[Task]) -> str:
+def metrics_table(metrics: "Mapping[str, TaskMetrics]", tasks: "Sequence[Task]") -> str:
     """The metrics as text, a row per task; MAE and RMSE are in its unit."""
     labels = {task.name: task.label for task in tasks}
     width = max(len("task"), *map(len, labels.values()))
     lines = [f"{'task':{width}}  {'MAE':>9}  {'RMSE':>9}  {'R2':>7}  {'MAE/MAD':>7}  {'crystals':>8}"]
     for name, m in metrics.items():
-        figures = f"{m.mae:9.4f}  {m.rmse:9.4f}  {m.r2:7.4f}  {m.mae_over_mad:7.4f}  {m.count:8d}"
+        figures = "  ".join(
+            (_cell(m.mae, 9), _cell(m.rmse, 9), _cell(m.r2, 7), _cell(m.mae_over_mad, 7), f"{m.count:8d}")
+        )
         lines.append(f"{labels[name]:{width}}  {figures}")
     return "\n".join(lines)
 
 
-def _write(path: str, ids: list[str], labels: list[str], target: NDArray[Any], prediction: NDArray[Any]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["material_id", *labels, *(f"predicted {label}" for label in labels)])
-        for material_id, truth, value in zip(ids, target, prediction, strict=True):
-            known = ("" if math.isnan(x) else f"{x:.6g}" for x in truth)
-            table.writerow([material_id, *known, *(f"{x:.6g}" for x in value)])
+def _cell(value: float, width: int) -> str:
+    return f"{'-':>{width}}" if math.isnan(value) else f"{value:{width}.4f}"
 
 
 def _none(value: Any) -> Any:

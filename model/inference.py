@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch, Task
+from model.errors import DeviceError
 from model.metrics import TaskMetrics, task_metrics
 from model.network import MTCGCNN
 
@@ -72,13 +73,22 @@ def choose_device(name: torch.device | str = "auto") -> torch.device:
     """The device of this name, or for "auto" the best there is.
 
     Raises:
-        ValueError: for a device that this machine or this build of PyTorch does not have.
+        DeviceError: for a device that this machine or this build of PyTorch does not have; names those it has.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(_devices()[-1])
     try:
         device = torch.device(name)
+        if device.type == "meta":  # computes nothing
+            raise RuntimeError
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be auto, or one that PyTorch finds here, got {name!r} ({error})") from error
+        there = ", ".join(_devices())
+        raise DeviceError(f"device must be auto or one that is here, got {str(name)!r}; there are: {there}") from error
     return device
+
+
+def _devices() -> list[str]:
+    """Devices of this machine, the best one last."""
+    found = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
+    return [name for name, there in found.items() if there]

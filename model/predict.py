@@ -5,58 +5,150 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
+from graphdb.command import Parser, count, did_you_mean, load, run
+from graphdb.errors import CrystuneError
+from model.shipped import CONFIG, find_weights, shipped_models
 
-from model.allocator import keep_freed_memory
-from model.checkpoint import CheckpointError, load_checkpoint, shipped_models
-from model.inference import choose_device, predict
-from model.network import MTCGCNN
+if TYPE_CHECKING:
+    from model.network import MTCGCNN
+    from model.seen import SeenElements
 
 _CRYSTALS_AT_ONCE = 256
 
 
+class InputMissing(CrystuneError):
+    """A file that was named and is not there, or nothing in those that are."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, 1 if no crystal could be predicted, 2 for a mistake in the call."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model.predict",
-        description="Predict properties of crystals; one row each, with the reason for those that cannot be read.",
-        epilog=f"Models that ship: {', '.join(shipped_models()) or 'none'}.",
+    """Entry point; returns the exit status: 0, 1 if a crystal could not be predicted, 2 for a mistake in the call."""
+    parser = Parser(
+        "model.predict",
+        "Predict properties of crystals. The table has one row each, with the columns material_id, one per property, "
+        "warning (elements that were not in training) and error (why there is no prediction). Exit status: 0 when all "
+        "are predicted, 1 when some or all are not, 2 for a mistake, before anything is done. Models that ship: "
+        f"{', '.join(shipped_models()) or 'none'}.",
+        examples=[
+            "mp-e4 my.cif",
+            "mp-e4 my.cif other.vasp folder_of_cifs/ -o predictions.csv",
+            "exports/best new_crystals.tar.gz -o predictions.csv --device cuda",
+        ],
     )
     parser.add_argument("model", metavar="EXPORT", help="folder that tuner.export wrote, or a model that ships")
     parser.add_argument("files", nargs="+", metavar="FILES", help="CIF, POSCAR, pymatgen JSON, folder, archive or CSV")
     parser.add_argument("-o", "--output", metavar="CSV", help="file for the table; the screen when not given")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or mps")
-    args = parser.parse_args(argv)
+    return run(parser, _predict, argv, interrupted="nothing was written")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from model.output import check_table, open_table
+
+    weights = find_weights(arguments.model)
+    check_inputs(arguments.files)
+    check_table(arguments.output, [*arguments.files, weights, weights.with_name(CONFIG)])
+
+    load("torch")
+    from graphdb.progress import Progress
+    from model.allocator import keep_freed_memory
+    from model.checkpoint import load_checkpoint
+    from model.inference import choose_device
+
     keep_freed_memory()
+    device = choose_device(arguments.device)
+    model, info = load_checkpoint(arguments.model, device)
+    with contextlib.ExitStack() as stack:
+        # Rows and a bar on the same screen would write over each other.
+        quiet = arguments.output is None and sys.stdout.isatty()
+        file: TextIO = sys.stdout
+        if arguments.output is not None:
+            file = stack.enter_context(open_table(arguments.output, "predictions"))
+        progress = stack.enter_context(Progress("predicting", quiet=quiet))
+        found = write_predictions(file, model, info, arguments.files, device, tell=progress.update)
+        if not found.read:
+            raise InputMissing(
+                f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}"
+            )
+    where = f", table in {arguments.output}" if arguments.output else ""
+    sys.stdout.flush()
+    print(f"{found.predicted:,} of {count(found.read, 'crystal')} predicted{where}", file=sys.stderr)
+    if found.failed:
+        print(f"{found.failed:,} not: the column 'error' says why", file=sys.stderr)
+    if found.others:
+        print(f"{count(found.others, 'file')} of another kind among them, listed with what they are", file=sys.stderr)
+    if found.warned:
+        print(
+            f"{count(found.warned, 'crystal')} with elements that the model has not seen in training: the column "
+            "'warning' names them, their predictions are guesses",
+            file=sys.stderr,
+        )
+    if not found.elements_known:
+        print(
+            "note: this model does not say which elements it was trained on, so nothing warns of others",
+            file=sys.stderr,
+        )
+    return 0 if found.predicted and not found.failed else 1
+
+
+def check_inputs(files: Sequence[str]) -> None:
+    """Refuse files that are not there.
+
+    Raises:
+        InputMissing: for the first of them.
+    """
+    missing = [name for name in files if not os.path.exists(name)]
+    if not missing:
+        return
+    path = Path(missing[0])
+    more = f" (and {len(missing) - 1:,} more are missing)" if len(missing) > 1 else ""
+    if any(character in path.name for character in "*?["):
+        raise InputMissing(f"FILES must be files or folders that are there, but nothing matches {path}{more}")
     try:
-        device = choose_device(args.device)
-        model, info = load_checkpoint(args.model, device)
-        with _open(args.output) as file:
-            read, failed = write_predictions(file, model, info, args.files, device)
-    except (CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"error: the table must go to a file that can be written, got {error}", file=sys.stderr)
-        return 2
-    where = f", table in {args.output}" if args.output else ""
-    print(f"{read - failed} of {read} crystals predicted{where}", file=sys.stderr)
-    if failed:
-        print(f"{failed} not: the column 'error' says why", file=sys.stderr)
-    return 0 if read > failed else 1
+        hint = did_you_mean(path.name, os.listdir(path.parent))
+    except OSError:
+        hint = f"; there is no folder {path.parent}"
+    raise InputMissing(f"FILES must be files or folders that are there, but there is no {path}{more}{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why there is no prediction."""
+
+    reason: str
+    is_crystal: bool = True
+    """False for a file of another kind in a folder or archive, which is not a mistake."""
+
+
+class Tally:
+    """What became of the crystals that were read."""
+
+    def __init__(self, *, elements_known: bool) -> None:
+        """Nothing was read yet."""
+        self.elements_known = elements_known
+        """Whether the model tells what it was trained on."""
+        self.read = self.failed = self.warned = self.others = 0
+
+    @property
+    def predicted(self) -> int:
+        """Crystals with predictions."""
+        return self.read - self.failed
 
 
 def write_predictions(
-    file: TextIO, model: MTCGCNN, info: dict[str, Any], sources: Sequence[str], device: Any = "cpu"
-) -> tuple[int, int]:
-    """Write a table of predictions of everything in `sources`: material_id, one column per task, error.
+    file: TextIO,
+    model: "MTCGCNN",
+    info: dict[str, Any],
+    sources: Sequence[str],
+    device: Any = "cpu",
+    *,
+    tell: Callable[[float, str], None] = lambda share, note: None,
+) -> Tally:
+    """Write a table of predictions of everything in `sources`: material_id, one column per task, warning, error.
 
     Args:
         file: where the CSV goes.
@@ -64,66 +156,102 @@ def write_predictions(
         info: its checkpoint's configuration; "graph" has the graph settings.
         sources: what `graphdb.build` reads.
         device: of the model.
+        tell: told the share that is done, and a note.
 
     Returns:
-        Crystals read, and how many of them have an error in place of a prediction.
+        How many crystals were read, have an error in place of a prediction, or a warning beside it, and how many files
+        of other kinds there were.
 
     Raises:
         CheckpointError: for a configuration without valid graph settings.
     """
     from graphdb.graph import GraphSettings
+    from model.errors import CheckpointError
+    from model.seen import SeenElements
 
     try:
         settings = GraphSettings.from_dict(info["graph"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint must say how its graphs are made: {error}; export it again") from error
+    seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
+    tally = Tally(elements_known=seen is not None)
     table = csv.writer(file, lineterminator="\n")
-    table.writerow(["material_id", *(task.label for task in model.tasks), "error"])
-    read = failed = 0
+    table.writerow(["material_id", *(task.label for task in model.tasks), "warning", "error"])
     pending: list[tuple[str, Any]] = []
-    for item in _graphs(sources, settings, known):
+
+    def write() -> None:
+        for row in _rows(model, pending, settings, device, seen):
+            tally.warned += bool(row[-2])
+            table.writerow(row)
+        pending.clear()
+        file.flush()
+
+    def note(share: float) -> None:
+        if tally.read:  # the first one waits for the parser's packages, and tells nothing of the time of the others
+            tell(share, count(tally.read, "crystal"))
+
+    for item in _graphs(sources, settings, known, note):
         pending.append(item)
-        read += 1
-        failed += isinstance(item[1], str)
+        refused = item[1] if isinstance(item[1], _Refused) else None
+        if refused is not None and not refused.is_crystal:
+            tally.others += 1
+        else:
+            tally.read += 1
+            tally.failed += refused is not None
         if len(pending) == _CRYSTALS_AT_ONCE:
-            table.writerows(_rows(model, pending, settings, device))
-            pending = []
-    table.writerows(_rows(model, pending, settings, device))
-    return read, failed
+            write()
+    write()
+    return tally
 
 
-def _graphs(sources: Sequence[str], settings: Any, known: frozenset[int]) -> Iterator[tuple[str, Any]]:
+def _graphs(
+    sources: Sequence[str], settings: Any, known: frozenset[int], tell: Callable[[float], None]
+) -> Iterator[tuple[str, Any]]:
     """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table."""
-    from graphdb.errors import SkippedCrystal, SourceError
+    from graphdb.errors import Reason, SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
     from graphdb.sources import iter_structures
+    from model.elements import element_symbols
 
-    for source in sources:
+    for number, source in enumerate(sources):
+
+        def tell_all(share: float, before: int = number) -> None:
+            tell((before + share) / len(sources))
+
         try:
-            for material_id, crystal in iter_structures(source, keep_order=settings.neighbors == "cgcnn"):
+            for material_id, crystal in iter_structures(
+                source, keep_order=settings.neighbors == "cgcnn", tell=tell_all
+            ):
                 if isinstance(crystal, SkippedCrystal):
-                    yield material_id or crystal.where, f"{crystal.reason}: {crystal.message}"
+                    refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason != Reason.NOT_A_STRUCTURE)
+                    yield material_id or crystal.where, refused
                     continue
                 strange = sorted(set(crystal.atomic_numbers.tolist()) - known)
                 if strange:
-                    yield material_id, f"element without features: this model knows no atomic number {strange}"
+                    names = " ".join(element_symbols()[z] for z in strange)
+                    yield material_id, _Refused(f"element without features: this model knows no {names}")
                     continue
                 try:
                     graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
                     yield material_id, graph
                 except GraphError as error:
-                    yield material_id, f"{error.reason}: {error}"
+                    yield material_id, _Refused(f"{error.reason}: {error}")
         except SourceError as error:
-            yield Path(source).stem, str(error)
+            yield Path(source).stem, _Refused(str(error))
 
 
-def _rows(model: MTCGCNN, items: list[tuple[str, Any]], settings: Any, device: Any) -> Iterator[list[str]]:
+def _rows(
+    model: "MTCGCNN", items: list[tuple[str, Any]], settings: Any, device: Any, seen: "SeenElements | None"
+) -> Iterator[list[str]]:
     """The rows of some crystals, in order."""
+    import numpy as np
+
     from graphdb.graph import FlatGraphs
     from graphdb.loader import InMemoryGraphs, Loader
+    from model.inference import predict
 
-    usable = [(material_id, graph) for material_id, graph in items if not isinstance(graph, str)]
+    usable = [(material_id, graph) for material_id, graph in items if not isinstance(graph, _Refused)]
     values: Iterator[Any] = iter(())
     if usable:
         graphs = InMemoryGraphs(
@@ -135,20 +263,11 @@ def _rows(model: MTCGCNN, items: list[tuple[str, Any]], settings: Any, device: A
         )
         values = iter(predict(model, Loader(graphs, batch_size=_CRYSTALS_AT_ONCE, max_atoms=20_000), device)[0])
     for material_id, graph in items:
-        if isinstance(graph, str):
-            yield [material_id, *[""] * len(model.tasks), graph]
+        if isinstance(graph, _Refused):
+            yield [material_id, *[""] * len(model.tasks), "", graph.reason]
         else:
-            yield [material_id, *(f"{value:.6g}" for value in next(values)), ""]
-
-
-@contextlib.contextmanager
-def _open(path: str | None) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
-        sys.stdout.flush()
-    else:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            yield file
+            warning = seen.warning(graph.atomic_numbers) if seen is not None else ""
+            yield [material_id, *(f"{value:.6g}" for value in next(values)), warning, ""]
 
 
 if __name__ == "__main__":

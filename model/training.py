@@ -15,13 +15,17 @@ import torch
 from torch import Tensor
 
 from graphdb.batch import GraphBatch
-from model.checkpoint import CheckpointError, digest, read_tensors, save_checkpoint
+from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
+from model.differences import differences
+from model.errors import CheckpointError
 from model.files import write_atomically
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture
 from model.scaler import TargetScaler
+from model.seen import KEY as SEEN
+from model.seen import SeenElements
 
 STATE = "state.safetensors"
 
@@ -114,6 +118,8 @@ class Trainer:
         )
         self.history: list[EpochReport] = []
         self._best: dict[str, Tensor] = {}
+        self._seen = SeenElements.nothing([task.name for task in self.tasks])
+        self._seen_all = False
 
     @property
     def epoch(self) -> int:
@@ -159,8 +165,11 @@ class Trainer:
         rate = 0.0
         for step, batch in enumerate(self._train):
             rate = self._learning_rate((self.epoch + (step + 1) / steps) / self.config.epochs)
+            if not self._seen_all:
+                self._seen.add(batch)
             loss_sum += self._step(batch.to(self.device), rate) * batch.num_crystals
             num_crystals += batch.num_crystals
+        self._seen_all = True
         train_loss = float(loss_sum) / num_crystals
         metrics = evaluate(self.model, self._validation, self.device)
         value = score(metrics)
@@ -235,31 +244,44 @@ class Trainer:
                 "epochs": self.epoch,
                 "score": best.score,
                 "metrics": {"validation": best.as_dict()["metrics"]},
+                **({SEEN: self._seen.as_info()} if self._seen_all else {}),
                 **(info or {}),
             },
         )
 
-    def save_state(self, folder: str | Path) -> None:
-        """Write everything needed to go on after a kill as if nothing had happened: one file, replaced at once."""
+    def save_state(self, folder: str | Path, origin: Mapping[str, Any] | None = None) -> None:
+        """Write everything needed to go on after a kill as if nothing had happened: one file, replaced at once.
+
+        Args:
+            folder: made if it is not there.
+            origin: JSON-able values that tell what is trained on; `load_state` compares them.
+        """
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         for index, slot in self._optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in slot.items()}
+        if self._seen_all:
+            tensors["seen"] = torch.from_numpy(self._seen.seen)
         metadata = {
             "architecture": json.dumps(self.model.architecture.as_dict()),
             "config": json.dumps(self.config.as_dict()),
             "tasks": json.dumps([task.label for task in self.tasks]),
             "history": json.dumps([report.as_dict() for report in self.history]),
+            "origin": json.dumps(dict(origin or {})),
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata["sha256"] = _digest(tensors, metadata)
         write_atomically(Path(folder) / STATE, safetensors.torch.save(tensors, metadata=metadata))
 
-    def load_state(self, folder: str | Path) -> None:
+    def load_state(self, folder: str | Path, origin: Mapping[str, Any] | None = None) -> None:
         """Go on from `save_state`.
 
+        Args:
+            folder: that holds the state.
+            origin: what is trained on now.
+
         Raises:
-            CheckpointError: for a damaged file or one of another network or configuration.
+            CheckpointError: for a damaged file or one of another network, configuration or origin.
         """
         path = Path(folder) / STATE
         tensors, metadata = read_tensors(path, advice="remove it to start again")
@@ -268,9 +290,11 @@ class Trainer:
             "config": self.config.as_dict(),
             "tasks": [task.label for task in self.tasks],
         }
+        advice = "give the same settings as before, take another folder, or remove this file to start again"
         try:
             damaged = metadata["sha256"] != _digest(tensors, metadata)
             found = {name: json.loads(metadata[name]) for name in expected}
+            found_origin = json.loads(metadata.get("origin", "{}"))
             history = [EpochReport.from_dict(report) for report in json.loads(metadata["history"])]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -278,16 +302,16 @@ class Trainer:
             ) from error
         if damaged:
             raise CheckpointError(f"{path} is damaged, its checksum does not match; remove it to start again")
-        for name, value in expected.items():
-            mine = json.loads(json.dumps(value))
-            if mine != found[name]:
-                raise CheckpointError(f"{path} must be a state of the same {name} {mine}, got {found[name]}")
+        if origin is not None and found_origin:
+            expected, found = {**expected, **origin}, {**found, **found_origin}
+        if changed := differences(json.loads(json.dumps(expected)), found):
+            raise CheckpointError(f"{path} must be of a run with the same settings, but {changed}; {advice}")
         for name in ("mean", "std"):
             mine, theirs = self.model.scaler.state_dict()[name].cpu(), tensors[f"model.scaler.{name}"]
             if not torch.allclose(mine, theirs, rtol=1e-4):
                 raise CheckpointError(
-                    f"{path} must be a state of the same training targets, whose {name} is {mine.tolist()}, "
-                    f"got {theirs.tolist()}"
+                    f"{path} must be of a run with the same training targets, but their {name} was {theirs.tolist()} "
+                    f"and is now {mine.tolist()}; {advice}"
                 )
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -295,6 +319,9 @@ class Trainer:
 
         self.model.load_state_dict(part("model."))
         self._best = part("best.")
+        if "seen" in tensors:  # an older state has none; the next epoch meets all training crystals again
+            self._seen.seen[:] = tensors["seen"].numpy()
+            self._seen_all = True
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part("adam.").items():
             index, key = name.split(".", 1)

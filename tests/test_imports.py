@@ -4,6 +4,7 @@ The import contract in pyproject.toml sees every import statement but not whethe
 tests see what an import really loads.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -62,7 +63,10 @@ def test_model_loads_of_graphdb_only_the_batch_and_its_settings(repository: Path
     process = subprocess.run(
         [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True
     )
-    assert set(process.stdout.split()) <= {"graphdb", "graphdb.batch", "graphdb.graph"}
+    assert set(process.stdout.split()) <= {
+        *("graphdb", "graphdb.batch", "graphdb.graph"),
+        *("graphdb.command", "graphdb.errors"),  # standard library only
+    }
 
 
 def test_graphdb_itself_imports_with_numpy_alone(repository: Path) -> None:
@@ -86,3 +90,16 @@ def test_modules_of_the_search_import_without_the_package_that_others_wrap(
     package: str, modules: list[str], repository: Path
 ) -> None:
     import_in_fresh_process(modules, [package], repository)
+
+
+@pytest.mark.parametrize("module", ["model", "model.train", "model.predict", "model.evaluate", "model.import_cgcnn"])
+def test_commands_of_model_answer_before_anything_heavy_is_loaded(module: str, repository: Path) -> None:
+    loaded = import_in_fresh_process([module], ["torch", "numpy", "safetensors", "lmdb", "pymatgen"], repository)
+    assert "rich" not in loaded
+
+
+def test_names_of_model_are_all_there() -> None:
+    model = importlib.import_module("model")
+    assert all(getattr(model, name).__name__ == name for name in model.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Trainr'"):
+        _ = model.Trainr

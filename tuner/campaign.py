@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from graphdb.command import count
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
-from tuner.cluster import Cluster, Resources
+from tuner.cluster import Cluster
 from tuner.errors import SearchError
 from tuner.executor import execute
-from tuner.finalists import Evaluate, FinalistWork, finalists_table, summarize
+from tuner.finalists import Evaluate, FinalistWork, choose_numbers, finalists_table, summarize
 from tuner.jobs import TrainerFactory
 from tuner.ledger import Ledger, Terms
 from tuner.live import Display
@@ -22,17 +23,22 @@ from tuner.mirror import NoMirror, mirror_of
 from tuner.nodestore import served
 from tuner.patience import Patience
 from tuner.progress import Board, Progress
+from tuner.resources import Resources
 from tuner.room import Means, find_room, num_fitting
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
 from tuner.settings import SearchSettings, duration_text
-from tuner.signals import Signals
+from tuner.signals import Signals, may_hang
 from tuner.space import Space
 from tuner.study import Study
 
 if TYPE_CHECKING:
     from tuner.mirror.mirror import Mirror
 
+SEARCHING, FINALISTS = "searching", "finalists"
+"""Status of a run that some process works on."""
+OUT_OF_TIME = "time budget used up"
+"""Status of a run whose finalists are done, while trials are not."""
 _WISH_SECONDS = 10.0
 
 
@@ -51,6 +57,7 @@ class Campaign:
     console: Console
     resume_command: str
     """What to type to go on."""
+    _begun: list[bool] = field(default_factory=list, init=False)
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -70,17 +77,33 @@ class Campaign:
         with self.run.only_writer(), mirror_of(self.run, self._say) as mirror:
             try:
                 return self._execute(mirror)
-            except KeyboardInterrupt:
-                if self.run.exists():
-                    with suppress(OSError):
-                        self.run.update(status="interrupted")
-                    self._say(f"Interrupted. Nothing is lost; go on with\n  {self.resume_command}")
-                raise
+            except KeyboardInterrupt as error:
+                raise type(error)(self._left_behind()) from None
             except SearchError as error:
-                if self.run.exists():
-                    with suppress(OSError):
-                        self.run.update(status=f"error: {error}")
+                with suppress(OSError, ValueError):
+                    self._leave(f"error: {error}")
                 raise
+
+    def _leave(self, status: str) -> None:
+        """Note how the search ended, unless it has not begun, or is done."""
+        if self.run.exists() and self.run.read().get("status") in (SEARCHING, FINALISTS):
+            self.run.update(status=status)
+
+    def _left_behind(self) -> str:
+        """What is true after Ctrl-C."""
+        if not self._begun and not self.run.exists():
+            return "nothing was begun"
+        if not self.run.exists():
+            return f"the folder {self.run.path} is gone, and with it what the search had found"
+        try:
+            self._leave("interrupted")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return (
+                f"{self.run.path} cannot be written to ({reason.lower()}); once it can, what is there goes on with: "
+                f"{self.resume_command}"
+            )
+        return f"nothing is lost; go on with: {self.resume_command}"
 
     def _execute(self, mirror: "Mirror | NoMirror") -> bool:
         means = self.means
@@ -89,17 +112,21 @@ class Campaign:
         patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
         with ExitStack() as stack:
+            unchanged = "all is as it was" if self.run.exists() else "nothing was begun"
+            with may_hang(unchanged):  # a Ctrl-C acts at once: nothing is half written
+                cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
+                resources, concurrency = find_room(
+                    means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
+                )
             stack.enter_context(signals.caught())
-            cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
-            resources, concurrency = find_room(
-                means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
-            )
             patience(self._begin)
             at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
             self._say(f"{at_once}, {resources} each\n")
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
-            study = Study(
-                self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+            study = patience(
+                lambda: Study(
+                    self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+                )
             )
             phase = _Phase(
                 cluster=cluster,
@@ -125,10 +152,12 @@ class Campaign:
             done = self._run(phase, work, display, deadline)
             if work.hopeless is not None:
                 raise SearchError(
-                    f"every trial fails for the same reason: {work.hopeless}\n"
-                    f"  the whole traceback: {self._first_failure_file(work)}\n"
-                    f"  mend it, then go on with: {self.resume_command}"
+                    f"every trial fails for the same reason: {work.hopeless} (traceback in "
+                    f"{self._first_failure_file(work)}); mend it, then go on with: {self.resume_command}; if space or "
+                    "store have to change, start a new search with another --name"
                 )
+            if work.exhausted:
+                self._say(f"\n{work.exhausted}: {len(work.board.trainings)} trials instead of {self.settings.trials}")
             if not done:
                 cluster.restart()  # Epochs that still run would take the finalists' place.
                 self._say(
@@ -136,53 +165,68 @@ class Campaign:
                     "what is unfinished goes on with\n"
                     f"  {self.resume_command}"
                 )
-            return self._finish(work.board, phase, display)
+            return self._finish(work.board, phase, display, "done" if done else OUT_OF_TIME)
 
     def _begin(self) -> None:
         before = self.run.read() if self.run.exists() else {}
-        self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": "searching"})
+        self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": SEARCHING})
+        self._begun.append(True)
 
-    def _finish(self, board: Board, phase: "_Phase", display: list[Display]) -> bool:
+    def _finish(self, board: Board, phase: "_Phase", display: list[Display], status: str) -> bool:
         best = board.best()
         patiently = phase.terms.patiently
         if best is None:
-            patiently(lambda: self.run.update(status="no usable trial"))
-            if not any(training.epoch for training in board.trainings.values()) and not board.count("failed"):
+            untried = not any(training.epoch for training in board.trainings.values()) and not board.count("failed")
+            patiently(lambda: self.run.update(status=status if untried else "no usable trial"))
+            if untried:
                 raise SearchError(f"no epoch was finished in time; go on with: {self.resume_command}")
             failed = [training for training in board.trainings.values() if training.reason]
             reason = f"; the first failure: {failed[0].reason} ({failed[0].key})" if failed else ""
             raise SearchError(
-                f"no trial has a usable score: {board.count('diverged')} diverged, "
-                f"{board.count('failed')} failed{reason}"
+                f"no trial has a usable score: {board.count('diverged')} diverged, {board.count('failed')} failed"
+                f"{reason}; start a new search over another space"
+                + (", with smaller learning rates" if board.count("diverged") else "")
             )
+        trained = sum(training.epoch for training in board.trainings.values())
+        epochs = self.settings.final_epochs or self.settings.max_epochs
+        number, seeds = choose_numbers(trained, epochs, self.settings.finalists, self.settings.finalist_seeds)
         usable = [training for training in board.ranked() if training.state not in ("diverged", "failed")]
-        trials = usable[: self.settings.finalists]
+        trials = usable[:number]
         if trials:
-            patiently(lambda: self.run.update(status="finalists"))
-            best_ones = f"best {len(trials)} trials are" if len(trials) > 1 else "best trial is"
-            seeds = f"{self.settings.finalist_seeds} seed{'s' if self.settings.finalist_seeds > 1 else ''}"
-            self._say(
-                f"\nThe {best_ones} trained again, {seeds} each (trials {', '.join(trial.key for trial in trials)})"
-            )
+            chosen = {"trials": [int(trial.key) for trial in trials], "seeds": seeds, "epochs": epochs}
+            patiently(lambda: self.run.update(status=FINALISTS, finalists=chosen))
             work = patiently(
                 lambda: FinalistWork(
                     self.run,
                     trials,
-                    num_seeds=self.settings.finalist_seeds,
-                    max_epochs=self.settings.final_epochs or self.settings.max_epochs,
+                    num_seeds=seeds,
+                    max_epochs=epochs,
                     seed=self.settings.seed,
                     notice=lambda what, training: self._notice(display, work, what, training),
                     terms=phase.terms,
                 )
             )
+            self._say("\n" + self._about_finalists(work, trained, len(trials), seeds, epochs))
             self._run(phase, work, display, None)
             phase.mirror.tick(now=True)  # reading the test split takes a while
             content = summarize(self.run, trials, work.board, self.units, self.evaluate)
             if content is not None:
                 patiently(lambda: jsonlines.write_json(self.run.finalists_json, content))
                 self.console.print(finalists_table(content))
-        patiently(lambda: self.run.update(status="done"))
+        patiently(lambda: self.run.update(status=status))
         return True
+
+    def _about_finalists(self, work: FinalistWork, trained: int, number: int, seeds: int, epochs: int) -> str:
+        """Who is trained again and why so many, in one line."""
+        keys = ", ".join(dict.fromkeys(key.partition("-")[0] for key in work.keys))
+        who = f"the best {number} trials" if number > 1 else "the best trial"
+        text = f"Finalists: {who} ({keys}), {count(seeds, 'seed')} each, {count(epochs, 'epoch')}: {work.plan()}"
+        if None in (self.settings.finalists, self.settings.finalist_seeds):
+            text += (
+                f" (a third of the trials' {count(trained, 'epoch')} pays for so many, at least one; "
+                "--finalists and --finalist-seeds choose)"
+            )
+        return text
 
     def _run(self, phase: "_Phase", work: Ledger, display: list[Display], deadline: float | None) -> bool:
         if work.done() and work.board.num_ended >= work.board.planned:

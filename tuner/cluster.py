@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ray.exceptions import AuthenticationError
 from tuner import rayprivate
 from tuner.errors import SearchError
 from tuner.nodes import alive_nodes, check_nodes
+from tuner.resources import Resources, usable_cpus
 from tuner.tempfolders import remove_stale_folders, temporary_folder
 
 _ENVIRONMENT = {
@@ -44,22 +44,6 @@ _MOST_ASKED_FOR = 1000
 _ANSWER_SECONDS = 10.0
 """That a Ray has at whose address we knock."""
 _WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """What one job occupies."""
-
-    cpus: float
-    gpus: float
-
-    def as_bundle(self) -> dict[str, float]:
-        """In Ray's words."""
-        return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
-
-    def __str__(self) -> str:
-        cpus = f"{self.cpus:g} CPU{'s' if self.cpus > 1 else ''}"
-        return f"{cpus} and {self.gpus:g} GPU" if self.gpus else cpus
 
 
 class Cluster:
@@ -202,8 +186,3 @@ def _silence() -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     rayprivate.keep_nodes_silent()
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

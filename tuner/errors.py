@@ -1,7 +1,9 @@
 """The errors that a caller of this package reacts to."""
 
+from graphdb.errors import CrystuneError
 
-class SearchError(Exception):
+
+class SearchError(CrystuneError):
     """What the user asked for cannot be done; the message says why and what to do, and is all that is printed."""
 
 
@@ -11,3 +13,7 @@ class SpaceError(SearchError):
 
 class SettingsMismatch(SearchError):
     """A run is resumed with settings that differ from those it was started with."""
+
+
+class TasksNotThere(SearchError):
+    """The store lacks tasks."""

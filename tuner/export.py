@@ -1,44 +1,66 @@
 """`python -m tuner.export RUN -o DIR`: the best model of a search as a folder to keep, ship and predict with."""
 
 import argparse
+import contextlib
 import csv
 import math
+import os
+import shlex
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tuner import jsonlines
+from graphdb.command import Parser, invocation, load, run
+from model.flags import folder, whole_number
+from model.output import check_folder, written_with
 from tuner.errors import SearchError
-from tuner.jobfolder import JobFolder
-from tuner.modelcard import model_card
-from tuner.report import Findings, gather
-from tuner.runfolder import RunFolder, run_to_read
+
+if TYPE_CHECKING:
+    from tuner.report import Findings
+    from tuner.runfolder import RunFolder
 
 _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "num_parameters", "versions")
+_SEARCH = "search"
+"""Key of ``config.json`` that tells an export."""
+HYPERPARAMETERS = "hyperparameters.toml"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 2 for what the user has to mend."""
-    parser = argparse.ArgumentParser(prog="python -m tuner.export", description=__doc__)
+    parser = Parser(
+        "tuner.export",
+        "Write the best model of a search into a folder to keep, ship and predict with: checkpoint, errors, model "
+        "card, and its hyperparameters for model.train on other data.",
+        examples=[
+            "runs/first -o my_model",
+            "runs/first -o trial_7 --trial 7",
+            "s3://bucket/runs/first -o my_model --device cpu",
+        ],
+    )
     parser.add_argument("run", metavar="RUN", help="folder or URI of a search")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to write")
-    parser.add_argument("--trial", type=int, metavar="N", help="this trial instead of the best")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what predicts (auto)")
-    arguments = parser.parse_args(argv)
-    try:
-        run = run_to_read(arguments.run, checkpoints=True)
-        text = export(run, arguments.output, trial=arguments.trial, device=arguments.device)
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
+    parser.add_argument("-o", "--output", metavar="DIR", type=folder, required=True, help="folder to write")
+    parser.add_argument("--trial", type=whole_number(0), metavar="N", help="this trial instead of the best")
+    parser.add_argument("--device", default="auto", help="what predicts: auto (the default), cpu, cuda or mps")
+    return run(parser, _export, argv, interrupted="the same command begins anew")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    _check_output(arguments.output)
+    load("torch")
+    from tuner.runfolder import run_to_read
+
+    found = run_to_read(arguments.run, checkpoints=True)
+    print(export(found, arguments.output, trial=arguments.trial, device=arguments.device))
     return 0
 
 
-def export(run: RunFolder, output: Path, *, trial: int | None = None, device: str = "auto") -> str:
+def _check_output(output: Path) -> None:
+    check_folder(output, lambda folder: written_with(folder, _SEARCH), "an earlier export")
+
+
+def export(run: "RunFolder", output: Path, *, trial: int | None = None, device: str = "auto") -> str:
     """Write the folder.
 
     Args:
@@ -51,52 +73,89 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
         What was done and what to type next.
 
     Raises:
-        SearchError: if there is no model, the store is gone, or the folder holds something else.
+        CrystuneError: if there is no model, the store is gone, or the folder holds something else.
     """
+    from tuner.report import gather
+
+    _check_output(output)
     findings = gather(run)
     source, origin = choose(findings, trial)
-    if output.exists() and not output.is_dir():
-        raise SearchError(f"-o must be a folder, but {output} is a file; choose another")
-    if output.exists() and any(output.iterdir()) and not (output / "model.safetensors").exists():
-        raise SearchError(f"-o must be a new folder or one that tuner.export wrote, but {output} holds other files")
-    from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+    from model.checkpoint import load_checkpoint, save_checkpoint
+    from model.hyperparameters import from_checkpoint
+    from tuner import jsonlines
+    from tuner.modelcard import model_card
 
-    try:
-        model, info = load_checkpoint(source)
-    except CheckpointError as error:
-        raise SearchError(str(error)) from error
+    model, info = load_checkpoint(source)
     true, predicted, ids, test = _test_predictions(findings, model, device)
     metrics = {"validation": info["metrics"]["validation"], "test": test}
     entry = _finalist_entry(findings, origin["trial"])
     if entry is not None:
         metrics["finalists"] = {key: entry[key] for key in ("validation_score", "validation", "test")}
     kept = {key: value for key, value in info.items() if key not in _WRITTEN_BY_CHECKPOINT}
-    kept |= {"metrics": metrics, "trained_with": info["versions"], "search": {"run": run.path.name, **origin}}
-    save_checkpoint(output, model, jsonlines.finite_or_none(kept))
+    kept |= {"metrics": metrics, "trained_with": info["versions"], _SEARCH: {"run": run.path.name, **origin}}
+    kept |= {"loader": {"max_atoms": _max_atoms(findings, info)}}
     labels = [f"{task} [{unit}]" if unit else task for task, unit in findings.units.items()]
-    jsonlines.write_json(output / "metrics.json", {"score": info.get("score"), "units": findings.units, **metrics})
-    _write_predictions(output / "predictions.csv", ids, labels, true, predicted)
-    from tuner.plots import plot_parity
-
     maes = [test[task]["mae"] for task in findings.units]
-    plot_parity(true, predicted, labels, [math.nan if mae is None else mae for mae in maes], output / "parity.png")
-    (output / "README.md").write_text(model_card(findings, {**kept, "num_parameters": model.num_parameters}, output))
+    about = [
+        f"Hyperparameters of trial {origin['trial']:04d} of search {run.path.name}, for any store:",
+        f"python -m model.train STORE -o DIR --config {HYPERPARAMETERS}",
+    ]
+    with _new_files(output) as new:
+        jsonlines.write_json(new / "metrics.json", {"score": info.get("score"), "units": findings.units, **metrics})
+        _write_predictions(new / "predictions.csv", ids, labels, true, predicted)
+        from tuner.plots import plot_parity
+
+        plot_parity(true, predicted, labels, [math.nan if mae is None else mae for mae in maes], new / "parity.png")
+        card = model_card(findings, {**kept, "num_parameters": model.num_parameters}, output)
+        (new / "README.md").write_text(card, encoding="utf-8")
+        text = from_checkpoint({**info, **kept}).as_toml(about)
+        (new / HYPERPARAMETERS).write_text(text, encoding="utf-8")
+        save_checkpoint(output, model, jsonlines.finite_or_none(kept))
     errors = ", ".join(
         f"{task} {'-' if mae is None else f'{mae:.4g}'}{f' {unit}' if unit else ''}"
         for (task, unit), mae in zip(findings.units.items(), maes, strict=True)
     )
     return (
         f"Exported trial {origin['trial']:04d} ({origin['kind']}) to {output}: {model.num_parameters:,} parameters\n"
-        f"Test MAE: {errors}\nNext: python -m model.predict {output} my.cif"
+        f"Test MAE: {errors}\n"
+        f"Next: {invocation('model.predict')} {shlex.quote(str(output))} my.cif"
     )
 
 
-def choose(findings: Findings, trial: int | None) -> tuple[Path, dict[str, Any]]:
+@contextlib.contextmanager
+def _new_files(output: Path) -> Iterator[Path]:
+    """A folder for files that go to `output` together, once all are written; else nothing of them stays there."""
+    made = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as folder:
+            yield Path(folder)
+            for path in sorted(Path(folder).iterdir()):
+                os.replace(path, output / path.name)
+    finally:
+        if made and not any(output.iterdir()):
+            output.rmdir()
+
+
+def _max_atoms(findings: "Findings", info: Mapping[str, Any]) -> int | None:
+    """The bound of the loader that the trial was trained with."""
+    from tuner.objective import check_setting, known_settings
+    from tuner.space import parse_space
+
+    settings = findings.settings
+    space = parse_space(settings.space_text, settings.space_name, settings.tasks, known_settings(), check_setting)
+    found = {**space.fixed, **(info.get("trial") or {}).get("params", {})}.get("max_atoms")
+    return None if found is None else int(found)
+
+
+def choose(findings: "Findings", trial: int | None) -> tuple[Path, dict[str, Any]]:
     """The checkpoint to export and where it comes from.
 
     Raises:
         SearchError: if there is none.
     """
+    from tuner.jobfolder import JobFolder
+
     run = findings.run
     if findings.finalists is not None:
         selected = findings.finalists["selected"]
@@ -128,26 +187,32 @@ def choose(findings: Findings, trial: int | None) -> tuple[Path, dict[str, Any]]
     raise SearchError(f"trial {trial} must have a checkpoint, but {folder} has none; tuner.report lists the trials")
 
 
-def _finalist_entry(findings: Findings, trial: int) -> Mapping[str, Any] | None:
+def _finalist_entry(findings: "Findings", trial: int) -> Mapping[str, Any] | None:
     entries = findings.finalists["finalists"] if findings.finalists is not None else []
     return next((entry for entry in entries if entry["trial"] == trial), None)
 
 
-def _test_predictions(findings: Findings, model: Any, device: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
+def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
+    import numpy as np
+
     from graphdb.loader import Loader
+    from graphdb.split import split_by_id
     from model.inference import choose_device, predict
     from model.metrics import task_metrics
+    from tuner import jsonlines
     from tuner.objective import load_crystals
 
     settings = findings.settings
-    crystals = load_crystals(settings.store, list(settings.tasks))
+    crystals = load_crystals(settings.store, list(settings.tasks), fractions=settings.fractions)
     if crystals.graphs.fingerprint != settings.fingerprint:
         raise SearchError(
             f"the store must be the one that was searched over (fingerprint {settings.fingerprint[:12]}), "
             f"but {crystals.store} has {crystals.graphs.fingerprint[:12]}; its crystals or targets have changed since"
         )
     chosen = choose_device(device)
-    loader = Loader(crystals.graphs, crystals.known(crystals.split.test), batch_size=256)
+    rule = settings.split
+    split = split_by_id(crystals.graphs.material_ids, tuple(rule["fractions"]), rule["seed"])
+    loader = Loader(crystals.graphs, crystals.known(split.test), batch_size=256)
     predicted, index = predict(model.to(chosen), loader, chosen)
     model.to("cpu")
     true = np.asarray(crystals.graphs.targets[index])
@@ -157,7 +222,7 @@ def _test_predictions(findings: Findings, model: Any, device: str) -> tuple[Any,
 
 
 def _write_predictions(path: Path, ids: list[str], labels: list[str], true: Any, predicted: Any) -> None:
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["material_id", *(f"{kind} {label}" for label in labels for kind in ("true", "predicted"))])
         for row, material_id in enumerate(ids):

@@ -14,9 +14,40 @@ from tuner.ledger import Ledger, Notice, Terms
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder
 from tuner.seeds import derived_seed
+from tuner.settings import with_unit
 
 Evaluate = Callable[[Path], Mapping[str, Mapping[str, float | None]]]
 """Metrics by task of a checkpoint on the test split."""
+
+
+MOST = 3
+"""Finalists, and trainings of each, that are chosen by default."""
+_SHARE = 3
+"""Finalists take one in so many of the epochs that trials trained."""
+
+
+def choose_numbers(trained: int, each: int, finalists: int | None = None, seeds: int | None = None) -> tuple[int, int]:
+    """How many trials are trained again, and how often each: what a third of the search's epochs pays for.
+
+    At least one training, at most 3 x 3; rather more finalists than more trainings of each. It depends on nothing but
+    the log, so a resumed search decides the same.
+
+    Args:
+        trained: epochs of all trials.
+        each: epochs of a finalist's training.
+        finalists: as the user wants it, or None.
+        seeds: likewise.
+    """
+    affordable = trained // (_SHARE * each)
+    if finalists is None and seeds is None:
+        pairs = [(k, s) for k in range(1, MOST + 1) for s in range(1, MOST + 1) if k * s <= max(1, affordable)]
+        return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
+    if finalists is None:
+        assert seeds is not None
+        return max(1, min(MOST, affordable // seeds)), seeds
+    if seeds is None:
+        return finalists, max(1, min(MOST, affordable // max(1, finalists)))
+    return finalists, seeds
 
 
 class FinalistWork(Ledger):
@@ -73,6 +104,22 @@ class FinalistWork(Ledger):
             else:
                 self.board.trainings[key] = training
                 self._folders[key].conclude()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of all trainings, begun or not."""
+        return tuple(self._folders)
+
+    def plan(self) -> str:
+        """What is done, gone on with and begun, in words."""
+        done = self.board.num_ended
+        begun = len(self.board.trainings) - done
+        parts = [
+            (done, "done already"),
+            (begun, "gone on with"),
+            (len(self._pending) - begun, "to begin"),
+        ]
+        return ", ".join(f"{number} {what}" for number, what in parts if number)
 
     def _folder(self, key: str) -> JobFolder:
         return self._folders[key]
@@ -159,7 +206,7 @@ def finalists_table(content: Mapping[str, Any]) -> Table:
         box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
     )
     headers = ["trial", "validation score"]
-    headers += [f"test MAE {task}" + (f" [{unit}]" if unit else "") for task, unit in content["units"].items()]
+    headers += [with_unit(f"test MAE {task}", unit) for task, unit in content["units"].items()]
     for header in headers:
         table.add_column(Text(header), overflow="fold")  # not markup, in which [eV] would be a style
     for entry in content["finalists"]:

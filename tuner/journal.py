@@ -120,7 +120,9 @@ class BoundedStorage(JournalStorage):
 
     `get_all_trials`, which is what samplers call, gives the trials that wait or run, the BEST_SHOWN best in TPE's own
     order (complete ones by value, then pruned ones by how far they got and their last value), and the LATEST_SHOWN
-    latest of those that ended with a value. It is a function of what the journal holds, whoever wrote it.
+    latest of those that did not fail. A diverged trial is shown as a pruned one without any report, which TPE ranks
+    last: how far it got, and what it had reached by then, would only speak for it. It is a function of what the journal
+    holds, whoever wrote it, whenever: diverged trials used to be told as complete ones.
     """
 
     def __init__(self, backend: JournalFile) -> None:
@@ -195,7 +197,11 @@ class BoundedStorage(JournalStorage):
         self._open.pop(trial.number, None)
         if trial.state == TrialState.FAIL:
             return
-        if trial.state == TrialState.COMPLETE:
+        if trial.user_attrs.get("outcome") == "diverged":
+            trial = copy.copy(trial)
+            trial.state, trial.values, trial.intermediate_values = TrialState.PRUNED, None, {}
+            rank = (2, 0, 0.0)
+        elif trial.state == TrialState.COMPLETE:
             assert trial.value is not None
             rank = (0, 0, trial.value)
         else:

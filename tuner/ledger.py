@@ -6,6 +6,7 @@ upon. Whatever dies in between, the log holds all that was decided, in order, an
 reported again by the next attempt. The driver alone writes, so no process that was given up can spoil anything.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -202,13 +203,16 @@ class Ledger:
         )
 
     def _record(self, training: Progress, report: Report) -> bool:
-        decision = self._decision(training, report)
+        body = dict(report.body)
+        if body.get("score") is None or not math.isfinite(body["score"]):
+            body |= {"score": None, "diverged": True}
+        decision = self._decision(training, replace(report, body=body))
         line = {
             "key": training.key,
             "epoch": report.epoch,
             "decision": decision,
             "time": round(time.time(), 3),
-            "body": dict(report.body),
+            "body": body,
         }
         self._terms.patiently(lambda: jsonlines.append(self._log, line))
         self._learn(line)

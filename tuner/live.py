@@ -1,7 +1,9 @@
 """What the user watches: a table that fits the terminal, or a line now and then where there is none."""
 
+import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO
 
@@ -19,10 +21,26 @@ _LINE_SECONDS = 30.0
 _UNLIMITED = 10_000
 
 
+class _Console(Console):
+    """A console whose reader may leave: what it is told of goes on unseen."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more; rich itself would end the process."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def make_console(file: IO[str] | None = None) -> Console:
     """Where a command writes: as wide as the terminal, or without one of any width, so that nothing is cut."""
-    console = Console(file=file, highlight=False)
-    return console if console.is_terminal else Console(file=file, highlight=False, width=_UNLIMITED)
+    console = _Console(file=file, highlight=False)
+    return console if console.is_terminal else _Console(file=file, highlight=False, width=_UNLIMITED)
+
+
+def say_on(console: Console) -> Callable[[str], None]:
+    """Prints a text as it is, without a look for markup, and without breaking its lines."""
+    return lambda text: console.print(Text(text), soft_wrap=True)
 
 
 class Display:

@@ -35,7 +35,14 @@ def model_card(findings: Findings, info: Mapping[str, Any], folder: Path) -> str
         "```",
         "",
         "Predictions are in the units above. They mean something for crystals like those it was trained on, at the "
-        "level of theory of its training data; there is no estimate of uncertainty.",
+        "level of theory of its training data; there is no estimate of uncertainty. For elements that were not in "
+        "training they are guesses, and model.predict says so.",
+        "",
+        "Its hyperparameters on other data:",
+        "",
+        "```",
+        f"python -m model.train STORE -o DIR --config {shlex.quote(str(folder / 'hyperparameters.toml'))}",
+        "```",
         "",
         "## Errors",
         "",
@@ -63,6 +70,7 @@ def model_card(findings: Findings, info: Mapping[str, Any], folder: Path) -> str
         f"{split['train']:,} to train, "
         f"{split['validation']:,} to validate, {split['test']:,} to test, chosen by {split['rule']} with seed "
         f"{split['seed']}.",
+        f"- Elements: {_elements(info)}.",
         f"- Graphs: `{info['graph']}`",
         f"- Trial {trial['key']} of search {info['search']['run']} (space {settings.space_name}, "
         f"{settings.trials} trials, "
@@ -75,6 +83,16 @@ def model_card(findings: Findings, info: Mapping[str, Any], folder: Path) -> str
         "config.json says all this for programs.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _elements(info: Mapping[str, Any]) -> str:
+    """How many elements were in training, by task where they differ."""
+    found = {task: set(symbols) for task, symbols in (info.get("training_elements") or {}).items()}
+    if not found:
+        return "not known"
+    if len({frozenset(symbols) for symbols in found.values()}) == 1:
+        return f"{len(next(iter(found.values())))} (config.json lists them)"
+    return ", ".join(f"{len(symbols)} for {task}" for task, symbols in found.items()) + " (config.json lists them)"
 
 
 def _number(value: float | None) -> str:

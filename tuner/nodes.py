@@ -146,15 +146,15 @@ def check_versions(nodes: Sequence[NodeFacts], mine: Mapping[str, str] | None = 
         SearchError: naming each difference once, with the nodes that have it, and each node that does not answer.
     """
     differences = version_differences(nodes, probe.versions() if mine is None else mine)
-    lines = [f"  {', '.join(node.name for node in them)}: {what}" for what, them in differences.items()]
+    lines = [f"{', '.join(node.name for node in them)}: {what}" for what, them in differences.items()]
     silent = [node.name for node in nodes if not node.answered]
     if silent:
-        lines.append(f"  {', '.join(silent)}: no answer")
+        lines.append(f"{', '.join(silent)}: no answer")
     if lines:
         raise SearchError(
-            "every node must have the versions that the driver of the search has, but these differ:\n"
-            + "\n".join(lines)
-            + "\ninstall the same wheel with the same constraints.txt on all (`make wheel`, then `ray up` on the "
+            "every node must have the versions that the driver of the search has, but these differ: "
+            + "; ".join(lines)
+            + "; install the same wheel with the same constraints.txt on all (`make wheel`, then `ray up` on the "
             "cluster file, which runs the setup commands again), or take those nodes out of the cluster"
         )
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.errors import SearchError
+from graphdb.command import os_error_text
+from graphdb.split import DEFAULT_FRACTIONS
+from tuner.errors import SearchError, TasksNotThere
 from tuner.jobs import Job
 from tuner.parameters import Value
 from tuner.space import PER_TASK
@@ -69,8 +71,7 @@ def check_device(name: str) -> None:
     try:
         choose_device(name)
     except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise SearchError(f"--{reason}; choose another --device, or leave it out") from error
+        raise SearchError(f"--{error}; choose another, or leave it out") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,20 +199,28 @@ class Crystals:
         return kept
 
 
-def load_crystals(store: str | None, tasks: list[str] | None, *, say: Callable[[str], None] | None = None) -> Crystals:
+def load_crystals(
+    store: str | None,
+    tasks: list[str] | None,
+    *,
+    fractions: tuple[float, float, float] = DEFAULT_FRACTIONS,
+    say: Callable[[str], None] | None = None,
+) -> Crystals:
     """Read a store, or the sample that ships, and split it.
 
     Args:
         store: path or URI; None for the sample.
         tasks: properties wanted; all when None.
+        fractions: shares of training, validation and test split.
         say: told what is waited for.
 
     Raises:
-        SearchError: if the store cannot be read, lacks a task, or has too few crystals.
+        TasksNotThere: if the store lacks a task.
+        SearchError: if the store cannot be read, or its crystals cannot be trained on.
     """
+    from graphdb.check import TargetsError, checked_split
     from graphdb.copies import local_copy
     from graphdb.errors import CorruptRecord, GraphDBError, TaskError
-    from graphdb.split import split_by_id
 
     what = "the sample that ships" if store is None else f"--store {store}"
     try:
@@ -228,20 +237,17 @@ def load_crystals(store: str | None, tasks: list[str] | None, *, say: Callable[[
                 raise
             path.unlink()  # a copy is not kept for its own sake
             graphs = _open(local_copy(store, say=say), tasks)
-        split = split_by_id(graphs.material_ids)
+        names = [task.name for task in graphs.tasks]
+        split = checked_split(graphs.material_ids, graphs.targets, names, fractions=fractions, what=what)
     except TaskError as error:
-        raise SearchError(f"--tasks cannot be had from {what}: {error}") from error
-    except (GraphDBError, ValueError, OSError) as error:
+        raise TasksNotThere(f"--tasks cannot be had from {what}: {error}") from error
+    except TargetsError as error:
+        raise SearchError(str(error)) from error
+    except OSError as error:
+        raise SearchError(f"{what} cannot be searched over: {os_error_text(error)}") from error
+    except (GraphDBError, ValueError) as error:
         raise SearchError(f"{what} cannot be searched over: {error}") from error
-    crystals = Crystals(graphs=graphs, split=split, store=store if store is not None else "sample")
-    for name, part in (("training", split.train), ("validation", split.validation), ("test", split.test)):
-        for column, task in enumerate(graphs.tasks):
-            if np.isnan(graphs.targets[part, column]).all():
-                raise SearchError(
-                    f"every task must be known for some crystals of each split, but {task.name} is unknown for all "
-                    f"{len(part)} {name} crystals of {what}; leave it out with --tasks"
-                )
-    return crystals
+    return Crystals(graphs=graphs, split=split, store=store if store is not None else "sample")
 
 
 def _open(path: Path, tasks: list[str] | None) -> "InMemoryGraphs | StreamedGraphs":

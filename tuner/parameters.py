@@ -1,7 +1,7 @@
 """One dimension of a search space: the values it may take and the condition under which it exists."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Value = bool | int | float | str
@@ -46,15 +46,26 @@ class Parameter:
         steps = (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-9)
 
-    def grid(self) -> tuple[Value, ...] | None:
+    def grid(self) -> Sequence[Value] | None:
         """All values in order, or None for a continuous range."""
         if self.is_listed:
             return self.values
         if self.integer:
-            return tuple(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             return None
-        return tuple(self.low + index * self.step for index in range(round((self.high - self.low) / self.step) + 1))
+        return tuple(
+            min(self.low + index * self.step, self.high)
+            for index in range(round((self.high - self.low) / self.step) + 1)
+        )
+
+    def place(self, value: Value) -> float:
+        """Where in the grid a value of this parameter is; in a continuous range, the value itself."""
+        if self.is_listed:
+            return next(index for index, allowed in enumerate(self.values) if same(value, allowed))
+        number = float(value)
+        step = self.step or (1 if self.integer else None)
+        return number if step is None else round((number - self.low) / step)
 
     def is_active(self, chosen: Mapping[str, Value]) -> bool:
         """Whether the parameter exists, given the values of those before it."""

@@ -51,8 +51,9 @@ class Patience:
                 if now >= reminder:
                     where = f" ({error.filename})" if error.filename else ""
                     self._say(
-                        f"the results folder cannot be written to: {error.strerror}{where}; nothing is lost, "
-                        "trials wait and go on by themselves once it can be"
+                        f"the results folder cannot be written to: {error.strerror}{where}; trials wait and go on by "
+                        "themselves once it can be"
+                        + ("; if it was deleted rather than unmounted, press Ctrl-C" if _is_gone(error) else "")
                     )
                     reminder = now + _REMIND_SECONDS
                 time.sleep(_AGAIN_SECONDS)
@@ -61,6 +62,10 @@ class Patience:
                 if since is not None:
                     self._say(f"the results folder can be written to again, after {time.monotonic() - since:.0f} s")
                 return result
+
+
+def _is_gone(error: OSError) -> bool:
+    return error.errno in (errno.ENOENT, errno.ESTALE, errno.ENODEV)
 
 
 def at_once(write: Callable[[], T]) -> T:

@@ -4,12 +4,13 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from graphdb.command import Parser, count, did_you_mean, invocation, run
 from tuner.checks import awsmodel, cloud, commands, hosts, keys, rayside
 from tuner.checks.clusterfile import ClusterFile, read_cluster_file
 from tuner.checks.finding import Finding, Severity
@@ -38,27 +39,36 @@ _COMMANDS = (
 _MARKS = {Severity.ERROR: ("error", "bold red"), Severity.WARNING: ("warn ", "yellow"), Severity.OK: ("ok   ", "green")}
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when nothing must be mended (there may be warnings), 2 otherwise, 130 after Ctrl-C.
+        0 when nothing must be mended (there may be warnings), otherwise as `graphdb.command.run`.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    parser = Parser(
+        "tuner.preflight",
+        "Find out in a minute what `ray up` would tell after an hour.",
+        examples=[
+            "cluster.yaml",
+            "cluster.yaml --offline",
+            "--running --store s3://bucket/my.lmdb --runs s3://bucket/runs",
+        ],
+    )
+    add = parser.add_argument
+    add("file", nargs="?", metavar="CLUSTER_FILE", help="what `ray up` will be, or was, given")
+    add("--offline", action="store_true", help="check the file and its commands only; ask no host and no cloud")
+    add("--running", action="store_true", help="ask a cluster that is up; to be run on its head")
+    add("--address", default="auto", help="with --running: of the cluster (auto: the one of this machine)")
+    add("--store", metavar="STORE", help="with --running: the store that will be searched over, a path or URI")
+    add("--runs", metavar="DIR", help="where results will be written, a folder or URI")
+    add("--json", action="store_true", help="findings as JSON")
+    given = sys.argv[1:] if argv is None else list(argv)
+    return run(parser, lambda arguments: _preflight(arguments, given), given)
+
+
+def _preflight(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     if arguments.file is None and not arguments.running:
-        parser.error("name the cluster file, such as cluster.yaml (or --running, on the head of a cluster)")
-    arguments.given = sys.argv[1:] if argv is None else argv
-    try:
-        return _preflight(arguments)
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-def _preflight(arguments: argparse.Namespace) -> int:
+        raise SearchError("CLUSTER_FILE must be given, such as cluster.yaml (or --running, on the head of a cluster)")
     console = make_console()
     sections = []
     for title, findings in _sections(arguments):
@@ -69,7 +79,7 @@ def _preflight(arguments: argparse.Namespace) -> int:
         sum(finding.severity is severity for _, findings in sections for finding in findings)
         for severity in (Severity.ERROR, Severity.WARNING)
     )
-    following = _next(arguments, errors)
+    following = _next(arguments, given, errors)
     if arguments.json:
         found = [
             {"subject": title, "severity": f.severity, "where": f.where, "what": f.what, "mend": f.mend}
@@ -78,13 +88,19 @@ def _preflight(arguments: argparse.Namespace) -> int:
         ]
         print(json.dumps({"errors": errors, "warnings": warnings, "findings": found, "next": following}, indent=2))
     else:
-        console.print(Text(f"\n{errors} errors, {warnings} warnings\nNext:\n  {following}"), soft_wrap=True)
+        console.print(
+            Text(f"\n{count(errors, 'error')}, {count(warnings, 'warning')}\nNext:\n  {following}"), soft_wrap=True
+        )
     return 2 if errors else 0
 
 
 def _sections(arguments: argparse.Namespace) -> Iterator[Section]:
     file = None
     if arguments.file is not None:
+        path = Path(arguments.file)
+        if not path.exists():
+            near = did_you_mean(path.name, (other.name for other in path.parent.glob("*.y*ml")))
+            raise SearchError(f"CLUSTER_FILE must be a cluster file such as cluster.yaml, but there is no {path}{near}")
         file, findings = read_cluster_file(Path(arguments.file))
         if file is None:
             yield "cluster file", findings
@@ -146,15 +162,15 @@ def _show(console: Console, title: str, findings: list[Finding]) -> None:
             console.print(Text(f"        -> {finding.mend}"), soft_wrap=True)
 
 
-def _next(arguments: argparse.Namespace, errors: int) -> str:
+def _next(arguments: argparse.Namespace, given: Sequence[str], errors: int) -> str:
     if errors:
-        again = shlex.join(["python", "-m", "tuner.preflight", *arguments.given])
-        return f"mend the errors above, then again: {again}"
+        return f"mend the errors above, then again: {invocation('tuner.preflight')} {shlex.join(given)}"
     if arguments.running and arguments.file is not None:
-        return "on your own machine: python -m tuner.remote submit CLUSTER_FILE --space table5"
+        return f"on your own machine: {invocation('tuner.remote')} submit CLUSTER_FILE --space table5"
     if arguments.running:
         options = ["--store", arguments.store or "STORE", "--runs", arguments.runs or "runs"]
-        return f"python -m tuner.search --address {arguments.address} --space table5 {shlex.join(options)}"
+        where = shlex.quote(arguments.address)
+        return f"{invocation('tuner.search')} --address {where} --space table5 {shlex.join(options)}"
     file, _ = read_cluster_file(Path(arguments.file))
     assert file is not None
     start = file.start("head")
@@ -162,19 +178,6 @@ def _next(arguments: argparse.Namespace, errors: int) -> str:
     cured = not file.is_local or (start is not None and "RAY_enable_autoscaler_v2=0" in start[1])
     prefix = "" if cured else "RAY_UP_enable_autoscaler_v2=0 "
     return f"{prefix}ray up {shlex.quote(arguments.file)}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tuner.preflight", description=__doc__)
-    add = parser.add_argument
-    add("file", nargs="?", metavar="CLUSTER_FILE", help="what `ray up` will be, or was, given")
-    add("--offline", action="store_true", help="check the file and its commands only; ask no host and no cloud")
-    add("--running", action="store_true", help="ask a cluster that is up; to be run on its head")
-    add("--address", default="auto", help="with --running: of the cluster (auto: the one of this machine)")
-    add("--store", metavar="STORE", help="with --running: the store that will be searched over, a path or URI")
-    add("--runs", metavar="DIR", help="where results will be written, a folder or URI")
-    add("--json", action="store_true", help="findings as JSON")
-    return parser
 
 
 if __name__ == "__main__":

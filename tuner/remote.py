@@ -5,10 +5,11 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import Parser, invocation, run
 from tuner import jsonlines, search
 from tuner.errors import SearchError
 from tuner.remotehead import find_head, load_cluster
@@ -30,20 +31,13 @@ _STATES = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0, 2 for what the user has to mend, 130 after Ctrl-C.
+        0, or as `graphdb.command.run`.
     """
-    arguments = _parser().parse_args(argv)
-    try:
-        return int(arguments.run_command(arguments))
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run(_parser(), lambda arguments: int(arguments.run_command(arguments)), argv)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
@@ -53,7 +47,13 @@ def _submit(arguments: argparse.Namespace) -> int:
         )
     if arguments.space is None:
         raise SearchError(f"--space must be given: a TOML file or one of {', '.join(builtin_spaces())}")
-    name = arguments.name or default_name(arguments.space)
+    if arguments.retry_failed:
+        raise SearchError(
+            "--retry-failed must not be given to submit: a new search has no failed trials; "
+            + _command("resume", "CLUSTER", "NAME")
+            + " --retry-failed"
+        )
+    name = default_name(arguments.space) if arguments.name is None else arguments.name
     return _start(arguments, name, resume=False)
 
 
@@ -137,9 +137,9 @@ def _watch(arguments: argparse.Namespace) -> int:
                 )
             broken = True
             time.sleep(5)
-    except KeyboardInterrupt:
-        print(f"\nWatching ended; {name} goes on. To end it: {_command('stop', arguments.cluster, name)}")
-        return 130
+    except KeyboardInterrupt as error:
+        stop = _command("stop", arguments.cluster, name)
+        raise type(error)(f"only the watching ended, {name} goes on; to end it: {stop}") from None
     found = link.call("status", {"name": name})
     print("\n" + _summary(found))
     if found["state"] != "done":
@@ -194,13 +194,13 @@ def _fetch(arguments: argparse.Namespace) -> int:
             f"{name} must have begun to be fetched, but there is no {run} on the head; see {output}/log.txt"
         )
     print(f"Fetched to {output}" + (f"\n{note}" if note else ""))
-    next_steps = [f"python -m tuner.report {shlex.quote(where)}"]
+    next_steps = [f"{invocation('tuner.report')} {shlex.quote(where)}"]
     if found["export"]:
         link.fetch(f"{found['export']}/", output / "export")
         print(f"The best model: {output / 'export'}")
-        next_steps.append(f"python -m model.predict {shlex.quote(str(output / 'export'))} my.cif")
+        next_steps.append(f"{invocation('model.predict')} {shlex.quote(str(output / 'export'))} my.cif")
     else:
-        next_steps.append(f"python -m tuner.export {shlex.quote(where)} -o {shlex.quote(f'exports/{name}')}")
+        next_steps.append(f"{invocation('tuner.export')} {shlex.quote(where)} -o {shlex.quote(f'exports/{name}')}")
     if found["state"] == "running":
         print(f"{name} still runs; to have the rest later, the same command again")
     print("Next:\n  " + "\n  ".join(next_steps))
@@ -252,7 +252,7 @@ def _summary(found: Mapping[str, Any]) -> str:
 
 def _command(command: str, *words: str) -> str:
     return " ".join(
-        ["python -m tuner.remote", command, *(word if word.isupper() else shlex.quote(word) for word in words)]
+        [invocation("tuner.remote"), command, *(word if word.isupper() else shlex.quote(word) for word in words)]
     )
 
 
@@ -265,29 +265,55 @@ def _print_commands(cluster: str, name: str, *commands: str) -> None:
     print("\n".join(f"  {_command(command, cluster, name)}" for command in commands))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tuner.remote", description=__doc__)
+def _parser() -> Parser:
+    module = "tuner.remote"
+    parser = Parser(
+        module,
+        "A search on a cluster, from your own machine, which may be switched off meanwhile.",
+        examples=[
+            "submit cluster.yaml --space table5 --store my.lmdb --name first --trials 200",
+            "watch cluster.yaml first",
+            "fetch cluster.yaml first -o results/first",
+        ],
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    flags = search._parser()
 
-    def command(name: str, what: str, action: Any, **options: Any) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", **options)
+    def command(name: str, what: str, action: Any, *examples: str) -> argparse.ArgumentParser:
+        sentence = f"{what[0].upper()}{what[1:]}."
+        added = commands.add_parser(name, help=what, module=module, description=sentence, examples=examples)
         added.add_argument("cluster", metavar="CLUSTER", help="the cluster file given to ray up")
+        if name != "submit":
+            optional = name in ("watch", "status")
+            added.add_argument("job", metavar="NAME", help="name of the search", nargs="?" if optional else None)
+        if name in ("submit", "resume"):
+            search.add_flags(added)
         added.set_defaults(run_command=action)
         return added
 
-    with_flags: dict[str, Any] = {"parents": [flags], "add_help": False}
-    command("submit", "start a search on a cluster that is up; takes the flags of tuner.search", _submit, **with_flags)
-    command("watch", "follow what a search prints; Ctrl-C ends the watching only", _watch)
-    command("status", "say how a search stands, or list all of them", _status)
-    command("stop", "interrupt a search; it can be resumed", _stop)
-    command("resume", "go on with a search that was stopped or lost its head", _resume, **with_flags)
-    fetch = command("fetch", "copy a search's results and its best model to this machine", _fetch)
-    for name, added in commands.choices.items():
-        if name in ("watch", "status"):
-            added.add_argument("job", metavar="NAME", nargs="?", help="name of the search")
-        elif name != "submit":
-            added.add_argument("job", metavar="NAME", help="name of the search")
+    command(
+        "submit",
+        "start a search on a cluster that is up; takes the flags of tuner.search",
+        _submit,
+        "cluster.yaml --space table5 --store my.lmdb --name first --trials 200",
+        "cluster.yaml --space mine.toml --store s3://bucket/my.lmdb --runs s3://bucket/runs",
+    )
+    command("watch", "follow what a search prints; Ctrl-C ends the watching only", _watch, "cluster.yaml first")
+    command("status", "say how a search stands, or list all of them", _status, "cluster.yaml", "cluster.yaml first")
+    command("stop", "interrupt a search; it can be resumed", _stop, "cluster.yaml first")
+    command(
+        "resume",
+        "go on with a search that was stopped or lost its head",
+        _resume,
+        "cluster.yaml first",
+        "cluster.yaml first --trials 400",
+    )
+    fetch = command(
+        "fetch",
+        "copy a search's results and its best model to this machine",
+        _fetch,
+        "cluster.yaml first",
+        "cluster.yaml first -o results/first --all",
+    )
     fetch.add_argument("-o", "--output", metavar="DIR", help="folder to write (runs/NAME)")
     fetch.add_argument("--all", action="store_true", help="with the training states of unfinished trials")
     return parser

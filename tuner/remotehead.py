@@ -93,7 +93,7 @@ def load_cluster(cluster_file: str) -> dict[str, Any]:
             f"CLUSTER must be a cluster file such as cluster.yaml, got {cluster_file}: {reason}"
         ) from error
     except yaml.YAMLError as error:
-        raise SearchError(f"{cluster_file} must be YAML: {error}") from error
+        raise SearchError(f"{cluster_file} must be YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not config.get("cluster_name"):
         raise SearchError(f"{cluster_file} must be a cluster file of Ray, but it has no cluster_name")
     return config
@@ -135,7 +135,7 @@ def _ask_ray(cluster_file: str, config: dict[str, Any]) -> tuple[str, str]:
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split()) or " ".join(said.getvalue().split())[-300:]
         raise SearchError(
-            f"the cluster of {cluster_file} must be up, but its head is not to be found: {text}\n"
-            f"  start it with: ray up {shlex.quote(cluster_file)}"
+            f"the cluster of {cluster_file} must be up, but its head is not to be found: {text}; "
+            f"start it with: ray up {shlex.quote(cluster_file)}"
         ) from error
     return str(address), str(key)

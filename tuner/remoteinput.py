@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import did_you_mean, os_error_text
 from tuner import search
 from tuner.errors import SearchError
 from tuner.space import builtin_spaces, parse_space, read_space_text
@@ -28,7 +29,9 @@ class Input:
 def given_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
     """The flags of tuner.search that were given, spelled out; None for those without a value."""
     flags: dict[str, str | None] = {}
-    for action in search._parser()._actions:
+    parser = argparse.ArgumentParser(add_help=False)
+    search.add_flags(parser)
+    for action in parser._actions:
         flag = action.option_strings[-1]
         value = getattr(arguments, action.dest, action.default)
         if flag in _OURS or value == action.default:
@@ -74,13 +77,15 @@ def _read_store(arguments: argparse.Namespace) -> tuple[Path | None, str | None,
             found: dict[str, Any] = dict(store.properties)
             fingerprint = store.fingerprint
     except (GraphDBError, OSError) as error:
+        reason = os_error_text(error) if isinstance(error, OSError) else str(error)
         raise SearchError(
-            f"--store {given} cannot be searched over: {error}\n  it must be a store on this machine, which is then "
-            "sent to the head, or a URI such as s3://bucket/my.lmdb"
+            f"--store {given} cannot be searched over: {reason}; "
+            "it must be a store on this machine, which is then sent to the head, or a URI such as s3://bucket/my.lmdb"
         ) from error
     unknown = [task for task in tasks if task not in found]
     if unknown:
         raise SearchError(
             f"--tasks must name properties of {given} ({', '.join(found)}), got {', '.join(map(repr, unknown))}"
+            + did_you_mean(unknown[0], found)
         )
     return path, fingerprint, tasks or tuple(found)

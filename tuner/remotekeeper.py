@@ -24,7 +24,7 @@ MOST_RESTARTS = 5
 _WINDOW = 3600.0
 _PAUSE = 5.0
 _PATIENCE = 60.0
-_OUTCOMES = {0: "done", 2: "failed", 130: "stopped"}
+_OUTCOMES = {0: "done", 2: "failed", 130: "stopped", 143: "stopped"}
 
 
 class Keeper:
@@ -40,13 +40,20 @@ class Keeper:
         self._job = job
         self._held = held
         self._driver: subprocess.Popen[bytes] | None = None
+        self._interrupted: subprocess.Popen[bytes] | None = None
         self._stopping_since: float | None = None
 
     def interrupt(self, signum: int, frame: Any) -> None:
         """Pass an order to stop on to the driver, as Ctrl-C would."""
         self._stopping_since = self._stopping_since or time.monotonic()
-        if self._driver is not None and self._driver.poll() is None:
-            self._driver.send_signal(signal.SIGINT)
+        self._interrupt_driver()
+
+    def _interrupt_driver(self) -> None:
+        """Once: a second signal would end it at once, in the midst of its last upload."""
+        driver = self._driver
+        if driver is not None and driver is not self._interrupted and driver.poll() is None:
+            self._interrupted = driver
+            driver.send_signal(signal.SIGINT)
 
     def _stopping(self) -> bool:
         return self._stopping_since is not None
@@ -98,8 +105,8 @@ class Keeper:
             env={**os.environ, RESUME_COMMAND: self._job.resume_command()},
         )
         self._job.write(driver=self._driver.pid)
-        if self._stopping():  # The order came between the two lines above.
-            self._driver.send_signal(signal.SIGINT)
+        if self._stopping():  # The order came before the driver was there.
+            self._interrupt_driver()
         while True:
             try:
                 return self._driver.wait(timeout=1.0)

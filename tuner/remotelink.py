@@ -135,7 +135,7 @@ class HeadLink:
             if any(sign in complaint for sign in ("Permission denied", "Host key verification failed")):
                 mend = f"is auth right? this says what to do: python -m tuner.preflight {file}"
             said = lines[-1] if lines else "no answer"
-            return HeadUnreachable(f"the head ({where}) must answer by ssh, but it does not: {said}\n  {mend}")
+            return HeadUnreachable(f"the head ({where}) must answer by ssh, but it does not: {said}; {mend}")
         if code in (126, 127):
             return SearchError(
                 f"{head.python} must be on the head ({where}), as head_start_ray_commands says, but it is not; "
@@ -148,7 +148,7 @@ class HeadLink:
             )
         if code == 2 and lines and any(line.startswith("error: ") for line in lines):
             return SearchError("\n".join(lines).partition("error: ")[2])
-        return SearchError(f"the head ({where}) failed with exit status {code}:\n  " + "\n  ".join(lines[-15:]))
+        return SearchError(f"the head ({where}) failed with exit status {code}: {' / '.join(lines[-3:]) or 'no word'}")
 
     def _options(self) -> list[str]:
         settings = ["BatchMode=yes", "LogLevel=ERROR", "ConnectTimeout=10"]
@@ -187,8 +187,8 @@ class HeadLink:
         lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
         if done.returncode in (10, 12, 30, 35, UNREACHABLE):
             raise HeadUnreachable(
-                f"the copy of {what} was cut off: {lines[0] if lines else 'the connection broke'}\n"
-                "  nothing half-copied is used; the same command goes on where the copy ended"
+                f"the copy of {what} was cut off: {lines[0] if lines else 'the connection broke'}; "
+                "nothing half-copied is used; the same command goes on where the copy ended"
             )
         raise SearchError(
             f"{what} could not be copied: {' / '.join(lines[-3:])} (rsync, exit status {done.returncode})"

@@ -28,7 +28,12 @@ STOP_SECONDS = 90.0
 """How long `stop` waits for the end."""
 _STEP = 0.2
 _KEEPER = "tuner.remotekeeper"
-_KEPT = {f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)} | {"--space", "--no-asha"}
+_KEPT = {f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)} | {
+    "--space",
+    "--no-asha",
+    "--valid",
+    "--test",
+}
 """Flags that a run remembers by itself; the others say by what means it is searched."""
 
 
@@ -86,8 +91,8 @@ def ray_runs() -> bool:
 def _check_ray(request: Mapping[str, Any]) -> None:
     if not ray_runs():
         raise SearchError(
-            "Ray must run on the head, but it does not: the head was switched off, or the cluster was taken down\n"
-            f"  start it again with: ray up {shlex.quote(request['cluster'])}"
+            "Ray must run on the head, but it does not: the head was switched off, or the cluster was taken down; "
+            f"start it again with: ray up {shlex.quote(request['cluster'])}"
         )
 
 

@@ -4,22 +4,19 @@ import argparse
 import csv
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from graphdb.command import Parser, count, invocation, run
 from tuner import jsonlines
-from tuner.errors import SearchError
-from tuner.live import counts_text, errors_text, make_console, params_text
 from tuner.progress import Board, Progress
 from tuner.runfolder import RunFolder, run_to_read
-from tuner.settings import SearchSettings, duration_text
-from tuner.study import importances, read_records
+from tuner.settings import SearchSettings, duration_text, resume_command, with_unit
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +30,8 @@ class Findings:
     curves: Mapping[str, Mapping[int, float]]
     """Validation score by epoch, by trial."""
     importances: Mapping[str, float]
+    importance_by_chance: float
+    """What a meaningless parameter may reach."""
     finalists: Mapping[str, Any] | None
 
     @property
@@ -40,23 +39,46 @@ class Findings:
         """Unit by task."""
         return dict(zip(self.settings.tasks, self.settings.units, strict=True))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether --resume has something to do: trials or finalists."""
+        return self.status != "done"
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; 2 for what the user has to mend."""
-    parser = argparse.ArgumentParser(prog="python -m tuner.report", description=__doc__)
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = Parser(
+        "tuner.report",
+        "Tell what a search has found so far, on screen and as files; while it runs, too, and after a crash.",
+        examples=["runs/first", "s3://bucket/runs/first"],
+    )
     parser.add_argument("run", metavar="RUN", help="folder or URI of a search, e.g. runs/table5-20260101-120000")
-    arguments = parser.parse_args(argv)
-    try:
-        findings = gather(run_to_read(arguments.run, checkpoints=False))
-        files = write_report(findings)
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(parser, _report, argv, interrupted="the search itself is untouched")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from tuner.live import make_console
+
+    findings = gather(run_to_read(arguments.run, checkpoints=False))
+    files = write_report(findings)
     show(findings, make_console())
     print(f"Written to {findings.run.report}: {', '.join(files)}")
-    if findings.board.best() is not None:
-        print(f"Next: python -m tuner.export {shlex.quote(findings.run.address)} -o exports/{findings.run.path.name}")
+    commands = _next(findings)
+    if commands:
+        print("\n  ".join(["Next:", *commands]))
     return 0
+
+
+def _next(findings: Findings) -> list[str]:
+    found = findings.run
+    commands = []
+    if not found.is_being_written() and findings.is_open:
+        runs, _, name = found.address.rstrip("/").rpartition("/")
+        commands.append(resume_command(name or found.path.resolve().name, runs or "."))
+    if findings.board.best() is not None:
+        out = shlex.quote(f"exports/{found.path.resolve().name}")
+        commands.append(f"{invocation('tuner.export')} {shlex.quote(found.address)} -o {out}")
+    return commands
 
 
 def gather(run: RunFolder) -> Findings:
@@ -65,10 +87,13 @@ def gather(run: RunFolder) -> Findings:
     Raises:
         SearchError: if the folder is none.
     """
+    from tuner.importance import importances
+    from tuner.study import read_records
+
     content = run.read()
     settings = SearchSettings.from_dict(content["settings"])
-    board = Board(title="search", planned=settings.trials, max_epochs=settings.max_epochs)
     records = read_records(run.journal)
+    board = Board(title="search", planned=max(settings.trials, len(records)), max_epochs=settings.max_epochs)
     for record in records:
         key = f"{record.number:04d}"
         board.trainings[key] = Progress(key=key, params=record.params, reason=record.reason)
@@ -81,7 +106,7 @@ def gather(run: RunFolder) -> Findings:
     for record in records:
         if record.outcome is not None:
             board.trainings[f"{record.number:04d}"].state = record.outcome
-    scores = {int(training.key): training.best_score for training in board.ranked() if training.best_score is not None}
+    shares, by_chance = importances(records)
     writing = run.is_being_written()
     for training in board.trainings.values():
         if training.state == "running" and not writing:
@@ -95,20 +120,27 @@ def gather(run: RunFolder) -> Findings:
         status=status,
         board=board,
         curves=curves,
-        importances=importances(run.journal, scores),
+        importances=shares,
+        importance_by_chance=by_chance,
         finalists=run.read_finalists(),
     )
 
 
-def show(findings: Findings, console: Console) -> None:
+def show(findings: Findings, console: "Console") -> None:
     """The summary for the screen."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tuner.live import counts_text, errors_text, params_text
+
     board, settings = findings.board, findings.settings
     spent = sum(training.seconds for training in board.trainings.values())
     epochs = sum(training.epoch for training in board.trainings.values())
     console.print(
         Text(
-            f"{findings.run.address}: {findings.status}\n{len(board.trainings)} of {settings.trials} trials over "
-            f"{settings.space_name}: {counts_text(board)}; {epochs} epochs in {duration_text(spent)} of training"
+            f"{findings.run.address}: {findings.status}\n{len(board.trainings)} of "
+            f"{count(board.planned, 'trial')} over {settings.space_name}: {counts_text(board)}; "
+            f"{count(epochs, 'epoch')} in {duration_text(spent)} of training"
         ),
         soft_wrap=True,
     )
@@ -129,7 +161,11 @@ def show(findings: Findings, console: Console) -> None:
         console.print(table)
     if findings.importances:
         console.print(
-            Text("importance of each parameter (PED-ANOVA: what sets the best quarter apart)"), soft_wrap=True
+            Text(
+                "importance of each parameter: its share of the differences in the ranking of the trials, the largest "
+                f"first, the others of what is left (up to {findings.importance_by_chance:.2f} by chance)"
+            ),
+            soft_wrap=True,
         )
         for name, value in findings.importances.items():
             console.print(Text(f"  {value:5.2f} {'#' * round(20 * value):20} {name}"), soft_wrap=True)
@@ -176,7 +212,7 @@ def write_report(findings: Findings) -> list[str]:
     if findings.importances:
         plot_importances(findings.importances, folder / "importances.png")
         files.append("importances.png")
-    (folder / "report.md").write_text(_page(findings, files))
+    (folder / "report.md").write_text(_page(findings, files), encoding="utf-8")
     return [*files, "report.md"]
 
 
@@ -190,33 +226,35 @@ def _row(findings: Findings, training: Progress, names: Iterable[str]) -> dict[s
         "seconds": round(training.seconds, 3),
     }
     for task, unit in findings.units.items():
-        row[f"{task} MAE" + (f" [{unit}]" if unit else "")] = (training.best_metrics.get(task) or {}).get("mae")
+        row[with_unit(f"{task} MAE", unit)] = (training.best_metrics.get(task) or {}).get("mae")
     row.update({name: training.params.get(name) for name in names})
     row["reason"] = training.reason
     return row
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["trial"])
         writer.writeheader()
         writer.writerows(rows)
 
 
 def _page(findings: Findings, files: list[str]) -> str:
+    from tuner.live import counts_text, params_text
+
     board, settings = findings.board, findings.settings
     lines = [
         f"# Search {findings.run.path.name}",
         "",
-        f"Status: {findings.status}. {len(board.trainings)} of {settings.trials} trials ({counts_text(board)}), up to "
-        f"{settings.max_epochs} epochs each; space {settings.space_name}, sampler {settings.sampler}, "
-        f"seed {settings.seed}.",
+        f"Status: {findings.status}. {len(board.trainings)} of {count(board.planned, 'trial')} "
+        f"({counts_text(board)}), up to {count(settings.max_epochs, 'epoch')} each; "
+        f"space {settings.space_name}, sampler {settings.sampler}, seed {settings.seed}.",
         "",
         "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at "
         "the best epoch; lower is better, 1 is as good as predicting the mean.",
         "",
         "| trial | score | epoch | ended | "
-        + " | ".join(f"{t} MAE [{u}]" for t, u in findings.units.items())
+        + " | ".join(with_unit(f"{task} MAE", unit) for task, unit in findings.units.items())
         + " | parameters |",
         "|---|---|---|---|" + "---|" * (len(findings.units) + 1),
     ]
@@ -234,7 +272,9 @@ def _page(findings: Findings, files: list[str]) -> str:
         tasks = findings.finalists["units"]
         lines += ["", "## Finalists on the test split, mean (standard deviation over seeds)", ""]
         lines += [
-            "| trial | validation score | " + " | ".join(f"{task} MAE [{unit}]" for task, unit in tasks.items()) + " |",
+            "| trial | validation score | "
+            + " | ".join(with_unit(f"{task} MAE", unit) for task, unit in tasks.items())
+            + " |",
             "|---|---|" + "---|" * len(tasks),
         ]
         for entry in findings.finalists["finalists"]:

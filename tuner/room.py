@@ -5,10 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tuner.cluster import Cluster, Resources
+from graphdb.command import count
 from tuner.errors import SearchError
+from tuner.resources import Resources, amount
 from tuner.settings import duration_text
+
+if TYPE_CHECKING:
+    from tuner.cluster import Cluster
 
 DEFAULT_GPU_SHARE = 0.25
 """GPU of a trial where there are GPUs: such networks leave most of one idle."""
@@ -38,7 +43,7 @@ class Means:
 
 
 def find_room(
-    means: Means, cluster: Cluster, *, num_trials: int, say: Callable[[str], None], check: Callable[[], None]
+    means: Means, cluster: "Cluster", *, num_trials: int, say: Callable[[str], None], check: Callable[[], None]
 ) -> tuple[Resources, int | None]:
     """What a trial gets, and how many run at a time: None for as many as there is room for, since nodes may join.
 
@@ -56,16 +61,37 @@ def find_room(
         trial = _wait(means, cluster, num_trials, say, check)
         cluster.check_versions()
         return trial, means.concurrency
-    nodes = cluster.nodes()
+    return check_machine(means, cluster.nodes())
+
+
+def check_machine(means: Means, nodes: Sequence[Resources]) -> tuple[Resources, int]:
+    """What a trial gets on one machine, and how many run at a time.
+
+    Args:
+        means: what the user asks for.
+        nodes: the machine.
+
+    Raises:
+        SearchError: naming the flag that asks for more than there is.
+    """
     trial = _of_trial(means, nodes)
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    for flag, wanted, there, unit in (
+        ("--cpus-per-trial", trial.cpus, cpus, "CPU"),
+        ("--gpus-per-trial", trial.gpus, gpus, "GPU"),
+    ):
+        if wanted > there + 1e-9:
+            raise SearchError(
+                f"{flag} must be at most {there:g}, got {wanted:g}: this machine has {amount(there, unit)}; "
+                "lower it, or leave it out"
+            )
     fits = num_fitting(trial, nodes)
-    if fits < 1:
-        raise SearchError(f"a trial must fit the machine, but {_misfit(trial, nodes)}")
     wanted = fits if means.concurrency is None else means.concurrency
     if wanted > fits:
         raise SearchError(
-            f"--concurrent must be at most {fits}, got {wanted}: {fits} trials of {trial} fit this machine "
-            f"({_text(nodes)}); lower --cpus-per-trial to run more of them, each slower"
+            f"--concurrent must be at most {fits}, got {wanted}: {count(fits, 'trial')} of {trial} "
+            f"{'fits' if fits == 1 else 'fit'} this machine ({_text(nodes)}); lower it, or leave it out"
+            + ("; a smaller --cpus-per-trial makes room for more trials" if trial.cpus > 1 else "")
         )
     return trial, wanted
 
@@ -83,7 +109,7 @@ def num_fitting(trial: Resources, nodes: Sequence[Resources]) -> int:
 
 
 def _wait(
-    means: Means, cluster: Cluster, num_trials: int, say: Callable[[str], None], check: Callable[[], None]
+    means: Means, cluster: "Cluster", num_trials: int, say: Callable[[str], None], check: Callable[[], None]
 ) -> Resources:
     """An autoscaler takes minutes to start the first node, and `ray up` returns before its workers are there."""
     started = time.monotonic()
@@ -96,8 +122,9 @@ def _wait(
         now = time.monotonic()
         if now - started > _WAIT_SECONDS:
             raise SearchError(
-                f"a trial must fit a node within {duration_text(_WAIT_SECONDS)}, but {_misfit(trial, nodes)}; "
-                "`ray status` on the head tells what became of the workers"
+                f"a trial must fit a node within {duration_text(_WAIT_SECONDS)}, but it asks for {trial} of "
+                f"{_text(nodes)}; lower --cpus-per-trial or --gpus-per-trial; `ray status` on the head tells what "
+                "became of the workers"
             )
         if now >= reminder:
             say(f"Waiting for a worker: a trial takes {trial}, and the cluster has {_text(nodes)} so far")
@@ -114,15 +141,9 @@ def _of_trial(means: Means, nodes: Sequence[Resources]) -> Resources:
     return Resources(cpus=means.cpus_per_trial, gpus=gpus)
 
 
-def _misfit(trial: Resources, nodes: Sequence[Resources]) -> str:
-    return (
-        f"it asks for {trial.cpus:g} CPUs and {trial.gpus:g} GPUs of {_text(nodes)}; "
-        "lower --cpus-per-trial or --gpus-per-trial"
-    )
-
-
 def _text(nodes: Sequence[Resources]) -> str:
     kinds = Counter((node.cpus, node.gpus) for node in nodes)
     return ", ".join(
-        f"{f'{count} x ' if count > 1 else ''}{cpus:g} CPUs and {gpus:g} GPUs" for (cpus, gpus), count in kinds.items()
+        f"{f'{number} x ' if number > 1 else ''}{amount(cpus, 'CPU')} and {amount(gpus, 'GPU')}"
+        for (cpus, gpus), number in kinds.items()
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import did_you_mean, os_error_text
 from tuner import jsonlines
 from tuner.errors import SearchError
 from tuner.jobfolder import BEST, STATE
@@ -61,16 +62,45 @@ class RunFolder:
             SearchError: if the folder is not a run.
         """
         try:
-            content = json.loads(self.run_json.read_text())
-        except OSError as error:
+            content = json.loads(self.run_json.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            found = "it holds none" if self.path.is_dir() else "it is a file" if self.path.exists() else "there is none"
             raise SearchError(
-                f"{self.path} must be the folder of a search (it would hold run.json), but it is not: {error.strerror}"
+                f"{self.address} must be the folder of a search (with run.json), but {found}{self._near()}"
             ) from error
+        except OSError as error:
+            raise SearchError(f"{self.run_json} must be a file that can be read: {os_error_text(error)}") from error
         except ValueError as error:
-            raise SearchError(f"{self.run_json} must be JSON, but it is damaged: {error}") from error
+            raise SearchError(
+                f"{self.run_json} must be JSON, but it is damaged: {error}; restore it from a copy, or start a new "
+                "search with another --name"
+            ) from error
         if not isinstance(content, dict):
             raise SearchError(f"{self.run_json} must hold an object, got {type(content).__name__}")
         return content
+
+    def _near(self) -> str:
+        """A run whose name is like this one's, beside it or in runs/."""
+        for folder in (self.path.parent, Path("runs")):
+            near = did_you_mean(self.path.name, run_names(folder))
+            if near:
+                name = near.split("'")[1]
+                return f"; did you mean {str(folder / name)!r}?"
+        return ""
+
+    def check_place(self) -> None:
+        """Refuse a place where no folder can be made, as far as it can be told without making one.
+
+        Raises:
+            SearchError: naming what is in the way.
+        """
+        above = next((path for path in (self.path, *self.path.parents) if path.exists()), Path())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            reason = "cannot be written to" if above.is_dir() else "is a file"
+            raise SearchError(
+                f"--runs must be a folder that can be written to, but {self.path} cannot be made: {above} {reason}; "
+                "choose another with --runs"
+            )
 
     def write(self, content: dict[str, Any]) -> None:
         """Write the settings and the status, atomically."""
@@ -96,7 +126,8 @@ class RunFolder:
             held = open(self._lock, "a+")  # noqa: SIM115
         except OSError as error:
             raise SearchError(
-                f"--runs must be a folder that can be written to, but {self.path} cannot be made: {error.strerror}"
+                f"--runs must be a folder that can be written to, but {self.path} cannot be made: "
+                f"{(error.strerror or str(error)).lower()}; choose another with --runs"
             ) from error
         with held as file:
             try:
@@ -197,10 +228,20 @@ class Runs:
             with _answers(self._text):
                 pull_to_resume(run.uri, run.path, say)
         if not run.exists():
+            near = did_you_mean(name, self._names())
             raise SearchError(
-                f"--resume needs a run named {name!r}, but {run.address} is none; leave --resume out to start it"
+                f"--resume needs a run named {name!r}, but {run.address} is none"
+                + (near or "; leave --resume out to start it")
             )
         return run
+
+    def _names(self) -> list[str]:
+        if not self._is_remote:
+            return run_names(self._folder)
+        from tuner.mirror.bucket import Bucket
+
+        with _answers(self._text):
+            return list(Bucket(self._text).folders())
 
     def _uri(self, name: str) -> str | None:
         if not self._is_remote:
@@ -208,6 +249,13 @@ class Runs:
         from tuner.mirror.bucket import join
 
         return join(self._text, name)
+
+
+def run_names(folder: Path) -> list[str]:
+    """Names of the runs in a folder."""
+    with suppress(OSError):
+        return sorted(path.parent.name for path in folder.glob("*/run.json"))
+    return []
 
 
 def is_held(lock: Path) -> bool:
@@ -257,4 +305,4 @@ def _answers(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SearchError(f"{uri} must be a place that can be read, but it is not: {error}") from error
+        raise SearchError(f"{uri} must be a place that can be read, but it is not: {os_error_text(error)}") from error

@@ -6,17 +6,25 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
-from tuner.errors import SearchError
-from tuner.live import make_console
+from graphdb.command import Parser, count, invocation, run
+from tuner.errors import SearchError, SpaceError, TasksNotThere
 from tuner.raytoken import show_token
+from tuner.room import Means, check_machine
 from tuner.runfolder import RunFolder, Runs
-from tuner.settings import SearchSettings, check_resumed, default_name, parse_duration, versions
+from tuner.settings import (
+    SearchSettings,
+    check_resumed,
+    default_name,
+    other_store,
+    parse_duration,
+    resume_command,
+    versions,
+    with_unit,
+)
 from tuner.space import Space, builtin_spaces, parse_space, read_space_text
 
 if TYPE_CHECKING:
@@ -28,53 +36,53 @@ _DEFAULTS: dict[str, int | None] = {
     "seed": 0,
     "max_epochs": 30,
     "trials": 32,
-    "finalists": 3,
-    "finalist_seeds": 3,
+    "finalists": None,
+    "finalist_seeds": None,
     "final_epochs": None,
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when there is a model to export, 2 for what the user has to mend, 130 after Ctrl-C.
+        0 when there is a model to export; otherwise as `graphdb.command.run`.
     """
-    arguments = _parser().parse_args(argv)
-    try:
-        return _search(arguments)
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    parser = Parser(
+        "tuner.search",
+        "Search for the best hyperparameters, train the finalists again and measure them on the test split.",
+        examples=[
+            "--space table5",
+            "--space table5 --store my.lmdb --tasks band_gap --trials 100 --max-epochs 60 --name first",
+            "--resume --name first --trials 200",
+        ],
+    )
+    add_flags(parser)
+    return run(parser, _search, argv, interrupted="nothing was begun")
 
 
 def _search(arguments: argparse.Namespace) -> int:
+    _check_combination(arguments)
+    from tuner.live import make_console, say_on
+
     console = make_console()
-    run, old = _open_run(arguments, Runs(arguments.runs), lambda text: console.print(Text(text), soft_wrap=True))
-    settings, space, crystals = _resolve(arguments, run, old)
+    say = say_on(console)
+    run, old = _open_run(arguments, Runs(arguments.runs), say)
+    settings, space, crystals = _resolve(arguments, run, old, say)
     theirs = os.environ.get(RESUME_COMMAND)
-    resume_command = theirs or f"python -m tuner.search --resume --name {shlex.quote(run.path.name)}" + (
-        f" --runs {shlex.quote(arguments.runs)}" if arguments.runs != "runs" else ""
-    )
     split = settings.split
-    console.print(
-        Text(
-            f"{'Search' if old is None else 'Going on with'} {run.address}: {settings.trials} trials of up to "
-            f"{settings.max_epochs} epochs over {settings.space_name}, sampler {settings.sampler}, "
-            f"{'ASHA with rungs at ' + _rungs_text(settings) if settings.asha else 'no early stopping'}\n"
-            f"{split['train'] + split['validation'] + split['test']:,} crystals ({split['train']:,} train, "
-            f"{split['validation']:,} validation, {split['test']:,} test), tasks: "
-            + ", ".join(f"{t} [{u}]" if u else t for t, u in zip(settings.tasks, settings.units, strict=True))
-        ),
-        soft_wrap=True,
+    say(
+        f"{'Search' if old is None else 'Going on with'} {run.address}: {count(settings.trials, 'trial')} of up to "
+        f"{count(settings.max_epochs, 'epoch')} over {settings.space_name}, sampler {settings.sampler}, "
+        f"{'ASHA with rungs at ' + _rungs_text(settings) if settings.asha else 'no early stopping'}\n"
+        f"{count(split['train'] + split['validation'] + split['test'], 'crystal')} ({split['train']:,} train, "
+        f"{split['validation']:,} validation, {split['test']:,} test), tasks: "
+        + ", ".join(map(with_unit, settings.tasks, settings.units))
     )
     if arguments.address is not None:
         show_token()  # before ray is imported
     from tuner.campaign import Campaign
     from tuner.objective import evaluate_on_test, make_factory
-    from tuner.room import Means
 
     factory = make_factory(
         crystals,
@@ -100,26 +108,58 @@ def _search(arguments: argparse.Namespace) -> int:
         factory=factory,
         # A cluster's GPUs are not those of the machine that this process is on.
         evaluate=lambda folder: evaluate_on_test(crystals, folder, "auto" if arguments.address else arguments.device),
-        means=Means(
-            address=arguments.address,
-            concurrency=arguments.concurrent,
-            cpus_per_trial=arguments.cpus_per_trial,
-            gpus_per_trial=arguments.gpus_per_trial,
-            silence=arguments.epoch_timeout,
-            time_budget=arguments.time_budget,
-            retry_failed=arguments.retry_failed,
-            data_bytes=crystals.num_bytes,
-        ),
+        means=_means(arguments, crystals.num_bytes),
         console=console,
-        resume_command=resume_command,
+        resume_command=theirs or resume_command(run.path.name, arguments.runs),
     )
     campaign.execute()
+    address = shlex.quote(run.address)
     commands = (
-        f"\nNext:\n  python -m tuner.report {shlex.quote(run.address)}\n"
-        f"  python -m tuner.export {shlex.quote(run.address)} -o exports/{run.path.name}"
+        f"\nNext:\n  {invocation('tuner.report')} {address}\n"
+        f"  {invocation('tuner.export')} {address} -o {shlex.quote(f'exports/{run.path.name}')}"
     )
-    console.print(Text(f"\nResults: {run.address}" + ("" if theirs else commands)), soft_wrap=True)
+    say(f"\nResults: {run.address}" + ("" if theirs else commands))
     return 0
+
+
+def _check_combination(arguments: argparse.Namespace) -> None:
+    """Refuse flags that do not go together, before anything is loaded."""
+    if arguments.name == "" or (
+        arguments.name is not None and ("/" in arguments.name or arguments.name in (".", ".."))
+    ):
+        raise SearchError(
+            f"--name must be a plain name such as first, got {arguments.name!r}; the folder is chosen with --runs"
+        )
+    for flag, value in (
+        ("--space", arguments.space),
+        ("--runs", arguments.runs),
+        ("--store", arguments.store),
+        ("--address", arguments.address),
+    ):
+        if value is not None and not value.strip():
+            raise SearchError(f"{flag} must not be empty, got {value!r}; leave it out for the default")
+    if arguments.resume:
+        return
+    if arguments.retry_failed:
+        raise SearchError("--retry-failed must come with --resume: a new search has no failed trials; add --resume")
+    if arguments.space is None:
+        raise SearchError(
+            f"--space must be given: a TOML file or one of {', '.join(builtin_spaces())}; "
+            "to go on with a search, add --resume"
+        )
+
+
+def _means(arguments: argparse.Namespace, data_bytes: int = 0) -> Means:
+    return Means(
+        address=arguments.address,
+        concurrency=arguments.concurrent,
+        cpus_per_trial=arguments.cpus_per_trial,
+        gpus_per_trial=arguments.gpus_per_trial,
+        silence=arguments.epoch_timeout,
+        time_budget=arguments.time_budget,
+        retry_failed=arguments.retry_failed,
+        data_bytes=data_bytes,
+    )
 
 
 def _open_run(
@@ -131,21 +171,19 @@ def _open_run(
             raise SearchError(f"--resume needs a run, but there is none in {runs}; leave --resume out to start one")
         run = runs.open(name, say)
         return run, SearchSettings.from_dict(run.read()["settings"])
-    if arguments.space is None:
-        raise SearchError(f"--space must be given: a TOML file or one of {', '.join(builtin_spaces())}")
     name = arguments.name or default_name(arguments.space)
-    if "/" in name or name in ("", ".", ".."):
-        raise SearchError(f"--name must be a plain name, got {name!r}; the folder is chosen with --runs")
     if runs.is_taken(name):
         raise SearchError(
             f"a new search needs a new name, but {runs.folder(name).address} exists; go on with it by --resume, "
             "choose another --name, or remove it"
         )
-    return runs.folder(name), None
+    run = runs.folder(name)
+    run.check_place()
+    return run, None
 
 
 def _resolve(
-    arguments: argparse.Namespace, run: RunFolder, old: SearchSettings | None
+    arguments: argparse.Namespace, run: RunFolder, old: SearchSettings | None, say: Callable[[str], None]
 ) -> "tuple[SearchSettings, Space, Crystals]":
     """Flags given, else what the run had, else defaults; checked against crystals and model."""
     if arguments.space is not None:
@@ -153,14 +191,25 @@ def _resolve(
     else:
         assert old is not None
         space_name, space_text = old.space_name, old.space_text
+    fractions = _fractions(arguments, old)
     from graphdb.copies import absolute
     from tuner.objective import check_device, check_setting, known_settings, load_crystals
 
     if arguments.address is None:
+        from tuner.resources import this_machine
+
         check_device(arguments.device)
+        check_machine(_means(arguments), [this_machine()])
     store = arguments.store if arguments.store is not None or old is None else old.store
     tasks = arguments.tasks if arguments.tasks is not None or old is None else list(old.tasks)
-    crystals = load_crystals(store, tasks, say=lambda text: make_console().print(Text(text), soft_wrap=True))
+    if tasks is not None:  # mistakes in the file are told before a large store is read
+        parse_space(space_text, space_name, tasks, known_settings(), check_setting)
+    try:
+        crystals = load_crystals(store, tasks, fractions=fractions, say=say)
+    except TasksNotThere as error:
+        if old is None or arguments.tasks is not None:
+            raise
+        raise other_store(old, store, run.path.name, f"it lacks {', '.join(old.tasks)}") from error
     task_names = tuple(task.name for task in crystals.graphs.tasks)
     space = parse_space(space_text, space_name, task_names, known_settings(), check_setting)
 
@@ -195,6 +244,17 @@ def _resolve(
     return settings, space, crystals
 
 
+def _fractions(arguments: argparse.Namespace, old: SearchSettings | None) -> tuple[float, float, float]:
+    from graphdb.check import shares
+
+    kept = (None, None, None) if old is None else old.fractions
+    valid = kept[1] if arguments.valid is None else arguments.valid
+    test = kept[2] if arguments.test is None else arguments.test
+    if test == 0:
+        raise SearchError("--test must be above 0, got 0: the finalists are measured on the test split; 0.1 is usual")
+    return shares(valid, test)
+
+
 def _asha_settings(
     arguments: argparse.Namespace, space: Space, max_epochs: int, old: SearchSettings | None
 ) -> dict[str, int] | None:
@@ -204,7 +264,13 @@ def _asha_settings(
         return old.asha
     reduction = space.asha.get("reduction", 3)
     # Two rungs, at 1/9 and 1/3 of the epochs with a reduction of 3; a rung shortly before the end would save nothing.
-    return {"grace_epochs": space.asha.get("grace_epochs", -(-max_epochs // reduction**2)), "reduction": reduction}
+    grace = space.asha.get("grace_epochs", -(-max_epochs // reduction**2))
+    if grace > max_epochs:
+        raise SpaceError(
+            f"grace_epochs must be at most --max-epochs ({max_epochs}), got {grace} ({space.source}, [asha]): no trial "
+            "would ever be stopped; lower it, raise --max-epochs, or say --no-asha"
+        )
+    return {"grace_epochs": grace, "reduction": reduction}
 
 
 def _rungs_text(settings: SearchSettings) -> str:
@@ -228,6 +294,10 @@ def _at_least(minimum: int, text: str) -> int:
         if (number := int(text)) >= minimum:
             return number
     raise argparse.ArgumentTypeError(f"must be a whole number of at least {minimum}, got {text!r}")
+
+
+def _share(text: str) -> float:
+    return _amount(text, "of at least 0 and below 1", lambda number: 0 <= number < 1)
 
 
 def _cpus(text: str) -> float:
@@ -261,8 +331,8 @@ def _tasks(text: str) -> list[str]:
     return names
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tuner.search", description=__doc__)
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a search."""
     add = parser.add_argument
     what = f"a TOML file, or one of {', '.join(builtin_spaces())}"
     add("--space", metavar="NAME_OR_FILE", help=f"search space: {what}")
@@ -272,6 +342,13 @@ def _parser() -> argparse.ArgumentParser:
         help="crystals, written by graphdb.build: path or URI; the sample that ships when left out",
     )
     add("--tasks", metavar="A,B,C", type=_tasks, help="properties to predict; all of the store when left out")
+    add(
+        "--valid",
+        type=_share,
+        metavar="SHARE",
+        help="of the crystals, to choose epochs and trials by (0.1); with --resume as it was",
+    )
+    add("--test", type=_share, metavar="SHARE", help="of the crystals, to measure the finalists on (0.1); likewise")
     add(
         "--trials",
         type=_positive,
@@ -300,13 +377,13 @@ def _parser() -> argparse.ArgumentParser:
         "--finalists",
         type=_not_negative,
         metavar="K",
-        help=f"best trials to train again and test ({_DEFAULTS['finalists']})",
+        help="best trials to train again and test; by default 1 to 3, for a third of the epochs that trials trained",
     )
     add(
         "--finalist-seeds",
         type=_positive,
         metavar="S",
-        help=f"trainings of each finalist ({_DEFAULTS['finalist_seeds']})",
+        help="trainings of each finalist, with different seeds (1 to 3, likewise)",
     )
     add("--final-epochs", type=_positive, metavar="N", help="epochs of each of these trainings (as --max-epochs)")
     add("--concurrent", type=_positive, metavar="N", help="trials at the same time; as many as fit when left out")
@@ -320,7 +397,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--address", metavar="auto", help="use a Ray that runs already; started here when left out")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="what trials train on (auto)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -37,11 +37,13 @@ class SearchWork(Ledger):
         self.asha = asha
         self._max_epochs = max_epochs
         self._seed = seed
-        self._exhausted = False
+        self.exhausted: str | None = None
+        """A sentence, once there are no points left for all the trials that were asked for."""
         self._restore(retry_failed)
 
     def _restore(self, retry_failed: bool) -> None:
         records = self._study.records()
+        self.board.planned = max(self.board.planned, len(records))
         running = dict(self._study.running())
         for record in records:
             key = _key(record.number)
@@ -80,11 +82,11 @@ class SearchWork(Ledger):
         self.board.planned = max(self.board.planned, self._study.num_trials) + len(again)
 
     def _new_job(self) -> Job | None:
-        if self._exhausted or self._study.num_trials >= self.board.planned:
+        if self.exhausted or self._study.num_trials >= self.board.planned:
             return None
         proposal = self._study.ask()
         if proposal is None:
-            self._exhausted = True
+            self.exhausted = self._study.exhausted
             self.board.planned = self._study.num_trials
             return None
         number, params = proposal

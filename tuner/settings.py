@@ -2,11 +2,13 @@
 
 import platform
 import re
+import shlex
 import time
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
+from graphdb.command import invocation
 from tuner.errors import SearchError, SettingsMismatch
 
 
@@ -38,12 +40,20 @@ class SearchSettings:
     """Epochs of a trial that nothing stops."""
     trials: int
     """Trials to run; may change on resume."""
-    finalists: int
-    """Best trials that are retrained; may change on resume."""
-    finalist_seeds: int
-    """Trainings of each finalist; may change on resume."""
+    finalists: int | None
+    """Best trials that are retrained; None for what a third of the trials' epochs pays for. May change on resume."""
+    finalist_seeds: int | None
+    """Trainings of each finalist; None as above. May change on resume."""
     final_epochs: int | None = None
     """Epochs of each of them; None for max_epochs. May change on resume until the first of them begins."""
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """Shares of training, validation and test split."""
+        from graphdb.split import DEFAULT_FRACTIONS  # numpy
+
+        train, validation, test = self.split.get("fractions", DEFAULT_FRACTIONS)
+        return train, validation, test
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -65,7 +75,7 @@ class SearchSettings:
 
 
 _FREE = ("trials", "finalists", "finalist_seeds", "space_name", "store", "split", "units")
-_FLAGS = {"space_text": "--space", "fingerprint": "--store", "asha": "--no-asha or [asha]"}
+_FLAGS = {"space_text": "--space", "asha": "early stopping (--no-asha, [asha])"}
 
 
 def check_resumed(old: SearchSettings, new: SearchSettings, name: str, *, finalists_begun: bool = True) -> None:
@@ -80,6 +90,11 @@ def check_resumed(old: SearchSettings, new: SearchSettings, name: str, *, finali
     Raises:
         SettingsMismatch: naming the setting and both values.
     """
+    if old.fingerprint != new.fingerprint:
+        raise other_store(old, new.store, name, "it holds other graphs or targets")
+    for share, other, flag in zip(old.fractions[1:], new.fractions[1:], ("--valid", "--test"), strict=True):
+        if share != other:
+            raise _mismatch(flag, f"{share:g}", f"{other:g}", name)
     for field in fields(SearchSettings):
         before, now = getattr(old, field.name), getattr(new, field.name)
         if field.name in _FREE or before == now or (field.name == "final_epochs" and not finalists_begun):
@@ -87,10 +102,38 @@ def check_resumed(old: SearchSettings, new: SearchSettings, name: str, *, finali
         flag = _FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
         if field.name == "space_text":
             before, now = f"the space as it was ({old.space_name})", f"another text ({new.space_name})"
-        raise SettingsMismatch(
-            f"a resumed search must keep its settings, but {flag} was {before!r} and is now {now!r} (run {name}); "
-            "leave the flag out, or start a new run with another --name"
-        )
+        raise _mismatch(flag, _flag_text(before), _flag_text(now), name)
+
+
+def _mismatch(flag: str, before: str, now: str, name: str) -> SettingsMismatch:
+    return SettingsMismatch(
+        f"a resumed search must keep its settings, but {flag} was {before} and is now {now} (run {name}); "
+        "leave the flag out, or start a new search with another --name"
+    )
+
+
+def other_store(old: SearchSettings, store: str | None, name: str, why: str) -> SettingsMismatch:
+    """The refusal of crystals that are not those that a search began with."""
+    now, before = (f"--store {path}" if path else "the sample that ships" for path in (store, old.store))
+    what = f"{now} has changed since" if now == before else f"{now} is not {before}, with which"
+    return SettingsMismatch(
+        f"a resumed search must keep its crystals, but {what} the search began: {why} (run {name}); "
+        f"{'' if now == before else 'leave --store out, or '}start a new search with another --name"
+    )
+
+
+def _flag_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    if value is None:
+        return "none"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def resume_command(name: str, runs: str) -> str:
+    """What is typed to go on with a search."""
+    where = "" if runs == "runs" else f" --runs {shlex.quote(runs)}"
+    return f"{invocation('tuner.search')} --resume --name {shlex.quote(name)}{where}"
 
 
 def versions() -> dict[str, str]:
@@ -128,6 +171,11 @@ def duration_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def with_unit(name: str, unit: str) -> str:
+    """``band_gap MAE [eV]``; the name alone where there is no unit."""
+    return f"{name} [{unit}]" if unit else name
 
 
 def default_name(space_name: str) -> str:

@@ -2,18 +2,21 @@
 
 import difflib
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import did_you_mean, os_error_text
 from tuner.errors import SpaceError
 from tuner.parameters import Parameter, Value
 
 PER_TASK = "loss_weight"
 """The one parameter that exists once per task."""
 
+_MOST_BYTES = 1_000_000
 _SECTIONS = ("parameters", "fixed", "baseline", "asha")
 _FORMS = ("values", "low", "high", "step", "log", "per_task", "when")
 _OWN_FLAG = {
@@ -46,15 +49,37 @@ class Space:
         """Whether any parameter exists only sometimes."""
         return any(parameter.when for parameter in self.parameters)
 
+    def is_whole(self, point: Mapping[str, Value]) -> bool:
+        """Whether a point has all parameters that exist for it."""
+        return all(parameter.name in point for parameter in self.parameters if parameter.is_active(point))
+
     def size(self) -> int | None:
-        """Number of points if all parameters are discrete (conditions not counted), else None."""
-        size = 1
+        """Number of different points if all parameters are discrete, else None."""
+        counts: Counter[frozenset[tuple[str, str]]] = Counter({frozenset(): 1})
+        # Points of the parameters so far, by the conditions that they fulfil: pairs of (parent, who depends on it).
         for parameter in self.parameters:
             grid = parameter.grid()
             if grid is None:
                 return None
-            size *= len(grid)
-        return size
+            later = Counter[frozenset[tuple[str, str]]]()
+            for fulfilled, count in counts.items():
+                if all((parent, parameter.name) in fulfilled for parent in parameter.when):
+                    for opened, values in self._opened_by(parameter, len(grid)).items():
+                        later[fulfilled | opened] += count * values
+                else:
+                    later[fulfilled] += count
+            counts = later
+        return counts.total()
+
+    def _opened_by(self, parent: Parameter, num_values: int) -> Mapping[frozenset[tuple[str, str]], int]:
+        """How many values of a parameter fulfil which conditions of others."""
+        named: dict[float, set[tuple[str, str]]] = {}
+        for other in self.parameters:
+            for value in other.when.get(parent.name, ()):
+                named.setdefault(parent.place(value), set()).add((parent.name, other.name))
+        opened = Counter(frozenset(pairs) for pairs in named.values())
+        opened[frozenset()] += num_values - len(named)
+        return opened
 
 
 def builtin_spaces() -> tuple[str, ...]:
@@ -71,12 +96,21 @@ def read_space_text(name_or_path: str) -> tuple[str, str]:
     """
     if name_or_path in builtin_spaces():
         return f"{name_or_path}.toml", (resources.files("tuner") / "spaces" / f"{name_or_path}.toml").read_text()
+    must = f"--space must be a TOML file or one of {', '.join(builtin_spaces())}, got {name_or_path!r}"
+    path = Path(name_or_path)
     try:
-        return name_or_path, Path(name_or_path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(
-            f"--space must be a TOML file or one of {', '.join(builtin_spaces())}, got {name_or_path!r}: {error}"
-        ) from error
+        if path.stat().st_size > _MOST_BYTES:
+            raise SpaceError(f"{must}: it has {path.stat().st_size:,} bytes, and a space has less than {_MOST_BYTES:,}")
+        return name_or_path, path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        nearby = [str(path.parent / file.name) for file in path.parent.glob("*.toml")]
+        near = did_you_mean(name_or_path, [*builtin_spaces(), *nearby])
+        raise SpaceError(f"{must}, and there is no such file{near}") from error
+    except UnicodeDecodeError as error:
+        raise SpaceError(f"{must}, which is not text in UTF-8") from error
+    except (OSError, ValueError) as error:
+        reason = os_error_text(error) if isinstance(error, OSError) else str(error)
+        raise SpaceError(f"{must}, which cannot be read ({reason})") from error
 
 
 def parse_space(text: str, source: str, tasks: Iterable[str], known: Iterable[str], check: Check) -> Space:
@@ -111,8 +145,11 @@ def parse_space(text: str, source: str, tasks: Iterable[str], known: Iterable[st
     asha = reader.table(document, "asha")
     reader.known_keys(asha, ("grace_epochs", "reduction"), "[asha]")
     for key, value in asha.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SpaceError(f"{key} must be a positive integer, got {value!r} ({source}, [asha])")
+        least, meaning = (2, "one in so many goes on; 3 is usual") if key == "reduction" else (1, "epochs")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SpaceError(
+                f"{key} must be a whole number of at least {least} ({meaning}), got {value!r} ({source}, [asha])"
+            )
     return Space(source=source, parameters=tuple(parameters), fixed=fixed, baseline=baseline, asha=asha)
 
 

@@ -4,7 +4,6 @@ The journal opens in optuna-dashboard. Proposals are a function of (seed, trial 
 see `proposals.py`: a resumed search proposes what the uninterrupted one would have.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.grid import Grid
+from tuner.divergence import Divergences
+from tuner.grid import Grid, Tried
 from tuner.journal import BoundedStorage, JournalFile
 from tuner.parameters import Parameter, Value
 from tuner.patience import at_once
@@ -26,12 +26,12 @@ Outcome = Literal["finished", "stopped", "diverged", "failed"]
 Sampler = Literal["tpe", "random", "grid"]
 
 WORST_SCORE = 100.0
-"""Value told for a diverged trial, and the cap for others: a hundred times worse than predicting the mean."""
+"""Cap of the values that are told: a hundred times worse than predicting the mean."""
 
 _NAME = "crystune"
 _STATES = {
     "finished": TrialState.COMPLETE,
-    "diverged": TrialState.COMPLETE,
+    "diverged": TrialState.PRUNED,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
@@ -74,12 +74,18 @@ class Study:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
+        self._size = space.size()
+        self._tried = Tried(space)
+        self._divergences = Divergences(space)
         self._storage = BoundedStorage(JournalFile(journal, patiently))
+        proposer = SeededSampler(
+            space, seed, jointly=sampler == "tpe", tried=self._tried, divergences=self._divergences
+        )
         with quiet():
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=_NAME,
-                sampler=SeededSampler(space, seed, jointly=sampler == "tpe"),
+                sampler=proposer,
                 direction="minimize",
                 load_if_exists=True,
             )
@@ -87,21 +93,38 @@ class Study:
         self._grid = Grid(space, seed) if sampler == "grid" else None
         if not self._storage.num_trials and space.baseline is not None:
             self._study.enqueue_trial(dict(space.baseline))
+        for trial in self._storage.every_trial():
+            if space.is_whole(trial.params):  # else it waits, or a killed ask() left it undrawn
+                self._tried.add(trial.params)
+                self._count(trial)
 
     @property
     def num_trials(self) -> int:
         """Trials begun."""
         return self._storage.num_trials - len(self._storage.in_state(TrialState.WAITING))
 
+    @property
+    def exhausted(self) -> str | None:
+        """Where every point of the space was tried, a sentence that says so; else None."""
+        if self._size is None or len(self._tried) < self._size:
+            return None
+        which = f"all {self._size:,} points" if self._size > 1 else "the only point"
+        return f"{which} of {self._space.source} {'have' if self._size > 1 else 'has'} been tried"
+
     def ask(self) -> tuple[int, dict[str, Value]] | None:
-        """Begin a new trial: its number and parameters; None if a grid has no further point."""
+        """Begin a new trial: its number and parameters; None if no enqueued one waits and every point was tried.
+
+        Whatever became of them, points are tried once. Trials that a killed process began must have been asked for by
+        `running` before.
+        """
         waiting = self._storage.in_state(TrialState.WAITING)
+        if not waiting and self.exhausted:
+            return None
         number = min(waiting, default=self._storage.num_trials)
         with self._storage.journal.together():
             if self._grid is not None and not waiting:
-                point = self._grid.point(number - (self._space.baseline is not None))
-                if point is None:
-                    return None
+                point = self._grid.first_not_in(self._tried)
+                assert point is not None, "else the space is exhausted"
                 self._study.enqueue_trial(point)
             trial = self._study.ask()
             assert trial.number == number, (trial.number, number)
@@ -127,7 +150,7 @@ class Study:
 
         Args:
             number: of the trial.
-            outcome: "finished" needs a score; "stopped" counts with its learning curve; "diverged" gets WORST_SCORE.
+            outcome: "finished" needs a score; "stopped" counts with its learning curve; "diverged" ranks last.
             score: best score of the trial, lower is better.
             reason: of a failure.
         """
@@ -142,16 +165,20 @@ class Study:
         value = None
         if outcome == "diverged":
             trial.set_user_attr("diverged", True)
-            value = WORST_SCORE
         elif outcome == "finished":
             assert score is not None
             value = min(score, WORST_SCORE)
         self._study.tell(number, value, state=_STATES[outcome])
+        self._count(self._storage.get_trial(number))
         self._trials.pop(number, None)
 
     def records(self) -> list[TrialRecord]:
         """All trials begun, by number."""
         return [_record(trial) for trial in self._storage.every_trial() if trial.state != TrialState.WAITING]
+
+    def _count(self, trial: FrozenTrial) -> None:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            self._divergences.add(trial.params, diverged=trial.user_attrs.get("outcome") == "diverged")
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._trials:
@@ -163,6 +190,7 @@ class Study:
         for parameter in self._space.parameters:
             if parameter.is_active(chosen):
                 chosen[parameter.name] = _suggest(trial, parameter)
+        self._tried.add(chosen)
         return chosen
 
 
@@ -171,38 +199,6 @@ def read_records(journal: Path) -> list[TrialRecord]:
     study = _load(journal)
     trials = study.get_trials(deepcopy=False) if study is not None else []
     return [_record(trial) for trial in trials if trial.state != TrialState.WAITING]
-
-
-def importances(journal: Path, scores: Mapping[int, float]) -> dict[str, float]:
-    """How much each parameter decides whether a trial belongs to the best quarter (PED-ANOVA); they add up to 1.
-
-    Args:
-        journal: of the study.
-        scores: best score by trial number; others are left out. Stopped trials count with what they had reached.
-
-    Returns:
-        Importance by parameter, largest first; empty with fewer than 4 trials.
-    """
-    study = _load(journal)
-    if study is None or len(scores) < 4:
-        return {}
-    with quiet():
-        copy = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
-        for trial in study.get_trials(deepcopy=False):
-            if trial.number in scores:
-                copy.add_trial(
-                    optuna.trial.create_trial(
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        value=min(scores[trial.number], WORST_SCORE),
-                    )
-                )
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
-        try:
-            found = optuna.importance.get_param_importances(copy, evaluator=evaluator)
-        except (ValueError, RuntimeError):  # no parameter is common to all trials, or all scores are equal
-            return {}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _load(journal: Path) -> optuna.Study | None:

@@ -329,7 +329,7 @@ class Lab:
 
     def show(self, name: str, path: str) -> None:
         """End of `hide`."""
-        self.exec(name, "umount", path)
+        _wait(lambda: self.exec(name, "umount", path, check=False).returncode == 0, f"the end of all use of {path}")
 
     # --- inside
 

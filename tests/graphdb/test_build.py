@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from graphdb import build
+from graphdb import build, info
 from graphdb.build import build_store
+from graphdb.command import split_names
 from graphdb.errors import Reason, SettingsMismatch, SourceError, StoreError
 from graphdb.files import partial_path, skipped_path
 from graphdb.graph import GraphSettings
-from graphdb.ingest import build_all, text_digest
+from graphdb.ingest import Built, build_all, text_digest
+from graphdb.intake import Intake
 from graphdb.sample import sample_path
 from graphdb.sample import sample_store as build_sample_store
 from graphdb.sources import RawCrystal
@@ -112,7 +115,7 @@ def test_crystals_that_the_source_lost_are_not_dropped_silently(tmp_path: Path, 
     build_store(folder, store)
     lost = sorted(folder.iterdir())[0]
     lost.unlink()
-    with pytest.raises(StoreError, match=rf"holds 1 crystals that SOURCE lacks \({lost.stem}\).*--overwrite"):
+    with pytest.raises(StoreError, match=rf"holds 1 crystal that SOURCE lacks \({lost.stem}\).*--overwrite"):
         build_store(folder, store)
     assert len(Store(store)) == 20
     assert build_store(folder, store, overwrite=True).num_crystals == 19
@@ -134,11 +137,222 @@ def test_a_second_build_of_the_same_store_waits_for_nothing(tmp_path: Path, sour
     assert build_store(source, tmp_path / "s").num_crystals == 20
 
 
-def test_targets_without_a_crystal_are_listed(tmp_path: Path, source: Path) -> None:
-    targets = write_csv(tmp_path / "t.csv", [["id", "gap"], ["nowhere", 1], [rows_of_csv(source)[1][0], "inf"]])
-    report = build_store(source, tmp_path / "s", targets=[targets])
-    assert {skip.reason for skip in report.skipped} == {Reason.TARGET_WITHOUT_CRYSTAL, Reason.BAD_TARGET}
-    assert ("nowhere", "target without crystal") in listed(tmp_path / "s")
+def test_rows_for_other_crystals_are_told_apart_from_skipped_crystals(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = rows_of_csv(source)[1][0]
+    rows: list[list[Any]] = [
+        ["id", "gap", "hardness"],
+        *([f"nowhere-{i:02}", 1, 1] for i in range(30)),
+        [name, "inf", 2],
+    ]
+    rows.append([rows_of_csv(source)[2][0], 3, 4])
+    targets = write_csv(tmp_path / "t.csv", rows)
+    report = build_store(source, tmp_path / "s", targets=[targets], strict=True)
+    assert (report.skipped, report.without_row) == ([], {"t.csv": 18})
+    assert [note.reason for note in report.target_notes] == [Reason.BAD_TARGET]
+    assert [len(matching.unmatched) for matching in report.matchings] == [30]
+    assert Store(tmp_path / "s").num_skipped == {}
+    rows_listed = [row for row in listed(tmp_path / "s") if row[1] == "target without crystal"]
+    assert rows_listed == [*((f"nowhere-{i:02}", "target without crystal") for i in range(20)), ("", rows_listed[0][1])]
+    assert build.main([str(source), str(tmp_path / "s"), "--targets", str(targets), "--strict"]) == 0
+    shown = capsys.readouterr().out
+    assert "20 crystals (0 built now) of " in shown
+    assert (
+        "30 rows of t.csv are for crystals that are not in SOURCE (nowhere-00, nowhere-01, nowhere-02, ...)\n" in shown
+    )
+    assert "18 crystals have no row in t.csv\n" in shown
+    assert "1 note on targets; their crystals are in the store" in shown
+
+
+def test_targets_of_a_crystal_that_cannot_be_used_are_not_those_of_another_source(tmp_path: Path, folder: Path) -> None:
+    (folder / "bad.cif").write_text("nothing")
+    targets = write_csv(tmp_path / "t.csv", [["id", "gap"], ["bad", 1], [sorted(folder.iterdir())[1].stem, 2]])
+    (matching,) = build_store(folder, tmp_path / "s", targets=[targets]).matchings
+    assert (matching.num_crystals, matching.unmatched) == (2, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,gap\nx,1\ny,2\nz,3\nw,4\n", "none of its 4 is: it has x, y, z, ... .column 'id'.; SOURCE has "),
+        ("id,is_metal\n{0},True\n{1},False\n", "must have numbers for .*, got none: column is_metal .true/false"),
+        ("id,split,gap\n{0},train,\n{1},test,nan\n", "column split .text, .*'train'.; column gap .no value in it"),
+        ("id,gap\n{0},1,9\n{1},2,9\n", r"got none: the row must have 2 cells, got 3 \(t.csv, line 2\)"),
+        ("id,gap\n", "must have rows with ids"),
+        ("", "must begin with a header"),
+    ],
+)
+def test_a_targets_file_that_gives_nothing_is_an_error(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    targets = tmp_path / "t.csv"
+    targets.write_text(content.format(*sorted(path.stem for path in folder.iterdir())))
+    assert build.main([str(folder), str(tmp_path / "s"), "--targets", str(targets)]) == 2
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.match(f"error: .*{message}", first), first
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_id_prop_that_matches_nothing_is_an_error(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "id_prop.csv").write_text("x1,1.0\nx2,2.0\n")
+    assert build.main([str(folder), str(tmp_path / "s")]) == 2
+    assert "error: the ids of id_prop.csv must be those of crystals in SOURCE" in capsys.readouterr().err
+
+
+def test_names_for_files_without_header(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = sorted(path.stem for path in folder.iterdir())
+    first = write_csv(tmp_path / "a.csv", [[name, i] for i, name in enumerate(names)])
+    second = write_csv(tmp_path / "b.csv", [[name, i] for i, name in enumerate(names)])
+    command = [str(folder), str(tmp_path / "s"), "--targets", str(first)]
+    assert build.main([*command, "--target-names", '"K, VRH"']) == 0
+    shown = capsys.readouterr().out
+    assert "  K, VRH: 20 known, 0 to 19" in shown
+    assert "a.csv: read without header, its columns as K, VRH" in shown
+    assert build.main([*command, "--targets", str(second)]) == 2
+    assert "a.csv and b.csv have no header; give them one" in capsys.readouterr().err
+    second.write_text("id,gap\n" + second.read_text())
+    assert build.main([str(folder), str(tmp_path / "s"), "--targets", str(second), "--target-names", "gap"]) == 2
+    assert "--target-names names the columns of id_prop.csv, or of a file of targets without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("gap", ["gap"]),
+        ("gap, fermi energy ,", ["gap", "fermi energy"]),
+        ('gap,"K, VRH"', ["gap", "K, VRH"]),
+        ('"K, VRH", log10(K)', ["K, VRH", "log10(K)"]),
+        ("", []),
+    ],
+)
+def test_names_are_split_at_commas_but_not_within_quotes(text: str, names: list[str]) -> None:
+    assert split_names(text) == names
+
+
+def test_what_a_table_leaves_out_is_said(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, *rows = rows_of_csv(source)
+    odd: list[list[Any]] = [
+        [*header, "split", "is_metal", "gap"],
+        *([*row, "train", "True", i] for i, row in enumerate(rows)),
+    ]
+    table = write_csv(tmp_path / "odd.csv", odd)
+    assert build.main([str(table), str(tmp_path / "s")]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "left out: column split (text, no numbers, such as 'train'); column is_metal (true/false, no numbers)" in shown
+    )
+    assert not skipped_path(tmp_path / "s").exists()
+
+
+def test_a_column_without_a_value_for_any_usable_crystal_is_left_out(tmp_path: Path, source: Path) -> None:
+    header, *given = rows_of_csv(source)
+    rows: list[list[Any]] = [[*row, 1, ""] for row in given]
+    rows.append(["bad", "data_x\n_cell_length_a 1", "", 5])
+    report = build_store(write_csv(tmp_path / "t.csv", [[*header, "gap", "later"], *rows]), tmp_path / "s")
+    assert list(report.properties) == ["gap"]
+    assert report.left_out == {"later": "no value for a crystal that can be used"}
+
+
+def poscar_folder(place: Path, texts: dict[str, str]) -> Path:
+    for name, text in texts.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    return place
+
+
+SALT = "salt\n1\n5.6 0 0\n0 5.6 0\n0 0 5.6\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
+IRON = "iron\n1\n2.9 0 0\n0 2.9 0\n0 0 2.9\nFe\n1\nDirect\n0 0 0\n"
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_first_usable_text_of_an_id_counts(
+    tmp_path: Path, num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if num_workers > 1:
+        monkeypatch.setattr("graphdb.ingest._MIN_PARALLEL", 2)
+    folder = poscar_folder(
+        tmp_path / "vasp",
+        {
+            "a/CONTCAR": "",
+            "a/POSCAR": SALT,
+            "b/CONTCAR": IRON,
+            "b/POSCAR": SALT,
+            "c/CONTCAR": "",
+            "c/POSCAR": "nonsense",
+            "c/c.cif": "",
+            "d/CONTCAR": "nonsense",
+            "d/CONTCAR.vasp": "more nonsense",
+            "d/POSCAR": IRON,
+            "d/POSCAR.vasp": SALT,
+        },
+    )
+    store = tmp_path / "s"
+    report = build_store(folder, store, num_workers=num_workers)
+    assert (report.num_built, report.num_crystals) == (3, 3)
+    with Store(store) as found:
+        assert list(found.material_ids) == ["a", "b", "d"]
+        assert found.sizes[:, 0].tolist() == [2, 1, 1]
+    notes = [(skip.where, str(skip.reason)) for skip in report.skipped]
+    assert sorted(notes) == [
+        ("a/CONTCAR", "empty file"),
+        ("b/POSCAR", "duplicate id"),
+        ("c/CONTCAR", "empty file"),
+        ("c/POSCAR", "unparsable"),
+        ("c/c.cif", "empty file"),
+        ("d/CONTCAR", "unparsable"),
+        ("d/CONTCAR.vasp", "unparsable"),
+        ("d/POSCAR.vasp", "duplicate id"),
+    ]
+    first = next(skip for skip in report.skipped if skip.where == "a/CONTCAR")
+    assert first.message == "the file has no content; a/POSCAR has the same id and counts"
+    again = build_store(folder, store, num_workers=num_workers)
+    assert (again.num_built, again.fingerprint) == (0, report.fingerprint)
+    assert sorted((skip.where, str(skip.reason)) for skip in again.skipped) == sorted(notes)
+    (folder / "a/CONTCAR").write_text(IRON)
+    (folder / "d/POSCAR").unlink()
+    changed = build_store(folder, store, num_workers=num_workers)
+    with Store(store) as found:
+        assert found.sizes[:, 0].tolist() == [1, 1, 2]
+    assert changed.fingerprint == build_store(folder, tmp_path / "t").fingerprint
+
+
+STOP_AT = """
+import os, signal, sys
+from graphdb import intake
+from graphdb.build import build_store
+
+countdown, settle = int(sys.argv[3]), intake.Intake.settle
+
+def settle_and_stop(self, built):
+    global countdown
+    settle(self, built)
+    countdown -= 1
+    if countdown == 0:
+        self._writer.commit()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+intake.Intake.settle = settle_and_stop
+build_store(sys.argv[1], sys.argv[2], num_workers=1)
+"""
+
+
+@pytest.mark.slow
+def test_killed_between_the_texts_of_an_id_the_next_run_finds_the_usable_one(tmp_path: Path, repository: Path) -> None:
+    folder = poscar_folder(
+        tmp_path / "vasp", {"a/CONTCAR": "", "a/CONTCAR.vasp": "x", "a/POSCAR": SALT, "b/POSCAR": IRON}
+    )
+    whole = build_store(folder, tmp_path / "whole")
+    for count in (1, 2, 3, 4):
+        store = tmp_path / f"s{count}"
+        command = [sys.executable, "-c", STOP_AT, str(folder), str(store), str(count)]
+        killed = subprocess.run(command, cwd=repository, capture_output=True, timeout=120)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        report = build_store(folder, store)
+        assert report.fingerprint == whole.fingerprint
+        assert report.skipped == whole.skipped
 
 
 def test_strict_keeps_the_work_but_makes_no_store(
@@ -162,7 +376,7 @@ def test_a_source_without_any_usable_crystal_is_an_error(tmp_path: Path, capsys:
     assert build.main([str(place), str(tmp_path / "s")]) == 2
     (place / "a.cif").write_text("")
     assert build.main([str(place), str(tmp_path / "s")]) == 2
-    assert "holds none: 1 empty file; " in capsys.readouterr().err
+    assert "holds none: 1 empty file, e.g. a: the file has no content; " in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
 
 
@@ -172,7 +386,17 @@ def test_a_source_without_any_usable_crystal_is_an_error(tmp_path: Path, capsys:
         (["nowhere", "s"], "error: nowhere must be a file or a folder, but there is none"),
         (["{source}", "no/such/s"], "the folder of STORE must exist"),
         (["{source}", "."], "STORE must be a file"),
-        (["{source}", "s", "--targets", "nowhere.csv"], "--targets must name a CSV file"),
+        (
+            ["{source}", "s", "--targets", "nowhere.csv"],
+            "--targets must name a CSV file, got nowhere.csv: there is none",
+        ),
+        (["{source}", "s", "--targets", "."], "--targets must name a CSV file, got .: is a directory"),
+        (["{source}", "s", "--neighbors", "cgcn"], "must be one of shell, cgcnn, got 'cgcn'; did you mean 'cgcnn'?"),
+        (["{source}", "s", "--strikt"], "there is no option --strikt; did you mean '--strict'?"),
+        (["{source}", "s", "more"], "there is one argument too many: 'more'"),
+        (["{source}"], "the following arguments are required: STORE"),
+        (["{source}", "s", "--workers", "many"], "argument --workers: invalid int value"),
+        ([".", "s"], "SOURCE must hold at least one usable crystal"),
         (["{source}", "s", "--workers", "0"], "--workers must be in 1 to 1024, got 0"),
         (["{source}", "s", "--num-neighbors", "0"], "num_neighbors must be"),
         (["{source}", "s", "--cutoff", "nan"], "cutoff must be"),
@@ -189,9 +413,14 @@ def test_a_wrong_request_is_told_in_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = source.read_bytes()
-    assert build.main([word.format(source=source) for word in arguments]) == 2
+    try:
+        status: object = build.main([word.format(source=source) for word in arguments])
+    except SystemExit as stop:
+        status = stop.code
     shown = capsys.readouterr().err
+    assert status == 2
     assert shown.startswith("error: ")
+    assert len(shown.splitlines()) == 1
     assert message in shown
     assert source.read_bytes() == before
 
@@ -409,6 +638,58 @@ def test_a_failed_build_that_built_something_says_how_to_go_on(
         assert build.main([str(folder), str(store), "--strict"]) == 2
         note = capsys.readouterr().err.splitlines()[-1]
         assert note.startswith(f"20 graphs are kept in {partial_path(store)}: run the command again to go on from")
+
+
+def test_a_running_build_is_told_from_an_interrupted_one(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "s"
+    for is_built in (False, True):
+        with StoreWriter(store, GraphSettings()):
+            assert info.main([str(store)]) == (0 if is_built else 2)
+            shown = capsys.readouterr()
+            assert "build of this store is running" in shown.out or "its build is running; wait for it" in shown.err
+            whole = partial_path(store).read_bytes()
+        partial_path(store).write_bytes(whole)
+        assert info.main([str(store)]) == (0 if is_built else 2)
+        shown = capsys.readouterr()
+        assert "was interrupted" in shown.out + shown.err and "is running" not in shown.out + shown.err
+        build_store(folder, store)
+
+
+def test_an_interrupted_build_says_how_far_it_is_and_how_to_go_on(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settle = Intake.settle
+
+    def settle_and_stop(self: Intake, built: Built) -> None:
+        settle(self, built)
+        if built.material_id == sorted(path.stem for path in folder.iterdir())[9]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intake, "settle", settle_and_stop)
+        assert build.main([str(folder), str(tmp_path / "s"), "--workers", "1"]) == 130
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"interrupted: at 40 % of SOURCE; 10 graphs are kept in {tmp_path / 's'}.partial: run the")
+    assert build.main([str(folder), str(tmp_path / "s"), "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("20 crystals (10 built now) of ")
+
+
+def test_what_is_pasted_is_quoted_and_one_is_no_plural(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    place = tmp_path / "my crystals"
+    folder.rename(place)
+    assert build.main([str(place), str(tmp_path / "my store")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 crystal (1 built now) of ")
+    assert f"Next: python -m graphdb.build '{place}' '{tmp_path / 'my store'}' --targets CSV adds targets" in shown
+    (tmp_path / "t.csv").write_text(f"id,gap\n{next(place.iterdir()).name},1\n")
+    assert build.main([str(place), str(tmp_path / "my store"), "--targets", str(tmp_path / "t.csv")]) == 0
+    assert f"Next: python -m tuner.search --space table5 --store '{tmp_path / 'my store'}'" in capsys.readouterr().out
 
 
 def test_a_broken_archive_keeps_what_was_read(tmp_path: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graphdb.command import Parser, count, did_you_mean, invocation, os_error_text
+from graphdb.command import Parser, Terminated, count, did_you_mean, invocation, load, os_error_text, run
 
 PROGRAM = """
 import sys
@@ -196,3 +196,26 @@ def test_ctrl_c_of_a_terminal_reaches_forked_children_and_counts_once(repository
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "interrupted: nothing was lost\n")
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_while_packages_load_waits_until_they_are_loaded(
+    number: signal.Signals, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"loaded_with_{number.name.lower()}"
+    (tmp_path / f"{name}.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    parser = Parser("graphdb.info", "Try it.", prog="tool")
+    raised: list[type[BaseException]] = []
+
+    def execute(_: object) -> int:
+        try:
+            load(name)
+        except KeyboardInterrupt as found:
+            raised.append(type(found))
+            raise
+        return 0
+
+    assert run(parser, execute, []) == 128 + number
+    assert raised == [error]
+    assert sys.modules[name].whole

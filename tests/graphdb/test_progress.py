@@ -26,7 +26,7 @@ def test_off_a_terminal_a_line_with_the_time_left_comes_every_so_often(monkeypat
     with Progress("Building graphs", stream=stream) as shown:
         for fraction in (0.0, 0.4, 0.5, 0.6):
             shown.update(fraction, "7 crystals")
-    assert stream.getvalue() == "Building graphs: 50 %, 7 crystals, 20 s left\n"
+    assert stream.getvalue() == "Building graphs: 50 %, 7 crystals, 19 s left\n"
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +20,11 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
 from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.filenames import file_id, name_format
+from graphdb.matching import CrystalIds
 from graphdb.parse import Crystal
-from graphdb.sources import Entry, RawCrystal, file_id, iter_structures, name_format, open_source
+from graphdb.sources import Entry, RawCrystal, Source, iter_structures, open_source
+from graphdb.targets import TargetTable
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 IRON = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
@@ -136,7 +140,14 @@ def test_progress_reaches_one(tmp_path: Path) -> None:
         ("POSCAR_mp-1", "mp-1", "poscar"),
         ("run/POSCAR.vasp", "run", "poscar"),
         ("mp-1.json", "mp-1", "json"),
+        ("mp-1.cif.bz2", "mp-1", "cif"),
+        ("mp-1.json.xz", "mp-1", "json"),
+        ("POSCAR-JVASP-10.vasp", "JVASP-10", "poscar"),
+        ("POSCAR-JVASP-10.vasp.gz", "JVASP-10", "poscar"),
+        ("POSCAR.x.cif", "x", "cif"),
+        ("POSCAR_v1.2", "v1.2", "poscar"),
         ("mp-1.xyz", "mp-1.xyz", None),
+        ("POSCAR.zip", "zip", None),
     ],
 )
 def test_a_file_name_tells_id_and_format(name: str, material_id: str, format: str | None) -> None:
@@ -252,15 +263,220 @@ def test_a_json_list_without_ids_counts_them(tmp_path: Path) -> None:
     assert [entry.reason for entry in skips(path)] == [Reason.NOT_A_STRUCTURE] * 2
 
 
+def targets_of(source: Source) -> tuple[list[str], dict[str, dict[str, float]]]:
+    """The ids of a source's crystals, and the targets of the files of targets in it."""
+    ids = [entry.material_id for entry in source.entries()]
+    table = TargetTable()
+    for file in source.target_files:
+        file.match(CrystalIds(ids), table)
+    return ids, table.columns()
+
+
 def test_cgcnn_layout_brings_its_targets(tmp_path: Path) -> None:
     for name in CRYSTALS:
         (tmp_path / f"{name}.cif").write_text(text(CRYSTALS[name], "cif"))
     (tmp_path / "atom_init.json").write_text('{"1": [0]}')
     (tmp_path / "id_prop.csv").write_text("salt,5.0,1\niron,0,2\n")
-    source = open_source(tmp_path, target_names=["gap", "rank [1]"])
-    assert [entry.material_id for entry in source.entries()] == ["iron", "salt"]
-    assert source.targets.columns() == {"gap": {"salt": 5.0, "iron": 0.0}, "rank": {"salt": 1.0, "iron": 2.0}}
+    ids, columns = targets_of(open_source(tmp_path, target_names=["gap", "rank [1]"]))
+    assert ids == ["iron", "salt"]
+    assert columns == {"gap": {"salt": 5.0, "iron": 0.0}, "rank": {"salt": 1.0, "iron": 2.0}}
     archive = write_tar(tmp_path / "a.tar", {"d/iron.cif": text(IRON, "cif"), "d/id_prop.csv": "iron,7\n"})
-    source = open_source(archive)
-    assert [entry.material_id for entry in source.entries()] == ["iron"]
-    assert source.targets.columns() == {"target": {"iron": 7.0}}
+    assert targets_of(open_source(archive)) == (["iron"], {"target": {"iron": 7.0}})
+
+
+def test_an_id_prop_in_a_subfolder_counts(tmp_path: Path) -> None:
+    for name, structure in CRYSTALS.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.cif").write_text(text(structure, "cif"))
+        (tmp_path / name / "id_prop.csv").write_text(f"{name}.cif,5.0\n")
+    assert targets_of(open_source(tmp_path))[1] == {"target": {"iron": 5.0, "salt": 5.0}}
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
+def test_single_files_and_tables_may_be_compressed(tmp_path: Path, suffix: str) -> None:
+    compressors: dict[str, Callable[[bytes], bytes]] = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+    }
+    compress = compressors[suffix]
+    rows = io.StringIO()
+    csv.writer(rows).writerows([["id", "cif"], *([name, text(item, "cif")] for name, item in CRYSTALS.items())])
+    listed = json.dumps({name: item.as_dict() for name, item in CRYSTALS.items()})
+    (tmp_path / "folder").mkdir()
+    contents = {"table.csv": rows.getvalue(), "list.json": listed, "folder/salt.cif": text(NACL, "cif")}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.{suffix}").write_bytes(compress(content.encode()))
+    for name in ("table.csv", "list.json"):
+        assert {key for key, found in iter_structures(tmp_path / f"{name}.{suffix}") if isinstance(found, Crystal)} == {
+            "salt",
+            "iron",
+        }
+    for source in (tmp_path / "folder", tmp_path / f"folder/salt.cif.{suffix}"):
+        (found,) = iter_structures(source)
+        assert found[0] == "salt" and isinstance(found[1], Crystal)
+    damaged = tmp_path / f"folder/salt.cif.{suffix}"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    (found,) = iter_structures(tmp_path / "folder")
+    assert isinstance(found[1], SkippedCrystal) and "stream is damaged" in found[1].message
+
+
+FOREIGN: dict[str, tuple[str, bytes, str]] = {
+    "xyz": ("a.xyz", b"1\n\nFe 0 0 0\n", "an XYZ file: .*ase convert a.xyz a.cif"),
+    "extxyz": ("a.extxyz", b"", "an extended XYZ file"),
+    "pdb": ("a.pdb", b"CRYST1", "a PDB file"),
+    "res": ("a.res", b"TITL", "a SHELX or AIRSS"),
+    "xsf": ("a.xsf", b"CRYSTAL", "an XCrySDen file"),
+    "cell": ("a.cell", b"%BLOCK", "a CASTEP .cell file"),
+    "pickle": ("a.pkl", b"\x80\x04\x95", "a Python pickle, which may run any code"),
+    "ase db": ("a.db", b"SQLite format 3\x00", "an SQLite database"),
+    "hdf5": ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+    "parquet": ("a.parquet", b"PAR1", "a Parquet table"),
+    "excel": ("a.xlsx", b"PK\x03\x04" + 26 * b"\x00" + b"[Content_Types].xml", "an Excel workbook: save it as CSV"),
+    "numpy": ("a.npz", b"PK\x03\x04" + 26 * b"\x00" + b"arr_0.npy\x00", "NumPy arrays"),
+    "zip": ("a.zip", b"PK\x03\x04" + 26 * b"\x00" + b"a.cif", "a zip archive: unpack it"),
+    "7z": ("a.7z", b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    "zstd": ("a.cif.zst", b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    "json lines": ("a.jsonl", b"{}\n{}\n", "JSON Lines: .*jq"),
+    "vasprun": ("vasprun.xml", b"<?xml", "VASP's vasprun.xml: give its CONTCAR"),
+    "outcar": ("OUTCAR", b" vasp.6", "VASP's outcar"),
+    "lmdb": ("old.store", 16 * b"\x00" + b"\xde\xc0\xef\xbe", "an LMDB file, such as a store"),
+    "html": ("a.cif", b"<!DOCTYPE html>", "a web page"),
+    "lfs": ("a.cif", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    "zip as cif": ("a.cif", b"PK\x03\x04" + 26 * b"\x00" + b"a.cif", "a zip archive"),
+    "poscar as text": ("a.txt", text(IRON, "poscar").encode(), "looks like a POSCAR: .*ends in .vasp"),
+    "cif as text": ("a.txt", text(IRON, "cif").encode(), "looks like a CIF: .*ends in .cif"),
+    "json as text": ("a.txt", text(IRON, "json").encode(), "looks like pymatgen JSON: .*ends in .json"),
+}
+
+
+@pytest.mark.parametrize("kind", list(FOREIGN))
+def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
+    name, content, message = FOREIGN[kind]
+    (tmp_path / name).write_bytes(content)
+    (skip,) = skips(tmp_path)
+    assert skip.reason == (Reason.UNPARSABLE if name == "a.cif" else Reason.NOT_A_STRUCTURE)
+    assert re.match(f"it (is )?{message}", skip.message), skip.message
+    with pytest.raises(SourceError, match=f"it (is )?{message}"):
+        entries(tmp_path / name)
+
+
+def test_a_folder_that_is_an_lmdb_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"")
+    with pytest.raises(SourceError, match="it is an LMDB file, such as a store"):
+        entries(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": {"atoms": {"lattice_mat": []}}}, "JARVIS' JSON"),
+        ([{"jid": "x", "atoms": {"lattice_mat": []}}], "JARVIS' JSON"),
+        ({"data": {"id": "x", "attributes": {"lattice_vectors": []}}}, "an OPTIMADE response"),
+        ([{"id": "x", "attributes": {"lattice_vectors": []}}], "an OPTIMADE response"),
+        ({"1": {"cell": []}, "ids": [1], "nextid": 2}, "ASE's JSON database"),
+        ({"id": {"0": "a"}, "structure": {"0": IRON.as_dict()}}, "a pandas table by columns .* 'structure'"),
+        ([{"id": "a", "relaxed_structure": IRON.as_dict()}], "a pandas table .* 'relaxed_structure'"),
+        (
+            {"columns": ["id", "initial_structure"], "index": [0], "data": [["a", IRON.as_dict()]]},
+            "a pandas table .* 'initial_structure'",
+        ),
+        ([{"@class": "ComputedEntry", "entry_id": "a"}], "a list of pymatgen's entries without structures"),
+    ],
+)
+def test_json_of_another_program_is_named_with_what_to_do(tmp_path: Path, value: object, message: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(SourceError, match=f"it is {message}.*: (write|save) "):
+        entries(path)
+    (skip,) = skips(tmp_path)
+    assert (skip.reason, bool(re.match(f"it is {message}", skip.message))) == (Reason.NOT_A_STRUCTURE, True)
+
+
+def test_json_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "lines.json"
+    path.write_text(text(IRON, "json") + "\n" + text(NACL, "json") + "\n")
+    with pytest.raises(SourceError, match="it is JSON Lines"):
+        entries(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "material_id"),
+    [
+        ({"entry_id": "mp-1-GGA", "data": {"material_id": "mp-1", "task_id": "mp-9"}}, "mp-1"),
+        ({"entry_id": "mp-1-GGA", "data": {"task_id": "mp-9"}}, "mp-1-GGA"),
+        ({"entry_id": "mp-1-GGA", "data": {}}, "mp-1-GGA"),
+        ({"entry_id": None, "data": {"material_id": "mp-1"}}, "mp-1"),
+        ({"entry_id": 7}, "7"),
+        ({"id": "x", "properties": {"material_id": "mp-1"}}, "mp-1"),
+        ({"task_id": "mp-9", "properties": {"id": "x"}}, "mp-9"),
+        ({"material_id": "mp-1", "data": {"material_id": "mp-2"}}, "mp-1"),
+        ({"data": {"oxide_type": "None"}}, "mine-0"),
+    ],
+)
+def test_an_entry_keeps_its_id(tmp_path: Path, entry: dict[str, Any], material_id: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{**entry, "structure": IRON.as_dict()}]))
+    assert [name for name, _ in iter_structures(path)] == [material_id]
+
+
+def test_one_document_and_documents_by_their_count_keep_their_ids(tmp_path: Path) -> None:
+    document = {"material_id": "mp-1", "structure": IRON.as_dict(), "gap": 2.0, "is_metal": True, "name": "iron"}
+    path = tmp_path / "mine.json"
+    for value in (document, {"0": document}, [document], {"data": [document], "meta": {"total": 1}}):
+        path.write_text(json.dumps(value))
+        source = open_source(path)
+        assert [entry.material_id for entry in source.entries()] == ["mp-1"]
+        assert source.targets.columns() == {"gap": {"mp-1": 2.0}}
+        assert source.targets.left_out() == {
+            "is_metal": "true/false, no numbers",
+            "name": "text, no numbers, such as 'iron'",
+        }
+
+
+def test_a_table_says_which_columns_it_leaves_out(tmp_path: Path) -> None:
+    rows = [[i, f"x{i}", text(IRON, "cif"), "train", "True", i] for i in range(3)]
+    header = ["Unnamed: 0", "jid", "structure", "split", "is_metal", "n"]
+    source = open_source(write_csv(tmp_path / "t.csv", [header, *rows]))
+    assert [entry.material_id for entry in source.entries()] == ["x0", "x1", "x2"]
+    assert source.targets.columns() == {"n": {"x0": 0.0, "x1": 1.0, "x2": 2.0}}
+    assert list(source.targets.left_out()) == ["Unnamed: 0", "split", "is_metal"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (str(IRON.as_dict()), "Python dicts .with single quotes., not JSON: write json.dumps"),
+        (str(IRON), "printed structures of pymatgen, which are rounded"),
+        ("Atoms(symbols='Fe', pbc=True)", "printed structures of ASE"),
+    ],
+)
+def test_a_table_of_printed_objects_says_so(tmp_path: Path, cell: str, message: str) -> None:
+    with pytest.raises(SourceError, match=f"its column 'structure' has {message}"):
+        entries(write_csv(tmp_path / "t.csv", [["id", "structure"], ["a", cell]]))
+
+
+def test_a_table_of_structures_may_be_utf_16_with_tabs(tmp_path: Path) -> None:
+    rows = io.StringIO()
+    csv.writer(rows, delimiter="\t").writerows([["id", "cif", "n"], ["a", text(IRON, "cif"), 3]])
+    (tmp_path / "t.tsv").write_bytes(rows.getvalue().encode("utf-16"))
+    source = open_source(tmp_path / "t.tsv")
+    assert [entry.material_id for entry in source.entries()] == ["a"]
+    assert source.targets.columns() == {"n": {"a": 3.0}}
+
+
+def test_the_first_usable_structure_of_an_id_counts_in_predictions(tmp_path: Path) -> None:
+    for folder, contcar in (("a", ""), ("b", text(IRON, "poscar")), ("c", "")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "CONTCAR").write_text(contcar)
+        (tmp_path / folder / "POSCAR").write_text(text(NACL, "poscar") if folder != "c" else "")
+    found = list(iter_structures(tmp_path))
+    crystals = {name: len(item.atomic_numbers) for name, item in found if isinstance(item, Crystal)}
+    assert crystals == {"a": 8, "b": 2}
+    notes = [(name, item.reason, item.where, item.message) for name, item in found if isinstance(item, SkippedCrystal)]
+    assert notes == [
+        ("b", Reason.DUPLICATE_ID, "b/POSCAR", "the id is that of b/CONTCAR too; that one counts"),
+        ("a", Reason.DUPLICATE_ID, "a/CONTCAR", "the file has no content; a/POSCAR has the same id and counts"),
+        ("c", Reason.EMPTY_FILE, "c/CONTCAR", "the file has no content"),
+        ("c", Reason.DUPLICATE_ID, "c/POSCAR", notes[-1][3]),
+    ]

@@ -53,6 +53,22 @@ def test_part_that_gets_no_crystal_is_refused(count: int) -> None:
         split_by_id(IDS[:count])
 
 
+@pytest.mark.parametrize(
+    ("fractions", "advice"),
+    [
+        ((0.8, 0.1, 0.1), "use more crystals, or raise --valid"),
+        ((0.8, 0.19, 0.01), "use more crystals, or raise --test"),
+        ((0.001, 0.5, 0.499), "use more crystals, or lower --valid or --test"),
+    ],
+)
+def test_a_part_without_a_crystal_names_the_flag_that_gives_it_some(
+    fractions: tuple[float, float, float], advice: str
+) -> None:
+    ids = [f"mp-{i}" for i in (0, 2, 3, 4, 5)]
+    with pytest.raises(ValueError, match=advice):
+        split_by_id(ids, fractions)
+
+
 def test_rule_is_remembered() -> None:
     rule = split_by_id(IDS, (0.6, 0.2, 0.2), seed=4).as_dict()
     assert (rule["seed"], rule["fractions"]) == (4, [0.6, 0.2, 0.2])

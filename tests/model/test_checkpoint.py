@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ import torch
 
 from graphdb.batch import GraphBatch, Task
 from model import checkpoint
-from model.checkpoint import CONFIG, WEIGHTS, CheckpointError, load_checkpoint, save_checkpoint, shipped_models
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.errors import CheckpointError
 from model.network import MTCGCNN, Architecture
+from model.shipped import CONFIG, WEIGHTS, shipped_models
 
 TASKS = (Task("energy", "eV/atom"), Task("gap", "eV"))
 
@@ -67,9 +70,70 @@ def test_config_json_is_what_loading_returns(folder: Path) -> None:
     assert json.loads((folder / CONFIG).read_text()) == load_checkpoint(folder)[1]
 
 
-def test_weights_file_alone_is_enough(folder: Path) -> None:
-    (folder / CONFIG).unlink()
+def test_folder_may_be_named_by_its_weights(folder: Path) -> None:
     assert load_checkpoint(folder / WEIGHTS)[1]["score"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "it is missing"),
+        (b"", "it cannot be read as JSON"),
+        (b'{"format": "crystune', "it cannot be read as JSON"),
+        (b"\xff\xfe{", "it cannot be read as JSON"),
+        (b"[]", "format is absent where the weights say"),
+        (b"{}", "format is absent where the weights say 'crystune checkpoint'"),
+        ({"score": 0.25}, "score is 0.25 where the weights say 0.5;"),
+        ({"score": True}, "score is True where the weights say 0.5;"),
+        ({"graph": {"neighbors": "cgcnn"}}, "graph.neighbors is 'cgcnn' where the weights say 'shell';"),
+        ({"graph": {"neighbors": "shell", "x": 1}}, "graph.x is 1 where the weights say absent;"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_configuration_that_is_not_that_of_the_weights_is_refused_with_what_differs(
+    content: Any, reason: str, folder: Path
+) -> None:
+    path = folder / CONFIG
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+    with pytest.raises(
+        CheckpointError, match=f"{CONFIG} must be the configuration .*{reason}.*copy .* again"
+    ) as caught:
+        load_checkpoint(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_configuration_may_be_laid_out_in_another_way(folder: Path) -> None:
+    content = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(dict(reversed(content.items())), indent=7))
+    assert load_checkpoint(folder)[1] == content
+
+
+def test_kill_between_weights_and_configuration_leaves_a_whole_folder(
+    model: MTCGCNN, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    replace = os.replace
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(target).name == CONFIG:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.checkpoint.os.replace", killed)
+        with pytest.raises(Killed):
+            save_checkpoint(folder, model, {"score": 0.25})
+    assert load_checkpoint(folder)[1]["score"] == 0.25
+    save_checkpoint(folder, model, {"score": 0.125})
+    assert load_checkpoint(folder)[1]["score"] == 0.125
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]
 
 
 def test_overwriting_replaces_the_older_model(model: MTCGCNN, folder: Path) -> None:
@@ -132,11 +196,12 @@ def test_changed_digit_in_the_configuration_is_noticed(folder: Path) -> None:
 
 
 def rewrite_metadata(folder: Path, change: Callable[[dict[str, str]], None]) -> None:
-    """Change what the header of the weights file says."""
+    """Change what the header of the weights file says, and config.json with it."""
     content = (folder / WEIGHTS).read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     change(header["__metadata__"])
+    (folder / CONFIG).write_text(header["__metadata__"]["config"])
     encoded = json.dumps(header).encode()
     (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
 

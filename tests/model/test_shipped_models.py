@@ -10,9 +10,10 @@ import pytest
 from graphdb.graph import GraphSettings
 from graphdb.loader import InMemoryGraphs, Loader
 from graphdb.sample import sample_store
-from model.checkpoint import WEIGHTS, load_checkpoint, shipped_models
+from model.checkpoint import load_checkpoint
 from model.inference import predict
 from model.predict import write_predictions
+from model.shipped import WEIGHTS, shipped_models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODELS = Path(__file__).parents[2] / "model" / "models"
@@ -29,6 +30,7 @@ def test_the_model_of_experiment_e4_ships() -> None:
     labels = ["formation_energy_per_atom [eV/atom]", "band_gap [eV]", "fermi_energy [eV]"]
     assert [task.label for task in model.tasks] == labels
     assert info["split"]["fractions"] == [0.8, 0.1, 0.1]
+    assert {len(symbols) for symbols in info["training_elements"].values()} == {86}
 
 
 @pytest.mark.parametrize("name", shipped_models())
@@ -52,8 +54,8 @@ def test_shipped_model_predicts_the_examples_as_it_did_when_it_was_exported() ->
     model, info = load_checkpoint("mp-e4")
     table = io.StringIO()
     files = sorted(str(path) for path in EXAMPLES.iterdir() if path.suffix in (".cif", ".vasp"))
-    read, failed = write_predictions(table, model, info, files)
-    assert (read, failed) == (3, 0)
+    found = write_predictions(table, model, info, files)
+    assert (found.read, found.failed, found.warned, found.elements_known) == (3, 0, 0, True)
     rows = {row["material_id"]: row for row in csv.DictReader(io.StringIO(table.getvalue()))}
     for material_id, values in EXPECTED.items():
         assert [float(rows[material_id][task.label]) for task in model.tasks] == pytest.approx(values, abs=1e-3)

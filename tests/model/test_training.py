@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from graphdb.loader import InMemoryGraphs, Loader
-from model.checkpoint import CheckpointError, load_checkpoint
+from model.checkpoint import load_checkpoint
 from model.config import TrainConfig
+from model.errors import CheckpointError
 from model.inference import choose_device, evaluate, predict
 from model.network import Architecture
 from model.training import STATE, EpochReport, Trainer
@@ -174,11 +175,19 @@ def refuse(trainer: Trainer, folder: Path, message: str) -> None:
 
 def test_state_of_another_run_is_refused(graphs: InMemoryGraphs, tmp_path: Path) -> None:
     run(make_trainer(graphs), 1).save_state(tmp_path)
-    refuse(make_trainer(graphs, replace(CONFIG, epochs=7)), tmp_path, "same config .*'epochs': 7.* got .*'epochs': 6")
-    refuse(make_trainer(graphs, architecture=replace(SMALL, atom_dim=7)), tmp_path, "same architecture")
+    refuse(
+        make_trainer(graphs, replace(CONFIG, epochs=7)),
+        tmp_path,
+        "same settings, but config.epochs was 6 and is now 7; .*",
+    )
+    refuse(
+        make_trainer(graphs, architecture=replace(SMALL, atom_dim=7)),
+        tmp_path,
+        "architecture.atom_dim was 6 and is now 7",
+    )
     renamed = with_targets(graphs, graphs.targets)
     renamed.tasks = tuple(reversed(graphs.tasks))
-    refuse(make_trainer(renamed), tmp_path, "same tasks")
+    refuse(make_trainer(renamed), tmp_path, "tasks was .*energy.* and is now")
     refuse(make_trainer(with_targets(graphs, graphs.targets + 1)), tmp_path, "same training targets")
 
 
@@ -265,5 +274,5 @@ def test_predictions_come_in_the_order_of_the_loader(graphs: InMemoryGraphs) -> 
 
 
 def test_unknown_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="device must be auto, or one that PyTorch finds here, got 'abacus'"):
+    with pytest.raises(ValueError, match="^device must be auto or one that is here, got 'abacus'; there are: cpu"):
         choose_device("abacus")

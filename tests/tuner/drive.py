@@ -1,5 +1,6 @@
 """Runs a whole search with fake trainings, as a process that tests may kill: its argument is a `Plan` as JSON."""
 
+import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass, field
@@ -8,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
+from graphdb.command import Parser, run
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
 from tuner import jsonlines
 from tuner.asha import Asha, AshaSettings
 from tuner.campaign import Campaign
-from tuner.errors import SearchError
 from tuner.jobs import Report
 from tuner.room import Means
 from tuner.runfolder import RunFolder
@@ -31,8 +32,8 @@ class Plan:
     concurrency: int = 1
     sampler: str = "tpe"
     seed: int = 3
-    finalists: int = 0
-    finalist_seeds: int = 2
+    finalists: int | None = 0
+    finalist_seeds: int | None = 2
     address: str | None = None
     gpus_per_trial: float | None = None
     silence: float | None = None
@@ -119,9 +120,10 @@ def search_in_process(plan: Plan) -> SearchWork:
 
 
 if __name__ == "__main__":
-    try:
-        campaign(Plan(**json.loads(sys.argv[1]))).execute()
-    except SearchError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    parser = Parser("tests.tuner.drive", "Runs a search with fake trainings.")
+    parser.add_argument("plan")
+
+    def execute(arguments: argparse.Namespace) -> int:
+        return 0 if campaign(Plan(**json.loads(arguments.plan))).execute() else 1
+
+    sys.exit(run(parser, execute))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
+from tests.tuner.without_ray import NoCluster
 from tuner import export, jsonlines, report, search
-from tuner.cluster import Resources
 from tuner.errors import SearchError, SettingsMismatch
 from tuner.modelcard import model_card
 from tuner.runfolder import RunFolder
@@ -35,88 +35,12 @@ def test_durations_are_written_for_people() -> None:
     assert [duration_text(s) for s in (4.4, 75, 1500, 8000)] == ["4 s", "1 min 15 s", "25 min", "2 h 13 min"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--space must be given: a TOML file or one of table5"),
-        (["--space", "tabel5"], "--space must be a TOML file or one of table5, got 'tabel5'"),
-        (
-            ["--space", "table5", "--runs", "ftp://bucket/runs"],
-            "--runs must be a folder or a URI like s3://bucket/runs, gs://bucket/runs or file:///folder, got 'ftp://",
-        ),
-        (["--space", "table5", "--store", "nowhere"], "--store nowhere cannot be searched over"),
-        (["--space", "table5", "--name", "a/b"], "--name must be a plain name, got 'a/b'"),
-        (["--space", "table5", "--runs", "/proc/x"], "--runs must be a folder that can be written to, but /proc/x/"),
-        (["--space", "table5", "--runs", "afile"], "--runs must be a folder that can be written to, but afile/"),
-        (
-            ["--space", "table5", "--device", "mps"],
-            "--device must be auto, or one that PyTorch finds here, got 'mps'",
-        ),
-        (
-            ["--space", "table5", "--tasks", "band_gab"],
-            "--tasks cannot be had from the sample that ships: tasks must be properties of the store, got 'band_gab'; "
-            "did you mean 'band_gap'?",
-        ),
-        (["--resume"], "--resume needs a run, but there is none"),
-        (["--resume", "--name", "mine"], "--resume needs a run named 'mine'"),
-    ],
-)
-def test_mistakes_are_answered_in_a_line(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("afile").touch()
-    assert search.main(arguments) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("error: ") and message in shown and len(shown.splitlines()) == 1
-    assert not list(tmp_path.glob("runs/*")), "nothing is begun by a mistake"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--trials", "0"], "argument --trials: must be a whole number of at least 1, got '0'"),
-        (["--seed", "-1"], "argument --seed: must be a whole number of at least 0, got '-1'"),
-        (["--concurrent", "two"], "argument --concurrent: must be a whole number of at least 1, got 'two'"),
-        (["--cpus-per-trial", "0"], "argument --cpus-per-trial: must be a number above 0, got '0'"),
-        (["--gpus-per-trial", "inf"], "argument --gpus-per-trial: must be a number of at least 0, got 'inf'"),
-        (["--time-budget", "2d"], "argument --time-budget: a duration must look like 2h, 30m, 90s or 1h30m, got '2d'"),
-        (["--tasks", " ,"], "argument --tasks: must name properties, separated by commas, got ' ,'"),
-    ],
-)
-def test_a_wrong_value_is_told_with_what_must_hold(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        search.main(["--space", "table5", *arguments])
-    assert message in capsys.readouterr().err
-
-
-class NoCluster:
-    """A machine of two CPUs without GPUs, on which no Ray is started."""
-
-    def __init__(self, address: str | None, *, data_bytes: int) -> None:
-        pass
-
-    def __enter__(self) -> "NoCluster":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def nodes(self) -> list[Resources]:
-        return [Resources(cpus=2, gpus=0)]
-
-
 @pytest.mark.parametrize("arguments", [["--gpus-per-trial", "0.5"], ["--concurrent", "3"], ["--cpus-per-trial", "4"]])
 def test_a_refused_start_leaves_the_name_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
+    monkeypatch.setattr("tuner.search.check_machine", lambda *_: None)  # as where Ray finds less than PyTorch
     assert search.main(["--space", "table5", "--runs", str(tmp_path), "--name", "z", *arguments]) == 2
     assert "error: " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -160,33 +84,25 @@ def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path)
     assert card.startswith("# my best\n") and "python -m model.predict 'exports/my best' my.cif" in card
 
 
-def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    RunFolder(tmp_path / "mine").write({"settings": {}})
-    assert search.main(["--space", "table5", "--runs", str(tmp_path), "--name", "mine"]) == 2
-    assert "exists; go on with it by --resume" in capsys.readouterr().err
-
-
-def test_unknown_tasks_are_answered_with_what_is_there(
-    tmp_path: Path, small_store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--space", "table5", "--runs", str(tmp_path), "--store", str(small_store), "--tasks", "band_gab"]
-    assert search.main(arguments) == 2
-    assert "band_gap" in capsys.readouterr().err
-
-
 def test_a_resume_under_other_settings_is_refused_with_both_values() -> None:
     old = settings_of(Plan(folder="x"))
+    other = {"train": 1, "validation": 1, "test": 1, "fractions": [0.7, 0.2, 0.1]}
     cases: list[tuple[dict[str, Any], str]] = [
         ({"seed": 4}, "--seed was 3 and is now 4"),
         ({"max_epochs": 50}, "--max-epochs was 9 and is now 50"),
-        ({"tasks": ("band_gap",)}, r"--tasks was \('band_gap', 'fermi_energy'\) and is now \('band_gap',\)"),
-        ({"sampler": "random"}, "--sampler was 'tpe' and is now 'random'"),
-        ({"space_text": "other"}, "--space was 'the space as it was"),
+        ({"tasks": ("band_gap",)}, "--tasks was band_gap,fermi_energy and is now band_gap"),
+        ({"sampler": "random"}, "--sampler was tpe and is now random"),
+        ({"space_text": "other"}, "--space was the space as it was"),
+        ({"split": other}, "--valid was 0.1 and is now 0.2"),
+        ({"asha": None}, "was grace_epochs 1, reduction 3 and is now none"),
+        ({"fingerprint": "x"}, "the sample that ships has changed since the search began: .*; start a new search"),
+        ({"fingerprint": "x", "store": "/b"}, "--store /b is not the sample that ships, with which .*; leave --store"),
     ]
     for changes, message in cases:
         with pytest.raises(SettingsMismatch, match=message):
             check_resumed(old, SearchSettings.from_dict({**old.as_dict(), **changes}), "mine")
-    check_resumed(old, SearchSettings.from_dict({**old.as_dict(), "trials": 99}), "mine")
+    for changes in ({"trials": 99}, {"finalists": None}, {"finalist_seeds": 7}):
+        check_resumed(old, SearchSettings.from_dict({**old.as_dict(), **changes}), "mine")
 
 
 def test_settings_survive_the_way_to_disk() -> None:

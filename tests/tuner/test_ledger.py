@@ -1,5 +1,6 @@
 """Bookkeeping without processes: what is recorded, decided, repeated and given up."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def test_a_diverged_epoch_ends_the_job_and_never_counts_as_best(tmp_path: Path) 
     work.on_report(job.key, report(1, 0.5))
     assert not work.on_report(job.key, report(2, None))
     assert work.board.trainings[job.key].state == "diverged" and work.board.best() is None
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_a_divergence(tmp_path: Path, score: float) -> None:
+    work = Jobs(tmp_path)
+    job = begin(work)
+    work.on_report(job.key, report(1, 0.5))
+    assert not work.on_report(job.key, report(2, score, finished=True))
+    assert work.board.trainings[job.key].state == "diverged"
+    assert jsonlines.read(tmp_path / "epochs.jsonl")[-1]["body"]["score"] is None
 
 
 def test_three_exceptions_are_enough_and_the_first_is_announced(tmp_path: Path) -> None:
@@ -240,3 +251,30 @@ def test_failed_trials_are_run_again_on_request_and_only_once(tmp_path: Path, ta
         states = {key: training.state for key, training in work.board.trainings.items()}
         assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
     assert dict(work.board.trainings["0002"].params) == dict(work.board.trainings["0001"].params)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_search_ends_with_a_sentence_when_every_point_was_tried(
+    tmp_path: Path, make_space: Callable[..., Space], sampler: Any
+) -> None:
+    space = make_space("[parameters]\natom_dim = [16, 32, 64]\n[baseline]\natom_dim = 32")
+
+    def play(trials: int) -> SearchWork:
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir(exist_ok=True)
+        study = Study(run.journal, space, sampler=sampler, seed=1)
+        settings: dict[str, Any] = {"asha": None, "num_trials": trials, "max_epochs": 3, "seed": 1}
+        work = SearchWork(run, study, **settings, notice=lambda what, training: None)
+        while (job := work.next_job()) is not None:
+            for epoch in (1, 2, 3):
+                work.on_report(job.key, report(epoch))
+        assert work.done()
+        return work
+
+    assert play(2).exhausted is None
+    assert play(3).exhausted is None, "all that was asked for"
+    for _ in range(2):  # the second goes on with what is done
+        work = play(6)
+        assert work.exhausted == "all 3 points of mine.toml have been tried"
+        assert len(work.board.trainings) == work.board.planned == work.board.num_ended == 3
+        assert sorted(training.params["atom_dim"] for training in work.board.trainings.values()) == [16, 32, 64]

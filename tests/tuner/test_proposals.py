@@ -9,6 +9,8 @@ import pytest
 from optuna.samplers import TPESampler
 
 from tuner import proposals
+from tuner.divergence import Divergences
+from tuner.grid import Tried
 from tuner.proposals import SeededSampler, distribution_of, quiet
 from tuner.seeds import derived_seed
 from tuner.space import Space
@@ -72,6 +74,75 @@ def test_parameters_under_one_condition_are_drawn_jointly(make_space: Callable[.
         head_dim = { values = [16, 32, 128], when = { num_convs = [2, 3] } }
         """
     )
-    groups = SeededSampler(space, 0, jointly=True)._groups
+    groups = SeededSampler(space, 0, jointly=True, tried=Tried(space), divergences=Divergences(space))._groups
     assert [sorted(group) for group in groups] == [["head_dim", "num_head_layers"], ["num_convs"]]
     assert groups[1]["num_convs"] == distribution_of(space.parameters[0])
+
+
+def in_flight(path: Path, space: Space, *, told_before: bool) -> Study:
+    """40 trials begun at once: the 10 with the highest learning rates diverged, the rest were stopped at epoch 7."""
+    study = Study(path, space, sampler="tpe", seed=5)
+    begun = [study.ask() for _ in range(40)]
+    rates = {number: float(params["learning_rate"]) for number, params in (each for each in begun if each is not None)}
+    highest = sorted(rates, key=lambda number: rates[number])[-10:]
+    for number in rates:
+        last = 12 if number in highest else 7  # who diverges has got further, and was better until then
+        for epoch in range(1, last + 1):
+            study.report(number, epoch, (0.1 if number in highest else 0.5) + number / 1000 + 1 / epoch)
+        if number not in highest:
+            study.tell(number, "stopped", 0.5)
+        elif told_before:
+            trial = optuna.trial.Trial(study._study, number)
+            trial.set_user_attr("outcome", "diverged")
+            study._study.tell(number, 100.0)
+        else:
+            study.tell(number, "diverged", 0.1)
+    return Study(path, space, sampler="tpe", seed=5)
+
+
+@pytest.mark.parametrize("told_before", [False, True], ids=["told now", "told by an earlier version"])
+def test_no_proposal_follows_trials_that_diverged(tmp_path: Path, table5: Space, told_before: bool) -> None:
+    study = in_flight(tmp_path / "journal", table5, told_before=told_before)
+    proposals_after = [study.ask() for _ in range(96)]
+    rates = [float(params["learning_rate"]) for _, params in (each for each in proposals_after if each is not None)]
+    assert len(rates) == 96 and rates.count(0.1) < 5
+    outcomes = [record.outcome for record in study.records()]
+    assert outcomes.count("diverged") == 10
+    assert all(len(record.curve) == 12 for record in study.records() if record.outcome == "diverged"), "kept as it was"
+
+
+def test_trials_that_all_diverged_are_kept_away_from(tmp_path: Path, table5: Space) -> None:
+    study = Study(tmp_path / "journal", table5, sampler="tpe", seed=5)
+    for number in range(30):
+        study.enqueue({"learning_rate": 0.1, "weight_decay": 0.0})
+        if number == 0:
+            study.ask()
+        study.ask()
+        study.tell(number, "diverged")
+    study.tell(30, "diverged")
+    after = [study.ask() for _ in range(40)]
+    rates = [params["learning_rate"] for _, params in (each for each in after if each is not None)]
+    assert len(rates) == 40 and rates.count(0.1) < 5
+
+
+def test_the_share_that_diverged_is_that_of_the_same_or_the_nearest_values(make_space: Callable[..., Space]) -> None:
+    space = make_space(
+        """
+        [parameters]
+        num_convs = [1, 2, 4]
+        learning_rate = { low = 1e-4, high = 1e-1, log = true }
+        batch_size = { low = 10, high = 40, step = 10, when = { num_convs = 4 } }
+        """
+    )
+    known = Divergences(space)
+    points = [{"num_convs": 1 + number % 2, "learning_rate": 10 ** (-4 + number / 20)} for number in range(60)]
+    for point in points:
+        known.add(point, diverged=float(point["learning_rate"]) > 0.0101)
+    assert known.any
+    assert known.share("learning_rate", 0.08) == pytest.approx(10 / 11), "all of the ten nearest"
+    assert known.share("learning_rate", 1e-3) == 0.0
+    assert known.share("learning_rate", 0.0101) == pytest.approx(5 / 11), "half of the nearest on a logarithmic scale"
+    assert known.share("num_convs", 1) == pytest.approx(9 / 31)
+    assert known.share("num_convs", 4) == 0.0, "nothing is known"
+    known.add({"num_convs": 4, "learning_rate": 1e-4, "batch_size": 20}, diverged=True)
+    assert known.share("batch_size", 20) == 0.5 and known.share("batch_size", 30) == 0.0

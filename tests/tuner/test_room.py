@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tuner.cluster import Resources
 from tuner.errors import SearchError
+from tuner.resources import Resources
 from tuner.room import Means, find_room, num_fitting
 
 
@@ -56,14 +56,14 @@ def test_the_first_worker_is_waited_for_and_asked_for(monkeypatch: pytest.Monkey
     cluster = FakeCluster([node(0)], [node(0)], [node(0), node(4, 1)])
     assert room(cluster, said, address="auto") == (node(1, 0.25), None)
     assert cluster.checked
-    assert said == ["Waiting for a worker: a trial takes 1 CPU, and the cluster has 0 CPUs and 0 GPUs so far"]
+    assert said == ["Waiting for a worker: a trial takes 1 CPU, and the cluster has no CPUs and no GPUs so far"]
     assert cluster.asked == [(node(1), 40)] * 2
 
 
 def test_a_trial_that_no_node_can_hold_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("tuner.room._WAIT_SECONDS", 0.0)
-    with pytest.raises(SearchError, match="it asks for 1 CPUs and 8 GPUs of 2 x 4 CPUs and 1 GPUs; lower"):
+    with pytest.raises(SearchError, match="it asks for 1 CPU and 8 GPU of 2 x 4 CPUs and 1 GPU; lower"):
         room(FakeCluster([node(4, 1), node(4, 1)]), address="auto", gpus_per_trial=8)
 
 
@@ -72,5 +72,7 @@ def test_on_one_machine_as_many_as_fit_and_no_more(monkeypatch: pytest.MonkeyPat
     assert room(FakeCluster([node(4)]), concurrency=2, cpus_per_trial=2) == (node(2), 2)
     with pytest.raises(SearchError, match="--concurrent must be at most 2, got 3"):
         room(FakeCluster([node(4)]), concurrency=3, cpus_per_trial=2)
-    with pytest.raises(SearchError, match="must fit the machine"):
+    with pytest.raises(SearchError, match="--cpus-per-trial must be at most 4, got 8: this machine has 4 CPUs"):
         room(FakeCluster([node(4)]), cpus_per_trial=8)
+    with pytest.raises(SearchError, match="--gpus-per-trial must be at most 0, got 1: this machine has no GPUs"):
+        room(FakeCluster([node(4)]), gpus_per_trial=1)

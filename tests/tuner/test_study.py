@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tuner.space import Space
-from tuner.study import WORST_SCORE, Study, importances, read_records
+from tests.tuner.conftest import KNOWN, accept_anything
+from tuner.space import Space, parse_space
+from tuner.study import Study, read_records
 
 SCRIPT = """
 import json, sys
@@ -103,25 +104,118 @@ def test_outcomes_are_told_as_samplers_understand_them(tmp_path: Path, table5: S
         study_name="crystune",
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
     ).trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "COMPLETE", "FAIL"]
-    assert trials[2].value == WORST_SCORE and trials[2].user_attrs["diverged"]
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
+    assert trials[2].user_attrs["diverged"] and not trials[2].intermediate_values
 
 
-def test_a_grid_visits_each_point_once_and_ends(tmp_path: Path, make_space: Callable[..., Space]) -> None:
-    space = make_space(
+FINITE = (
+    ("three.toml", "[parameters]\natom_dim = [16, 32, 64]\n[baseline]\natom_dim = 32", 3),
+    ("one.toml", "[parameters]\natom_dim = [16]", 1),
+    (
+        "conditions.toml",
         """
         [parameters]
         num_convs = [1, 2, 3]
         atom_dim = [16, 32]
         num_head_layers = { values = [1, 2], when = { num_convs = 3 } }
+        head_dim = { low = 16, high = 64, step = 16, when = { num_head_layers = 2 } }
+        [baseline]
+        num_convs = 3
+        """,
+        2 * 2 + 2 * (1 + 4),
+    ),
+    (
+        "ranges.toml",
+        """
+        [parameters]
+        num_convs = { low = 1, high = 6, log = true }
+        learning_rate = { low = 0.1, high = 0.7, step = 0.1 }
+        """,
+        6 * 7,
+    ),
+)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.parametrize(("name", "text", "size"), FINITE, ids=[name for name, *_ in FINITE])
+def test_each_point_of_a_finite_space_is_proposed_once_and_then_the_study_says_so(
+    tmp_path: Path, name: str, text: str, size: int, sampler: Any
+) -> None:
+    space = parse_space(text, name, ("band_gap",), KNOWN, accept_anything)
+    found = []
+    for journal, reopen in ((tmp_path / "a", False), (tmp_path / "b", True)):
+        study = Study(journal, space, sampler=sampler, seed=4)
+        points: list[tuple[tuple[str, Any], ...]] = []
+        open_trials: list[int] = []
+        while True:
+            if reopen:
+                study = Study(journal, space, sampler=sampler, seed=4)
+            assert study.exhausted is None or len(points) == size
+            if (proposal := study.ask()) is None:
+                break
+            points.append(tuple(sorted(proposal[1].items())))
+            open_trials.append(proposal[0])
+            if len(open_trials) == 3:  # two others run when a point is drawn
+                number = open_trials.pop(0)
+                if number % 5 != 3:
+                    study.report(number, 1, number % 7 + 0.5)
+                study.tell(number, ("finished", "stopped", "diverged", "failed", "stopped")[number % 5], 0.5, "why")
+        assert len(points) == len(set(points)) == size
+        found.append(points)
+        sentence = f"all {size} points of {name} have been tried"
+        assert study.exhausted == (sentence if size > 1 else "the only point of one.toml has been tried")
+    assert found[0] == found[1], "a study opened anew proposes the same"
+
+
+def test_a_point_that_failed_is_tried_again_only_when_asked_for(tmp_path: Path) -> None:
+    space = parse_space(FINITE[0][1], FINITE[0][0], ("band_gap",), KNOWN, accept_anything)
+    study = Study(tmp_path / "journal", space, sampler="tpe", seed=4)
+    for _ in range(3):
+        proposal = study.ask()
+        assert proposal is not None
+        study.tell(proposal[0], "failed", reason="no luck")
+    assert study.ask() is None
+    study.enqueue({"atom_dim": 64})
+    assert study.ask() == (3, {"atom_dim": 64}) and study.ask() is None
+
+
+def test_a_proposal_of_a_small_space_cut_short_at_any_line_is_completed_as_it_would_have_been(tmp_path: Path) -> None:
+    space = parse_space(FINITE[2][1], FINITE[2][0], ("band_gap",), KNOWN, accept_anything)
+    journal, seed = tmp_path / "journal", 4
+    study = Study(journal, space, sampler="tpe", seed=seed)
+    for number in range(12):
+        before = len(journal.read_bytes())
+        whole = study.ask()
+        assert whole is not None
+        content = journal.read_bytes()
+        written = content[before:].split(b"\n")[:-1]
+        for lines in range(len(written)):
+            cut = tmp_path / f"cut{number}-{lines}"
+            cut.write_bytes(content[:before] + b"".join(line + b"\n" for line in written[:lines]))
+            again = Study(cut, space, sampler="tpe", seed=seed)
+            assert again.running() in ([], [whole]) and (again.running() or again.ask() == whole), (number, lines)
+        study.report(number, 1, float(number % 3))
+        study.tell(number, "finished", float(number % 3))
+
+
+def test_a_part_of_a_space_that_has_few_points_is_not_drawn_over_and_over(
+    tmp_path: Path, make_space: Callable[..., Space]
+) -> None:
+    space = make_space(
+        """
+        [parameters]
+        schedule = ["constant", "cosine"]
+        learning_rate = { low = 1e-4, high = 1e-1, log = true, when = { schedule = "cosine" } }
         """
     )
-    study = Study(tmp_path / "journal", space, sampler="grid", seed=4)
-    points = []
-    while (proposal := study.ask()) is not None:
-        points.append(tuple(sorted(proposal[1].items())))
-        study.tell(proposal[0], "finished", 0.5)
-    assert len(points) == len(set(points)) == 2 * 2 + 2 * 2
+    assert space.size() is None
+    study = Study(tmp_path / "journal", space, sampler="tpe", seed=4)
+    for number in range(40):
+        proposal = study.ask()
+        assert proposal is not None
+        study.tell(number, "finished", 0.1 if proposal[1]["schedule"] == "constant" else 0.5)
+    kinds = [record.params["schedule"] for record in study.records()]
+    assert kinds.count("constant") == 1
 
 
 def test_conditions_are_obeyed_by_every_proposal(tmp_path: Path, make_space: Callable[..., Space]) -> None:
@@ -142,17 +236,3 @@ def test_conditions_are_obeyed_by_every_proposal(tmp_path: Path, make_space: Cal
         assert 1e-4 <= float(params["learning_rate"]) <= 1e-1
         study.report(number, 1, float(params["num_convs"]))
         study.tell(number, "finished", float(params["num_convs"]))
-
-
-def test_importances_find_what_matters(tmp_path: Path, make_space: Callable[..., Space]) -> None:
-    space = make_space("[parameters]\nnum_convs = [1, 2, 3, 4, 5]\natom_dim = [16, 32, 64]\nhead_dim = [16, 32, 64]")
-    study = Study(tmp_path / "journal", space, sampler="random", seed=4)
-    scores = {}
-    for _ in range(40):
-        proposal = study.ask()
-        assert proposal is not None
-        scores[proposal[0]] = float(proposal[1]["num_convs"])
-        study.tell(proposal[0], "finished", scores[proposal[0]])
-    found = importances(tmp_path / "journal", scores)
-    assert next(iter(found)) == "num_convs" and sum(found.values()) == pytest.approx(1)
-    assert importances(tmp_path / "journal", {0: 1.0}) == {}

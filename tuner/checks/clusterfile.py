@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from graphdb.command import os_error_text
 from tuner.checks.finding import Finding, error
 
 COMMANDS = (
@@ -117,8 +118,10 @@ def read_cluster_file(path: Path) -> tuple[ClusterFile | None, list[Finding]]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        return None, [error(str(path), f"must be a readable text file: {problem}", "name the cluster file")]
+    except UnicodeDecodeError:
+        return None, [error(str(path), "must be text in UTF-8", "name the cluster file")]
+    except OSError as problem:
+        return None, [error(str(path), f"must be a file that can be read: {os_error_text(problem)}", "name another")]
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         config = yaml.safe_load(text)

@@ -1,0 +1,127 @@
+"""How many proposals of TPE lie where trials diverge, told as they were before and as they are now?
+
+A search of 250 trials over table5 for each seed, with ASHA, in simulated time and with the real study: 8 or 64 workers,
+each busy for as long as its trial's epochs take. Learning curves are those of `_curves`: real ones, shifted by what the
+parameters are made up to be worth, with noise. At a learning rate of 0.1, a quarter of the space, trials diverge in one
+of their first five epochs: 40 % of them, or all. Counted are the proposals after the first 50. As control, the same
+with diverged trials told as complete ones of value 100, as it was done until November 2026.
+"""
+
+import heapq
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._curves import Curves
+from benchmarks._report import finish, parser
+from benchmarks.search_overhead import table5
+from tuner.asha import Asha, AshaSettings
+from tuner.jobs import Job
+from tuner.seeds import derived_seed
+from tuner.study import WORST_SCORE, Outcome, Study
+
+MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
+"""As in the search mp-e4."""
+TRIALS, FIRST = 250, 50
+DIVERGING_RATE = 0.1
+
+
+class StudyAsItWas(Study):
+    """Tells diverged trials as complete ones."""
+
+    def tell(self, number: int, outcome: Outcome, score: float | None = None, reason: str = "") -> None:
+        """As it was done."""
+        if outcome == "diverged":
+            outcome, score = "finished", WORST_SCORE
+        super().tell(number, outcome, score, reason)
+
+
+class Replay:
+    """One search."""
+
+    def __init__(self, study: Study, seed: int, share: float) -> None:
+        """Begin it."""
+        self._study = study
+        self._seed = seed
+        self._curves = Curves(10.0, seed, diverging=share)
+        self._asha = Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS)
+        self.rates: list[float] = []
+        self.best = float("inf")
+
+    def run(self, workers: int) -> None:
+        """Until the last trial has ended."""
+        events = [(0.0, worker) for worker in range(workers)]
+        at_work: dict[int, tuple[Job, int, float]] = {}  # by worker: trial, epoch that ends now, best score before
+        while events:
+            now, worker = heapq.heappop(events)
+            step = self._after_epoch(*at_work.pop(worker)) if worker in at_work else None
+            if step is None and len(self.rates) < TRIALS:
+                step = self._begin()
+            if step is not None:
+                at_work[worker] = step
+                heapq.heappush(events, (now + self._curves.seconds(step[0], step[1], 1.0), worker))
+
+    def _begin(self) -> tuple[Job, int, float]:
+        proposal = self._study.ask()
+        assert proposal is not None
+        number, params = proposal
+        self.rates.append(float(params["learning_rate"]))
+        job = Job(key=str(number), params=params, seed=derived_seed(self._seed, "trial", number), epochs=MAX_EPOCHS)
+        return job, 1, float("inf")
+
+    def _after_epoch(self, job: Job, epoch: int, best: float) -> tuple[Job, int, float] | None:
+        number = int(job.key)
+        score = self._curves.score(job, epoch)
+        if score is None:
+            self._study.tell(number, "diverged", best)
+            return None
+        best = min(best, score)
+        self._study.report(number, epoch, score)
+        goes_on = self._asha.record(number, epoch, best)
+        if epoch == MAX_EPOCHS:
+            self.best = min(self.best, best)
+            self._study.tell(number, "finished", best)
+        elif not goes_on:
+            self._study.tell(number, "stopped", best)
+        else:
+            return job, epoch + 1, best
+        return None
+
+
+def measure(kind: type[Study], share: float, workers: int, seeds: Sequence[int]) -> dict[str, Any]:
+    """One search a seed."""
+    percent, best = [], []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            replay = Replay(kind(Path(folder) / "study.journal", table5(), sampler="tpe", seed=seed), seed, share)
+            replay.run(workers)
+        counted = replay.rates[FIRST:]
+        percent.append(round(100 * counted.count(DIVERGING_RATE) / len(counted), 1))
+        best.append(round(replay.best, 3))
+    return {"percent_of_proposals_at_the_rate": percent, "best_score": best}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    command = parser(__doc__, "diverged_proposals")
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="S")
+    command.add_argument("--workers", type=int, nargs="+", default=[8, 64], metavar="N")
+    arguments = command.parse_args(argv)
+    results: dict[str, Any] = {"trials": TRIALS, "first_trials_not_counted": FIRST}
+    for share, workers in itertools.product((0.4, 1.0), arguments.workers):
+        name = f"{workers}_workers_{round(100 * share)}_percent_diverge"
+        results[name] = {
+            "before": measure(StudyAsItWas, share, workers, arguments.seeds),
+            "now": measure(Study, share, workers, arguments.seeds),
+        }
+        print(json.dumps({name: results[name]}), file=sys.stderr, flush=True)
+    question = (__doc__ or "").partition("\n")[0]
+    return finish(question, results, arguments.output, repeats=len(arguments.seeds), packages=["optuna"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

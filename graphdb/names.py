@@ -1,0 +1,35 @@
+"""Names of crystals and of columns that hold them."""
+
+import re
+import unicodedata
+
+ID_COLUMN = "material_id"
+_ID_COLUMNS = frozenset(
+    "id _id mpid mp_id mp-id jid materialid materials_id entry_id task_id cif_id crystal_id structure_id icsd_id "
+    "cod_id oqmd_id qmof_id omdb_id identifier uid filename file_name file cif_file cifname cif_name path".split()
+)
+_INDEX_NAME = re.compile(r"(?:|index|level_0|unnamed: \d+)", re.IGNORECASE)
+
+
+def clean_id(material_id: str) -> str:
+    """An id without blanks around it, in composed Unicode (file names come decomposed from some systems)."""
+    return unicodedata.normalize("NFC", material_id.strip())
+
+
+def id_column(header: list[str], among: list[int] | None = None) -> int | None:
+    """The column whose name says that it holds ids: ``material_id``, else the first one such as ``jid`` or ``file``.
+
+    Args:
+        header: names of all columns.
+        among: positions to choose from; None for all.
+    """
+    keys = {i: header[i].lower().lstrip("#").strip() for i in (range(len(header)) if among is None else among)}
+    for i, key in keys.items():
+        if key in (ID_COLUMN, "material id"):
+            return i
+    return next((i for i, key in keys.items() if key.replace(" ", "_") in _ID_COLUMNS), None)
+
+
+def is_row_index(name: str, cells: list[str]) -> bool:
+    """Whether a column is what pandas puts before a table: no name, or one like ``Unnamed: 0``, and 0, 1, 2, ..."""
+    return bool(_INDEX_NAME.fullmatch(name)) and all(cell.strip() == str(i) for i, cell in enumerate(cells))

@@ -1,0 +1,121 @@
+"""Rows of cells from the text of a table: its encoding and what separates its cells are told by its content."""
+
+import codecs
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from graphdb.errors import SourceError
+from graphdb.files import READ_ERRORS, decompressed
+from graphdb.foreign import HEAD_BYTES, is_binary, what_is
+
+_PROBED_BYTES = 2**16
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_ENCODINGS = {"utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "cp1252": "Windows-1252"}
+
+Row = tuple[int, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class TableForm:
+    """How a table is written.
+
+    Attributes:
+        encoding: of the text, as Python names it.
+        separator: between the cells of a row.
+    """
+
+    encoding: str
+    separator: str
+
+    def note(self) -> str:
+        """What is unusual about it, as a participle; empty if nothing is."""
+        parts = []
+        if self.encoding in _ENCODINGS:
+            parts.append(f"as {_ENCODINGS[self.encoding]}")
+        if self.separator != ",":
+            parts.append(f"with {_SEPARATORS[self.separator]} between its cells")
+        return f"read {' '.join(parts)}" if parts else ""
+
+
+def table_form(raw: IO[bytes], name: str) -> TableForm:
+    """How a table is written; the stream is read to its end, so that a part of it cannot pass for the whole.
+
+    Raises:
+        SourceError: if it is no text, or cut off.
+    """
+    try:
+        stream = decompressed(raw)
+        head = stream.read(_PROBED_BYTES)
+        encoding = _encoding(head, stream, name)
+    except READ_ERRORS as error:
+        raise SourceError(f"{name} cannot be read to its end: {error}; is the file complete?") from error
+    raw.seek(0)
+    text = head.decode(encoding, errors="ignore")
+    return TableForm(encoding, _separator(text.removeprefix("\ufeff"), is_whole=len(head) < _PROBED_BYTES))
+
+
+def table_rows(raw: IO[bytes], form: TableForm, name: str) -> Iterator[Row]:
+    """Rows with their line numbers; blank lines are left out, the cells of the first row are stripped.
+
+    Raises:
+        SourceError: if it cannot be read to its end.
+    """
+    limit = csv.field_size_limit(sys.maxsize)  # a structure in a cell is longer than the usual limit
+    try:
+        text = io.TextIOWrapper(decompressed(raw), encoding=form.encoding, errors="replace", newline="")
+        reader = csv.reader(text, delimiter=form.separator)
+        is_first = True
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, [cell.strip() for cell in cells] if is_first else cells
+                is_first = False
+        text.detach()
+    except (csv.Error, *READ_ERRORS) as error:
+        raise SourceError(f"{name} cannot be read to its end: {error}; is the file complete?") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _encoding(head: bytes, rest: IO[bytes], name: str) -> str:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    for encoding, zeros in (("utf-16-le", head[1:400:2]), ("utf-16-be", head[0:400:2])):
+        if len(zeros) > 2 and zeros.count(0) > 0.9 * len(zeros) and head[:400].count(0) < 0.6 * len(head[:400]):
+            return encoding
+    if is_binary(head[:HEAD_BYTES]) or what_is("", head[:HEAD_BYTES]):
+        what = what_is("", head[:HEAD_BYTES]) or "binary, not text: save it as CSV (UTF-8)"
+        raise SourceError(f"{name} must be a CSV, but it is {what}")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    chunk = head
+    try:
+        while chunk:
+            decoder.decode(chunk)
+            chunk = rest.read(2**20)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        while rest.read(2**20):
+            pass
+        return "cp1252"
+    return "utf-8-sig"
+
+
+def _separator(text: str, *, is_whole: bool) -> str:
+    """What separates the cells: a comma wherever that gives columns, else what gives each row as many cells."""
+    counts = {}
+    for separator in _SEPARATORS:
+        try:
+            rows = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if cells]
+        except csv.Error:
+            continue
+        widths = [len(cells) for cells in (rows if is_whole else rows[:-1] or rows)]
+        counts[separator] = (widths[0] if widths else 0, len(set(widths)) == 1)
+    if counts.get(",", (2, True))[0] > 1 and counts.get(",", (2, True))[1]:
+        return ","
+    for separator, (width, is_even) in counts.items():
+        if separator != "," and width > 1 and is_even:
+            return separator
+    return ","

@@ -1,0 +1,89 @@
+"""Stands in for Ray where a test is about what a search says and writes: jobs run one after the other, in here."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tuner.faketrainer import FakeFactory
+from tuner import jobfolder, jsonlines
+from tuner.jobs import Failure, Job, Report, Work
+from tuner.resources import Resources
+from tuner.signals import Signals
+
+
+class NoCluster:
+    """A machine of two CPUs without GPUs, on which no Ray is started."""
+
+    def __init__(self, address: str | None, *, data_bytes: int) -> None:
+        pass
+
+    def __enter__(self) -> "NoCluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def nodes(self) -> list[Resources]:
+        return [Resources(cpus=2, gpus=0)]
+
+    def ask_for(self, job: Resources, count: int) -> None:
+        pass
+
+    def restart(self) -> None:
+        pass
+
+
+def packed(save: Callable[[Path], None]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder))
+        return jobfolder.pack(Path(folder))
+
+
+def execute(
+    work: Work, factory: FakeFactory, *, signals: Signals, tick: Callable[[], bool], **resources: object
+) -> bool:
+    """As `tuner.executor.execute`."""
+    while (job := work.next_job()) is not None:
+        work.on_start(job.key)
+        try:
+            if not train(work, factory, job, signals, tick):
+                signals.check()
+                return False
+        except ValueError as error:
+            reason = f"ValueError: {error}"
+            work.on_failure(job.key, Failure(kind="exception", reason=reason, details=f"Traceback ...\n{reason}"))
+    return True
+
+
+def train(work: Work, factory: FakeFactory, job: Job, signals: Signals, tick: Callable[[], bool]) -> bool:
+    trainer = factory.build(job)
+    if (state := work.saved_state(job.key)) is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            jobfolder.unpack(state, Path(folder))
+            trainer.load_state(Path(folder))
+    goes_on = True
+    while goes_on:
+        if not tick():
+            return False
+        signals.check()
+        body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+        best = trainer.best_epoch == trainer.epoch
+        report = Report(
+            epoch=trainer.epoch,
+            finished=trainer.finished,
+            body=body,
+            state=None if trainer.finished else packed(trainer.save_state),
+            best=packed(lambda folder: trainer.save_best(folder, {})) if best else None,
+        )
+        goes_on = work.on_report(job.key, report)
+    return True
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Searches of the test run without Ray."""
+    monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
+    monkeypatch.setattr("tuner.campaign.execute", execute)
