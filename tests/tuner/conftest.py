@@ -1,8 +1,6 @@
 """What the tests of the tuner share."""
 
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -23,13 +21,6 @@ KNOWN = (
 
 def accept_anything(name: str, value: object) -> None:
     pass
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder with a path so short that the sockets in it, or in a Ray's folder in it, can have theirs."""
-    with tempfile.TemporaryDirectory(prefix="c-", dir="/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture

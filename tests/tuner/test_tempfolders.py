@@ -20,13 +20,15 @@ def test_a_temporary_folder_is_private_and_in_the_folder_for_such(
 
 
 def test_where_paths_are_too_long_for_sockets_the_folder_is_in_tmp(
-    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / ("long" * 20)
+    short = tmp_path / "short"
     long.mkdir()
+    short.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    monkeypatch.setattr("tuner.tempfolders._SHORT", short_folder)
-    assert Path(temporary_folder("ray", longest=60)).parent == short_folder
+    monkeypatch.setattr("tuner.tempfolders._SHORT", short)
+    assert Path(temporary_folder("ray", longest=60)).parent == short
     assert Path(temporary_folder("ray", longest=300)).parent == long
 
 
