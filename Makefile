@@ -1,30 +1,33 @@
 # Everything is installed into $(VENV); runs/ and exports/ hold what the search finds.
 #   make search   install, search over the sample that ships, export the best model, predict with it
-#   make test     install, run every test
+#   make test     install, run every test, on up to four CPUs
 #   make quick    the tests that need neither Ray nor more than a few seconds
 #   make lab    `ray up` over several hosts made of namespaces: a search, a worker that loses power (needs root; 2 minutes)
 #   make lab-faults   every other fault there (needs root; 15 minutes; not part of make test)
+#   make tools  the tests that need more than Python: bash, git, and for the lab rsync, sshd, ip and root (3 minutes)
 #   make lint types contract   what .ci/run checks besides the tests
 #   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3
 VENV   ?= .venv
 TRIALS ?= 32
 RUN    ?= sample
+# Further options of the search, such as --max-epochs 10
+OPTIONS ?=
 
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 EXPORT  := exports/$(RUN)
 
-.PHONY: search test quick lab lab-faults lint types contract check wheel clean help
+.PHONY: search test quick tools lab lab-faults lint types contract check wheel clean help
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 search: $(RUNTIME)
 	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
-	$(BIN)/python -m tuner.search $(if $(wildcard runs/$(RUN)),--resume,--space table5) --trials $(TRIALS) --name $(RUN)
+	$(BIN)/python -m tuner.search $(if $(wildcard runs/$(RUN)),--resume,--space table5) --trials $(TRIALS) --name $(RUN) $(OPTIONS)
 	@echo "== 2/3 export: the best model"
 	@rm -rf $(EXPORT)
 	$(BIN)/python -m tuner.export runs/$(RUN) -o $(EXPORT)
@@ -36,11 +39,17 @@ search: $(RUNTIME)
 	@echo "Its predictions for examples/: $(EXPORT)/examples.csv"
 	@echo "Your own crystals: $(BIN)/python -m model.predict $(EXPORT) my.cif"
 
+# Each process starts with a stretch of the tests of its own, in order, and then takes from the others.
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
+
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: $(DEV)
 	$(BIN)/python -m pytest -m "not slow and not ray and not gpu"
+
+tools: $(DEV)
+	$(BIN)/python -m pytest -m "(lab and not slow) or needs"
 
 lab: $(DEV)
 	$(BIN)/python -m pytest -m "lab and not slow" tests/cluster

@@ -4,6 +4,7 @@ import csv
 import gzip
 import importlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs ../shared/data (not part of the repository)"))
         if item.get_closest_marker("gpu") and not importlib.import_module("torch").cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        for marker in item.iter_markers("needs"):
+            if missing := [program for program in marker.args if shutil.which(program) is None]:
+                item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)} on the PATH"))
         if item.get_closest_marker("lab") and (reason := Lab.unavailable()) is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -121,6 +121,7 @@ def processes_of(group: int) -> list[str]:
     return [line for line in listed.stdout.splitlines() if "<defunct>" not in line]
 
 
+@pytest.mark.needs("bash", "ps")
 def test_slurm_starts_head_workers_and_search_with_one_token_and_ends_all(slurm: Slurm) -> None:
     with slurm.start(STATUS="3") as job:
         job.communicate(timeout=30)
@@ -138,6 +139,7 @@ def test_slurm_starts_head_workers_and_search_with_one_token_and_ends_all(slurm:
         assert call.split("|")[1:3] == ["token", "token"]
 
 
+@pytest.mark.needs("bash", "ps")
 def test_slurm_ends_the_search_in_order_when_its_time_is_over(slurm: Slurm) -> None:
     with slurm.start(SLOW="1") as job:
         while not any("tuner.search" in call for call in slurm.calls()):
@@ -148,6 +150,7 @@ def test_slurm_ends_the_search_in_order_when_its_time_is_over(slurm: Slurm) -> N
     assert processes_of(job.pid) == []
 
 
+@pytest.mark.needs("bash", "ps")
 def test_slurm_says_that_the_head_did_not_start(slurm: Slurm) -> None:
     stub = Path(slurm.log.parent / "venv/bin/ray")
     stub.write_text(STUB + "exit 1\n")

@@ -47,7 +47,9 @@ def requirement_lines(repository: Path) -> list[tuple[str, str]]:
     """(name, comment) of every requirement in pyproject.toml."""
     text = (repository / "pyproject.toml").read_text(encoding="utf-8")
     head, _, _ = text.partition("[tool.setuptools")
-    return re.findall(r'^[^#\n]*?"([\w-]+)(?:\[\w+\])?>=[\d.]+"[^#\n]*(?:#\s*(.*))?$', head, flags=re.MULTILINE)
+    return re.findall(
+        r'^[^#\n]*?"([\w-]+)(?:\[\w+\])?>=[\d.]+(?:,<[\d.]+)?"[^#\n]*(?:#\s*(.*))?$', head, flags=re.MULTILINE
+    )
 
 
 def test_every_requirement_says_who_needs_it_and_the_named_files_exist(repository: Path) -> None:

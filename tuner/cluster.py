@@ -3,21 +3,21 @@
 import contextlib
 import logging
 import os
-import re
+import secrets
 import shutil
 import socket
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_logging, services
-from ray._private import worker as ray_worker
 from ray.autoscaler.sdk import request_resources
+from ray.exceptions import AuthenticationError
 
+from tuner import rayprivate
 from tuner.errors import SearchError
 from tuner.nodes import alive_nodes, check_nodes
 from tuner.resources import Resources, usable_cpus
+from tuner.tempfolders import remove_stale_folders, temporary_folder
 
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
@@ -61,6 +61,7 @@ class Cluster:
         self._temp: str | None = None
         self._asked_for: int | None = None
         self._environment: dict[str, str | None] = {}
+        self._hooks = contextlib.ExitStack()
 
     def __enter__(self) -> "Cluster":
         """Start or connect.
@@ -72,37 +73,38 @@ class Cluster:
         if self._address is None:  # the workers find this very package, also where it is not installed
             paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+            # Ray's own way is to write a token that all may read to ~/.ray/auth_token, where that of clusters lies.
+            environment["RAY_AUTH_MODE"] = "token"
+            environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         self._environment = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
         _silence()
-        _remove_stale_temporary_folders()
+        remove_stale_folders()
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
         try:
             if self._address is not None:
                 try:
                     _check_that_it_answers(self._address)
                     ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
-                except (OSError, RuntimeError, ValueError) as error:
+                except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
                     reason = str(error).splitlines()[0]
                     raise SearchError(
                         f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
                     ) from error
-                node: Any = ray_worker._global_node  # there is no public way to its folder
-                if node is not None and Path(node.get_temp_dir_path()).name.startswith("crystune-ray-"):
-                    raise SearchError(
-                        f"--address must name a running Ray that is shared, but {self._address!r} finds only the one "
-                        f"that another search has started for itself; {_WITHOUT_RAY}"
-                    )
             else:
-                self._temp = temporary_folder("ray")
-                ray.init(
-                    "local",  # whatever else runs here, and whatever RAY_ADDRESS names
-                    num_cpus=usable_cpus(),
-                    include_dashboard=False,
-                    object_store_memory=max(100_000_000, 3 * self._data_bytes),
-                    _temp_dir=self._temp,
-                    **common,
-                )
+                rayprivate.read_token_again()
+                # Ray opens its folder to everyone; the one around it stays closed.
+                self._temp = temporary_folder("ray", longest=rayprivate.longest_temporary_folder() - len("/ray"))
+                self._hooks.enter_context(rayprivate.plain_workers())
+                with rayprivate.few_processes():
+                    ray.init(
+                        "local",  # whatever else runs here, and whatever RAY_ADDRESS names
+                        num_cpus=usable_cpus(),
+                        include_dashboard=False,
+                        object_store_memory=max(100_000_000, 3 * self._data_bytes),
+                        _temp_dir=f"{self._temp}/ray",
+                        **common,
+                    )
         except BaseException:
             self.__exit__()
             raise
@@ -113,6 +115,7 @@ class Cluster:
         if self._asked_for:
             self.ask_for_nothing()
         ray.shutdown()
+        self._hooks.close()
         if self._temp is not None:
             shutil.rmtree(self._temp, ignore_errors=True)
         for name, value in self._environment.items():
@@ -120,6 +123,7 @@ class Cluster:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        rayprivate.read_token_again()
 
     def restart(self) -> None:
         """End all that runs."""
@@ -162,45 +166,23 @@ def _check_that_it_answers(address: str) -> None:
     """Ray itself tries for ever to reach one that left its address behind, as after a restart of the machine."""
     if "://" in address:
         return
-    found = services.canonicalize_bootstrap_address(address)
-    host, _, port = (found or "").rpartition(":")
+    found = rayprivate.resolved_address(address)
+    host, _, port = found.rpartition(":")
     if not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
     except OSError as error:
         raise ConnectionError(f"nothing answers at {found}") from error
+    reason = rayprivate.refusal(found)
+    if reason is not None and "auth" in reason.lower():
+        raise ConnectionError(f"the one at {found} takes another token than ours, as one that a search started itself")
+    if reason is not None:
+        raise ConnectionError(f"what answers at {found} is no Ray that works ({reason})")
 
 
 def _silence() -> None:
     """Keep Ray's notes off the screen: its loggers, and what its nodes print through us whatever the log level."""
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    for name in ("stdout_deduplicator", "stderr_deduplicator"):
-        deduplicator = getattr(ray_logging, name, None)
-        if deduplicator is not None:
-            deduplicator.skip_re = re.compile(
-                ""
-            )  # there is no public switch; RAY_DEDUP_LOGS_SKIP_REGEX is read at import
-
-
-def temporary_folder(kind: str) -> str:
-    """A new one that names its process: what a killed one leaves behind is removed by the next."""
-    return tempfile.mkdtemp(prefix=f"crystune-{kind}-{os.getpid()}-")
-
-
-def _remove_stale_temporary_folders() -> None:
-    for folder in Path(tempfile.gettempdir()).glob("crystune-*-*-*"):
-        owner = folder.name.split("-")[2]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    rayprivate.keep_nodes_silent()

@@ -17,11 +17,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tuner.cluster import temporary_folder
 from tuner.failures import failure_of
 from tuner.jobs import Failure, Job, Report, TrainerFactory, Work
 from tuner.resources import Resources
 from tuner.signals import Signals
+from tuner.tempfolders import temporary_folder
 from tuner.trainable import BEST, PAYLOAD, STATE, Handed, JobProcess
 
 _ROOM_SECONDS = 1.0

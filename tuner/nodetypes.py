@@ -6,7 +6,7 @@ By itself Ray asks for the best fitting type again and again, also while the clo
 
 from typing import Any
 
-from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer
+from tuner.rayprivate import utilization_score
 
 
 def prefer_available(
@@ -27,9 +27,7 @@ def prefer_available(
     Returns:
         None if nothing of the demands fits on such a node.
     """
-    fit = _default_utilization_scorer(
-        node_resources, demands, node_type, node_availability_summary=node_availability_summary
-    )
+    fit = utilization_score(node_resources, demands, node_type, node_availability_summary=node_availability_summary)
     if fit is None:
         return None
     last_launch = node_availability_summary.node_availabilities.get(node_type)

@@ -1,5 +1,8 @@
 """Pictures: learning curves, importances, parity. matplotlib is loaded when one is drawn, without any display."""
 
+import os
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +81,24 @@ def plot_parity(
 
 
 def _figure(width: float, height: float) -> "Figure":
+    _load_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _load_matplotlib() -> None:
+    """Import it with a cache of fonts in a temporary folder, where MPLCONFIGDIR names none: it would write into HOME.
+
+    What it reads and writes there, it does when it is imported. So a configuration of the user changes no picture.
+    """
+    if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
+        return
+    with tempfile.TemporaryDirectory(prefix="crystune-matplotlib-") as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        try:
+            import matplotlib.font_manager
+
+            matplotlib.get_configdir()  # remembered, like the folder of the cache
+        finally:
+            del os.environ["MPLCONFIGDIR"]

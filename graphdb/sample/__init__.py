@@ -25,7 +25,8 @@ def sample_store(cache: Path | None = None) -> Path:
     """The store of the sample with default graphs, built on first use (one second) and verified at each.
 
     Args:
-        cache: folder for it; by default ``crystune`` in the user's cache folder, or else in the temporary folder.
+        cache: folder for it; by default ``crystune`` in $XDG_CACHE_HOME if that is set, or else ``crystune-UID`` in the
+                temporary folder, or else ``crystune`` in ~/.cache.
 
     Raises:
         StoreError: if no such folder can be written to.
@@ -73,9 +74,16 @@ def _source_code() -> bytes:
 
 
 def _cache_folders() -> list[Path]:
-    temporary = Path(tempfile.gettempdir()) / f"crystune-{os.getuid()}"
+    """Where the user says; else a temporary folder, for it is built in a second, and nothing is left in HOME."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        home = [Path(named) / "crystune"]
+    else:
+        home = [Path(os.path.expanduser("~/.cache/crystune"))]
     try:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # a user without a home, as in some containers
-        return [temporary]
-    return [Path(home) / "crystune", temporary]
+        temporary = [Path(tempfile.gettempdir()) / f"crystune-{os.getuid()}"]
+        temporary[0].mkdir(mode=0o700, exist_ok=True)
+        if temporary[0].stat().st_uid != os.getuid():  # whoever made it may put anything there
+            temporary = []
+    except OSError:
+        temporary = []
+    return [*home, *temporary] if named else [*temporary, *home]

@@ -119,7 +119,7 @@ class Lab:
         """Why there can be no lab on this machine; None if there can."""
         if sys.platform != "linux" or os.geteuid() != 0:
             return "the lab needs Linux and root"
-        missing = [tool for tool in _TOOLS if shutil.which(tool, path=_path()) is None]
+        missing = [tool for tool in _TOOLS if shutil.which(tool, path=_own_path()) is None]
         if missing:
             return f"the lab needs {', '.join(missing)} (packages openssh-server, rsync, iproute2, util-linux)"
         attempt = subprocess.run(
@@ -449,6 +449,12 @@ class Lab:
 
 def _path() -> str:
     return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _own_path() -> str:
+    """Where this process finds programs, and the sbin beside each bin: `sshd` lies there, which few have on PATH."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    return os.pathsep.join([*folders, *(f"{folder[:-3]}sbin" for folder in folders if folder.endswith("/bin"))])
 
 
 def _port(name: str) -> str:

@@ -55,7 +55,7 @@ def ray_up(lab: Lab, *, awaited: Sequence[str] | None = None) -> float:
     text = (ROOT / "cluster.local.yaml").read_text(encoding="utf-8")
     (launcher / "cluster.yaml").write_text(lab_form(text, addresses))
     if not (launcher / ".ray" / "auth_token").exists():
-        lab.exec("launcher", RAY, "get-auth-token", "--generate")
+        lab.exec("launcher", "bash", "-c", f"umask 077; {RAY} get-auth-token --generate")
     lab.exec("launcher", RAY, "up", "-y", "cluster.yaml", "--no-config-cache")
     wait_for_workers(lab, [name for name in workers_of(lab) if lab.is_on(name)] if awaited is None else awaited)
     return time.monotonic() - began

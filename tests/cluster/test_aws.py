@@ -51,6 +51,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         config = in_the_lab(yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8")))
         (project / "cluster.yaml").write_text(yaml.safe_dump(config))
         cloud.ray("get-auth-token", "--generate")
+        cloud.lab.path("launcher", f"{HOME}/.ray/auth_token").chmod(0o600)
         yield cloud
 
 

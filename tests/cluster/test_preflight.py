@@ -97,6 +97,7 @@ def test_a_running_cluster_with_a_worker_missing_and_another_of_older_code_is_to
         ("gpu1", "--address=10.77.0.2:6379 --num-cpus=1", "/root/older"),
     ):
         lab.path(host, "/root/.ray").mkdir(exist_ok=True)
+        lab.path(host, "/root/.ray/auth_token").touch(0o600)
         lab.path(host, "/root/.ray/auth_token").write_text(secret)
         start = f"{ray} start {options} --object-store-memory=100000000 --disable-usage-stats"
         environment = {"RAY_AUTH_MODE": "token", "PYTHONPATH": path}

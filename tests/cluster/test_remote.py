@@ -61,7 +61,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, small_store: Path) -> Iterator
         lab.path("launcher", "/root/cluster.yaml").write_text(cluster_config(lab))
         lab.path("launcher", "/root/my space.toml").write_text(SPACE)
         lab.path("launcher", "/root/my store.lmdb").write_bytes(small_store.read_bytes())
-        lab.exec("launcher", f"{BIN}/ray", "get-auth-token", "--generate")
+        lab.exec("launcher", "bash", "-c", f"umask 077; {BIN}/ray get-auth-token --generate")
         lab.exec("launcher", f"{BIN}/ray", "up", "-y", "cluster.yaml", "--no-config-cache")
         yield lab
 

@@ -582,6 +582,17 @@ def test_a_home_that_cannot_be_written_to_is_no_obstacle_to_the_sample(
         build_sample_store(tmp_path / "home")
 
 
+def test_the_sample_leaves_nothing_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert build_sample_store().is_relative_to(tmp_path / f"crystune-{os.getuid()}")
+    assert not (tmp_path / "home").exists()
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    (tmp_path / "crystune-12345").mkdir()
+    assert build_sample_store().is_relative_to(tmp_path / "home"), "the temporary folder is somebody else's"
+
+
 def test_a_full_disk_ends_in_a_sentence(tmp_path: Path, sample_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))

@@ -211,8 +211,8 @@ def test_a_full_disk_is_told_before_anything_is_copied(
     assert origin.read_offsets == []
 
 
+@pytest.mark.needs("mount")
 def test_a_disk_that_fills_up_meanwhile_is_told_and_given_back(small_store: Path, tmp_path: Path) -> None:
-    """On a file system of 1 MB where this may mount one, else with a pretended error."""
     folder = tmp_path / "small disk"
     folder.mkdir()
     mounted = (

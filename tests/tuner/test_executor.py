@@ -58,7 +58,7 @@ def test_an_address_without_a_ray_behind_it_is_refused_in_a_line(
     def nobody(*_: Any, **__: Any) -> None:
         raise ConnectionError("Could not find any running Ray instance.\nAnd more.")
 
-    monkeypatch.setattr("tuner.cluster.services.canonicalize_bootstrap_address", nobody)
+    monkeypatch.setattr("tuner.rayprivate.resolved_address", nobody)
     with pytest.raises(SearchError, match="must name a running Ray, got 'auto': Could not .*; start one with") as told:
         Cluster("auto").__enter__()
     assert "\n" not in str(told.value)
@@ -113,7 +113,7 @@ def test_an_address_that_a_dead_ray_left_behind_is_refused_at_once(monkeypatch: 
     """Ray itself would try for ever."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    monkeypatch.setattr("tuner.cluster.services.canonicalize_bootstrap_address", lambda _: f"127.0.0.1:{port}")
+    monkeypatch.setattr("tuner.rayprivate.resolved_address", lambda _: f"127.0.0.1:{port}")
     with pytest.raises(SearchError, match=f"got 'auto': nothing answers at 127.0.0.1:{port}"):
         Cluster("auto").__enter__()
 

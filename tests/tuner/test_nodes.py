@@ -1,6 +1,7 @@
 """What nodes are asked, and which of them cannot train together."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tuner import nodes, probe
+from tuner.cluster import Cluster
 from tuner.errors import SearchError
 from tuner.nodes import NodeFacts, check_nodes, check_versions, probe_nodes
+from tuner.resources import usable_cpus
 
 MINE = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.3.0", "crystune": "0.1.0 (code aa)"}
 
@@ -64,7 +67,12 @@ def test_a_node_that_does_not_answer_is_named() -> None:
 def test_the_probe_answers_where_nothing_is_installed(tmp_path: Path) -> None:
     program = Path(probe.__file__).read_text() + "\nimport json; print(json.dumps(facts(('/tmp', '~/new'))))"
     process = subprocess.run(
-        [sys.executable, "-I", "-S", "-"], input=program, capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-I", "-S", "-"],
+        input=program,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": str(tmp_path)},
     )
     facts = json.loads(process.stdout)
     assert facts["versions"]["ray"] == facts["versions"]["crystune"] == probe.ABSENT
@@ -80,12 +88,8 @@ def test_the_version_of_crystune_names_its_code() -> None:
 
 @pytest.fixture(scope="module")
 def one_node() -> Iterator[None]:
-    import ray
-
-    memory = 100_000_000
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=memory)
-    yield
-    ray.shutdown()
+    with Cluster(None):
+        yield
 
 
 def test_a_node_that_dies_while_it_is_asked_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +109,7 @@ def test_a_node_that_dies_while_it_is_asked_is_no_reason_to_refuse(monkeypatch: 
 def test_a_running_node_is_probed_and_agrees_with_its_driver(one_node: None) -> None:
     (found,) = check_nodes()
     assert found.head
-    assert found.cpus == 1
+    assert found.cpus == usable_cpus()
     assert found.versions == probe.versions()
     (found,) = probe_nodes(with_clock=True, folders=("/tmp",))
     assert abs(found.clock_offset) <= found.clock_error + 0.01

@@ -124,6 +124,7 @@ def test_versions_that_no_setup_command_will_mend_are_errors(file: ClusterFile) 
     assert any("2.60.0 on host1 (10.0.0.1); 2.59.0 on host2 (10.0.0.2)" in error for error in errors)
 
 
+@pytest.mark.needs("bash")
 def test_hosts_are_asked_with_the_ssh_of_the_path(
     file: ClusterFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

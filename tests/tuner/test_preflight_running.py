@@ -93,6 +93,7 @@ def test_store_and_results_are_looked_for_where_the_driver_runs(tmp_path: Path) 
 
 
 @pytest.mark.ray
+@pytest.mark.needs("bash")  # Ray starts workers by it
 def test_a_running_ray_that_demands_a_token_is_asked(tmp_path: Path) -> None:
     program = (
         "import ray, sys; r = ray.init('local', num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False,"
@@ -100,6 +101,7 @@ def test_a_running_ray_that_demands_a_token_is_asked(tmp_path: Path) -> None:
         " print(r.address_info['gcs_address'], flush=True); sys.stdin.read()"
     )
     (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").touch(0o600)
     (tmp_path / ".ray" / "auth_token").write_text("a-token-of-32-characters-or-more-")
     environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     environment["HOME"] = str(tmp_path)

@@ -133,6 +133,7 @@ def fake_python(folder: Path, script: str) -> None:
     python.chmod(0o755)
 
 
+@pytest.mark.needs("bash")
 def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
     fake_python(programs, 'printf "%s\\n" "$@" > "$HOME/seen"; echo "$A" >> "$HOME/seen"; echo noise; cat')
     request = {"name": "it's", "flags": {"--tasks": 'a "b" $HOME,`c`'}}
@@ -143,6 +144,7 @@ def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
     assert (programs / "seen").read_text().splitlines() == ["-u", "-m", "tuner.remoteserver", "start", "x y"]
 
 
+@pytest.mark.needs("bash")
 @pytest.mark.parametrize(
     ("script", "message"),
     [
@@ -161,6 +163,7 @@ def test_what_goes_wrong_on_the_head_is_said_here(script: str, message: str, pro
     assert isinstance(raised.value, HeadUnreachable) == ("255" in script)
 
 
+@pytest.mark.needs("bash")
 def test_following_counts_bytes_and_tells_a_broken_connection_from_the_end(
     programs: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -170,6 +173,7 @@ def test_following_counts_bytes_and_tells_a_broken_connection_from_the_end(
     assert HeadLink(head_of()).follow("name", UNREACHABLE) == (UNREACHABLE + 3, UNREACHABLE)
 
 
+@pytest.mark.needs("bash")
 def test_a_copy_goes_to_a_partial_name_and_says_when_it_was_cut_off(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +188,7 @@ def test_a_copy_goes_to_a_partial_name_and_says_when_it_was_cut_off(
         link.send(Path("/data/my store.lmdb"), "/home/me/x.partial")
 
 
+@pytest.mark.needs("ssh")
 def test_addresses_of_a_cloud_are_other_machines_tomorrow() -> None:
     assert "StrictHostKeyChecking=no" in HeadLink(head_of(rented=True)).command("list")
     assert "StrictHostKeyChecking=accept-new" in HeadLink(head_of()).command("list")
@@ -257,6 +262,7 @@ def test_a_fetched_run_names_the_store_on_this_machine(tmp_path: Path, small_sto
     assert note is not None and "/gone.lmdb" in note
 
 
+@pytest.mark.needs("bash")
 def test_a_file_that_a_running_search_replaced_while_it_was_fetched_is_fetched_again(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The shell commands of the cluster file, and what they need on this machine."""
 
 import re
+import shlex
 import stat
 import subprocess
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from tuner.checks.clusterfile import COMMANDS, ClusterFile, table
 from tuner.checks.finding import Finding, did_you_mean, error, unless_found, warning
-from tuner.checks.rayside import start_options
+from tuner.rayprivate import start_options
+from tuner.raytoken import MAKE_TOKEN
 
 _OF_THE_SHELL = {
     *("HOME", "USER", "LOGNAME", "PATH", "PWD", "OLDPWD", "SHELL", "HOSTNAME", "TERM", "LANG", "LC_ALL", "TMPDIR"),
@@ -122,7 +124,7 @@ def check_file_mounts(file: ClusterFile) -> list[Finding]:
         source, where = Path(here).expanduser(), file.where("file_mounts", there)
         if not source.exists():
             if source.name == "auth_token":
-                mend = "ray get-auth-token --generate"
+                mend = MAKE_TOKEN
             elif source.name == "dist":
                 mend = "make wheel, in the folder of the project, and call this from there"
             else:
@@ -151,14 +153,13 @@ def check_token(file: ClusterFile) -> list[Finding]:
     if not token.is_file():
         if there is None:
             what = f"{token} must hold the token that every node shows, but is no file"
-            findings.append(error("", what, "ray get-auth-token --generate"))
+            findings.append(error("", what, MAKE_TOKEN))
     elif not token.read_text(encoding="utf-8").strip():
-        findings.append(error(str(token), "must hold a token, but is empty", "ray get-auth-token --generate"))
+        findings.append(error(str(token), "must hold a token, but is empty", MAKE_TOKEN))
     elif stat.S_IMODE(token.stat().st_mode) & 0o077:
         mode = f"{stat.S_IMODE(token.stat().st_mode):o}"
-        findings.append(
-            warning(str(token), f"should be readable by you only, but has mode {mode}", f"chmod 600 {token}")
-        )
+        what = f"must be readable by you only, for it is the password of your clusters, but has mode {mode}"
+        findings.append(error(str(token), what, f"chmod 600 {shlex.quote(str(token))}"))
     if there is None and not any("RAY_AUTH_TOKEN" in command for _, command in file.commands(*COMMANDS)):
         mend = "add to file_mounts: /home/USER/.ray/auth_token: ~/.ray/auth_token"
         findings.append(error(file.where("file_mounts"), "must copy the token to every node", mend))

@@ -1,23 +1,21 @@
-"""What only Ray itself knows: whether it accepts the file, and which options `ray start` has."""
+"""What only Ray itself knows: whether it accepts the file."""
 
 import contextlib
-import copy
 import io
 import logging
 
 from tuner.checks.clusterfile import ClusterFile
 from tuner.checks.finding import Finding, error, ok
+from tuner.rayprivate import validate_cluster_config
 
 
 def check_by_ray(file: ClusterFile) -> list[Finding]:
     """Ray's own validation; `ray up` stops at the first thing that it finds."""
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
     printed = io.StringIO()
     logging.disable(logging.WARNING)  # it would tell what it fills in
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            validate_config(prepare_config(copy.deepcopy(file.config)))
+            validate_cluster_config(file.config)
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - it raises whatever its code runs into
         lines = [line for line in f"{printed.getvalue()}\n{problem}".splitlines() if line.strip()]
         reason = lines[0].strip() if lines else type(problem).__name__
@@ -25,10 +23,3 @@ def check_by_ray(file: ClusterFile) -> list[Finding]:
     finally:
         logging.disable(logging.NOTSET)
     return [ok("Ray's own validation accepts it")]
-
-
-def start_options() -> frozenset[str]:
-    """The options of ``ray start``, such as ``--num-gpus``."""
-    from ray.scripts.scripts import start
-
-    return frozenset(name for option in start.params for name in (*option.opts, *option.secondary_opts))
