@@ -142,10 +142,16 @@ def build_store(
 
 
 def _check_destination(path: Path) -> None:
+    from graphdb.store import is_lmdb_file
+
     if path.is_dir():
         raise StoreError(f"STORE must be a file, {path} is a folder; give a name in it, such as {path / 'my.store'}")
     if not path.parent.is_dir():
         raise StoreError(f"the folder of STORE must exist, {path.parent} does not; make it first")
+    if path.exists() and path.stat().st_size and not is_lmdb_file(path):
+        raise StoreError(
+            f"STORE must be a new file or a store of graphs, but {path} is a file of another kind; give another STORE"
+        )
 
 
 def _target_files(paths: Sequence[Path], source: Path, names: Sequence[str] | None) -> "list[TargetFile]":

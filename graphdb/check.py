@@ -76,6 +76,8 @@ def checked_split(
                 break
         else:
             advice += ", or fewer of the tasks with --tasks"
+    else:
+        advice += ", or another task with --tasks"
     raise TargetsError(f"{problem} ({what}); {advice}")
 
 

@@ -91,7 +91,7 @@ class InMemoryGraphs:
         from graphdb.store import Store
 
         with Store(path) as store:
-            chosen = choose_tasks(store.properties, tasks)
+            chosen = choose_tasks(store.properties, tasks, str(store.path))
             return cls(
                 store.flat(),
                 material_ids=store.material_ids,
@@ -136,7 +136,7 @@ class StreamedGraphs:
 
         self.path = Path(path)
         with Store(path) as store:
-            self.tasks = choose_tasks(store.properties, tasks)
+            self.tasks = choose_tasks(store.properties, tasks, str(store.path))
             names = [task.name for task in self.tasks]
             self.targets: NDArray[np.float32] = store.targets(names).astype(np.float32)
             self.num_nodes: NDArray[np.int64] = store.sizes[:, 1].astype(np.int64)
@@ -201,12 +201,13 @@ class StreamedGraphs:
         return self._store
 
 
-def choose_tasks(properties: Any, names: Sequence[str] | None) -> tuple[Task, ...]:
+def choose_tasks(properties: Any, names: Sequence[str] | None, store: str = "the store") -> tuple[Task, ...]:
     """The tasks of these names with the store's units.
 
     Args:
         properties: a store's ``properties``, name -> object with a ``unit``.
         names: in the order wanted; all when None.
+        store: what it is called, for messages.
 
     Raises:
         TaskError: for no task, an unknown one or one named twice.
@@ -214,7 +215,7 @@ def choose_tasks(properties: Any, names: Sequence[str] | None) -> tuple[Task, ..
     chosen = list(properties) if names is None else list(names)
     known = ", ".join(properties)
     if not properties:
-        raise TaskError("a model needs at least one task, but the store has no properties; build it with --targets")
+        raise TaskError(f"a model needs at least one task, but {store} has no properties; build it with --targets")
     if not chosen:
         raise TaskError(f"a model needs at least one task, got none; the store has {known}")
     for name in chosen:

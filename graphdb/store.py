@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.codec import BLOCK_SIZE, FlatBuilder, block_records, decode_column, decode_graph, record_sizes
+from graphdb.command import invocation
 from graphdb.errors import (
     CorruptRecord,
     Reason,
@@ -36,6 +37,9 @@ from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings
 
 FORMAT_NAME = "crystune graphs"
 META_KEY = b"meta"
+_MAGIC = 0xBEEFC0DE
+"""Of LMDB's files."""
+_AGAIN = "copy it again, or build it again with --overwrite"
 _FIRST_MAP_BYTES = 64 * 2**20
 #: Checking LMDB's own pages takes 4 ms for 30,000 crystals; for stores above this size it is left to `Store.verify`.
 _QUICKLY_CHECKED_BYTES = 2**30
@@ -311,7 +315,7 @@ class Store:
         try:
             value: memoryview | None = self._transaction().get(key)
         except lmdb.Error as error:
-            raise CorruptRecord(f"{self.path} is damaged ({error}); copy or build it again") from error
+            raise CorruptRecord(f"{self.path} is damaged ({error}); {_AGAIN}") from error
         return value
 
     def _column(self, key: bytes) -> memoryview:
@@ -349,7 +353,7 @@ class Store:
         except CorruptRecord as error:
             if str(self.path) in str(error):
                 raise
-            raise CorruptRecord(f"{self.path}: {error}; copy or build the store again") from error
+            raise CorruptRecord(f"{self.path}: {error}; {_AGAIN}") from error
 
     def _read_meta(self) -> dict[str, Any]:
         value = self._get(META_KEY)
@@ -431,11 +435,22 @@ def _check_is_store_file(path: Path) -> None:
         raise StoreError(f"a store is a file, {path} is a folder; is it the SOURCE of graphdb.build?")
 
 
+def is_lmdb_file(path: Path) -> bool:
+    """Whether a file begins as LMDB writes it: a page's header, then the magic number."""
+    with path.open("rb") as stream:
+        return stream.read(20)[16:] in (_MAGIC.to_bytes(4, "little"), _MAGIC.to_bytes(4, "big"))
+
+
 def _open_readonly(path: Path) -> Any:
     """Open a file for reading without locks; whatever is wrong with it is told in a sentence."""
     with path.open("rb") as stream:
         if stream.read(1) == b"":
             raise StoreError(f"{path} is empty: no store of graphs; python -m graphdb.build SOURCE {path} makes one")
+    if not is_lmdb_file(path):
+        raise StoreError(
+            f"{path} is no store of graphs, but a file of another kind; "
+            f"{invocation('graphdb.build')} SOURCE STORE makes a store"
+        )
     if kind := network_file_system(path):
         warnings.warn(
             f"{path} lies on a network file system ({kind}): copy it to a local disk, LMDB is slow and unsafe on such",
@@ -447,12 +462,12 @@ def _open_readonly(path: Path) -> Any:
     except lmdb.VersionMismatchError as error:
         raise StoreVersionMismatch(f"{path} was written by another major version of LMDB: {error}") from error
     except lmdb.Error as error:
-        raise StoreError(f"{path} is no store of graphs, or is damaged: {error}") from error
+        raise CorruptRecord(f"{path} is damaged ({error}); {_AGAIN}") from error
     # A page beyond the end of a mapped file kills the process (SIGBUS): look before touching any.
     needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     if path.stat().st_size < needed:
         env.close()
-        raise CorruptRecord(f"{path} is cut off: {path.stat().st_size:,} bytes of {needed:,}; copy or build it again")
+        raise CorruptRecord(f"{path} is cut off: {path.stat().st_size:,} bytes of {needed:,}; {_AGAIN}")
     return env
 
 
@@ -472,6 +487,6 @@ def _check_pages(path: Path, *, unless_larger_than: int | None = None) -> None:
     try:
         problems: list[str] = verify(str(path), subdir=False)  # type: ignore[no-untyped-call]
     except VerifyError as error:
-        raise StoreError(f"{path} is no store of graphs, or is damaged ({error}); graphdb.build makes one") from error
+        raise CorruptRecord(f"{path} is damaged ({error}); {_AGAIN}") from error
     if problems:
-        raise CorruptRecord(f"{path} is damaged ({problems[0]}); copy or build the store again")
+        raise CorruptRecord(f"{path} is damaged ({problems[0]}); {_AGAIN}")

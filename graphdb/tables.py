@@ -126,7 +126,10 @@ class JsonSource:
             raise SourceError(f"{self.path} cannot be read to its end: {error}; is the file complete?") from error
         found = _json_structures(content, file_id(self.path.name))
         if isinstance(found, str):
-            raise SourceError(f"{self.path} must be pymatgen JSON (a structure, a list, or an object by id): {found}")
+            raise SourceError(
+                f"{self.path} must be pymatgen JSON (a structure, a list, or an object by id): {found}"
+                f"{'; is the file complete?' if found.startswith('not JSON') else ''}"
+            )
         for count, (material_id, structure, row) in enumerate(found):
             self._progress = count / len(found)
             yield from _json_entry(material_id, structure, row, f"{self.path.name}, entry {count}", self.targets)

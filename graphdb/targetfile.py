@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from graphdb.command import count
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.matching import CrystalIds, shown, what_would_match
 from graphdb.names import ID_COLUMN, clean_id, id_column, is_row_index
@@ -62,7 +63,8 @@ class TargetFile:
             check_header(self._header, name)
         elif names is not None and len(names) != self._width() - 1:
             raise SourceError(
-                f"{name} has {self._width() - 1} target columns, got {len(names)} names: {', '.join(names)}"
+                f"{name} has {count(self._width() - 1, 'target column')}, but --target-names gives "
+                f"{count(len(names), 'name')}: {', '.join(names)}; give one name for each"
             )
         if self._width() < 2:
             raise SourceError(

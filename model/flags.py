@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from graphdb.command import split_names
+
 
 def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     """A type for argparse: an integer of at least and at most this."""
@@ -41,8 +43,10 @@ def folder(text: str) -> Path:
 
 
 def task_names(text: str) -> list[str]:
-    """A type for argparse: names separated by commas."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"must be names separated by commas, got {text!r}")
+    """A type for argparse: names separated by commas, see `graphdb.command.split_names`."""
+    names = split_names(text)
+    if not names:
+        raise argparse.ArgumentTypeError(
+            f"must name properties, separated by commas, got {text!r}; leave it out for all of the store"
+        )
     return names

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from graphdb.command import Parser, count, did_you_mean, load, run
-from graphdb.errors import CrystuneError
+from graphdb.errors import CrystuneError, Reason
 from model.shipped import CONFIG, find_weights, shipped_models
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from model.seen import SeenElements
 
 _CRYSTALS_AT_ONCE = 256
+_NO_CRYSTAL = (Reason.NOT_A_STRUCTURE, Reason.DUPLICATE_ID)
 
 
 class InputMissing(CrystuneError):
@@ -76,11 +77,15 @@ def _predict(arguments: argparse.Namespace) -> int:
             )
     where = f", table in {arguments.output}" if arguments.output else ""
     sys.stdout.flush()
-    print(f"{found.predicted:,} of {count(found.read, 'crystal')} predicted{where}", file=sys.stderr)
+    print(f"{found.predicted:,} of {found.read:,} crystals predicted{where}", file=sys.stderr)
     if found.failed:
         print(f"{found.failed:,} not: the column 'error' says why", file=sys.stderr)
     if found.others:
-        print(f"{count(found.others, 'file')} of another kind among them, listed with what they are", file=sys.stderr)
+        print(
+            f"{count(found.others, 'file')} beside them: of another kind, or of a crystal that is there already; the "
+            "column 'error' says what each is",
+            file=sys.stderr,
+        )
     if found.warned:
         print(
             f"{count(found.warned, 'crystal')} with elements that the model has not seen in training: the column "
@@ -121,7 +126,7 @@ class _Refused:
 
     reason: str
     is_crystal: bool = True
-    """False for a file of another kind in a folder or archive, which is not a mistake."""
+    """False for a file of another kind in a folder or archive, or a second one of a crystal: no mistakes."""
 
 
 class Tally:
@@ -209,7 +214,7 @@ def _graphs(
     sources: Sequence[str], settings: Any, known: frozenset[int], tell: Callable[[float], None]
 ) -> Iterator[tuple[str, Any]]:
     """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table."""
-    from graphdb.errors import Reason, SkippedCrystal, SourceError
+    from graphdb.errors import SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
     from graphdb.sources import iter_structures
     from model.elements import element_symbols
@@ -224,7 +229,7 @@ def _graphs(
                 source, keep_order=settings.neighbors == "cgcnn", tell=tell_all
             ):
                 if isinstance(crystal, SkippedCrystal):
-                    refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason != Reason.NOT_A_STRUCTURE)
+                    refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason not in _NO_CRYSTAL)
                     yield material_id or crystal.where, refused
                     continue
                 strange = sorted(set(crystal.atomic_numbers.tolist()) - known)

@@ -34,12 +34,21 @@ def find_weights(model: str | Path) -> Path:
     if (path / WEIGHTS).is_file():
         return path / WEIGHTS
     if not path.exists():
-        what = f"which is not there{did_you_mean(str(model), shipped)}"
+        what = f"which is not there{did_you_mean(str(model), [*shipped, *_folders_beside(path)])}"
     elif path.is_file():
         what = "which is a file of another kind"
     elif (path / "run.json").exists():
         what = f"which is a search; {invocation('tuner.export')} {shlex.quote(str(path))} -o DIR makes a model of it"
     else:
-        what = f"which has no {WEIGHTS}"
+        what = f"which has no {WEIGHTS}; tuner.export and model.train write such folders"
     names = ", ".join(shipped) or "none"
     raise CheckpointError(f"a model must be a checkpoint folder or a model that ships ({names}), got {path}, {what}")
+
+
+def _folders_beside(path: Path) -> list[str]:
+    """Checkpoints in the same folder, as the user would name them."""
+    parent = path.parent
+    try:
+        return [str(parent / entry.name) for entry in parent.iterdir() if (entry / WEIGHTS).is_file()]
+    except OSError:
+        return []

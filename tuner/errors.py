@@ -15,5 +15,9 @@ class SettingsMismatch(SearchError):
     """A run is resumed with settings that differ from those it was started with."""
 
 
+class OtherCrystals(SearchError):
+    """The store is not the one that a search began with."""
+
+
 class TasksNotThere(SearchError):
     """The store lacks tasks."""

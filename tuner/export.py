@@ -203,12 +203,9 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
     from tuner.objective import load_crystals
 
     settings = findings.settings
-    crystals = load_crystals(settings.store, list(settings.tasks), fractions=settings.fractions)
-    if crystals.graphs.fingerprint != settings.fingerprint:
-        raise SearchError(
-            f"the store must be the one that was searched over (fingerprint {settings.fingerprint[:12]}), "
-            f"but {crystals.store} has {crystals.graphs.fingerprint[:12]}; its crystals or targets have changed since"
-        )
+    crystals = load_crystals(
+        settings.store, list(settings.tasks), fractions=settings.fractions, fingerprint=settings.fingerprint
+    )
     chosen = choose_device(device)
     rule = settings.split
     split = split_by_id(crystals.graphs.material_ids, tuple(rule["fractions"]), rule["seed"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from graphdb.command import os_error_text
 from graphdb.split import DEFAULT_FRACTIONS
-from tuner.errors import SearchError, TasksNotThere
+from tuner.errors import OtherCrystals, SearchError, TasksNotThere
 from tuner.jobs import Job
 from tuner.parameters import Value
 from tuner.space import PER_TASK
@@ -204,6 +204,7 @@ def load_crystals(
     tasks: list[str] | None,
     *,
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS,
+    fingerprint: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Crystals:
     """Read a store, or the sample that ships, and split it.
@@ -212,10 +213,12 @@ def load_crystals(
         store: path or URI; None for the sample.
         tasks: properties wanted; all when None.
         fractions: shares of training, validation and test split.
+        fingerprint: of the store that is expected; any when None.
         say: told what is waited for.
 
     Raises:
         TasksNotThere: if the store lacks a task.
+        OtherCrystals: if the store has another fingerprint.
         SearchError: if the store cannot be read, or its crystals cannot be trained on.
     """
     from graphdb.check import TargetsError, checked_split
@@ -237,6 +240,11 @@ def load_crystals(
                 raise
             path.unlink()  # a copy is not kept for its own sake
             graphs = _open(local_copy(store, say=say), tasks)
+        if fingerprint is not None and graphs.fingerprint != fingerprint:
+            raise OtherCrystals(
+                f"the store must be the one that was searched over (fingerprint {fingerprint[:12]}), but {what} has "
+                f"{graphs.fingerprint[:12]}: its crystals or targets have changed; search over it anew"
+            )
         names = [task.name for task in graphs.tasks]
         split = checked_split(graphs.material_ids, graphs.targets, names, fractions=fractions, what=what)
     except TaskError as error:

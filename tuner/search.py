@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, run
-from tuner.errors import SearchError, SpaceError, TasksNotThere
+from model.flags import task_names
+from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
 from tuner.raytoken import show_token
 from tuner.room import Means, check_machine
 from tuner.runfolder import RunFolder, Runs
@@ -205,7 +206,11 @@ def _resolve(
     if tasks is not None:  # mistakes in the file are told before a large store is read
         parse_space(space_text, space_name, tasks, known_settings(), check_setting)
     try:
-        crystals = load_crystals(store, tasks, fractions=fractions, say=say)
+        expected = old.fingerprint if old is not None and arguments.tasks is None else None
+        crystals = load_crystals(store, tasks, fractions=fractions, fingerprint=expected, say=say)
+    except OtherCrystals as error:
+        assert old is not None
+        raise other_store(old, store, run.path.name, "it holds other graphs or targets") from error
     except TasksNotThere as error:
         if old is None or arguments.tasks is not None:
             raise
@@ -322,15 +327,6 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _tasks(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError(
-            f"must name properties, separated by commas, got {text!r}; leave it out for all of the store"
-        )
-    return names
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a search."""
     add = parser.add_argument
@@ -341,7 +337,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="STORE",
         help="crystals, written by graphdb.build: path or URI; the sample that ships when left out",
     )
-    add("--tasks", metavar="A,B,C", type=_tasks, help="properties to predict; all of the store when left out")
+    add("--tasks", metavar="A,B,C", type=task_names, help="properties to predict; all of the store when left out")
     add(
         "--valid",
         type=_share,

@@ -400,7 +400,7 @@ def test_a_source_without_any_usable_crystal_is_an_error(tmp_path: Path, capsys:
         (["{source}", "s", "--workers", "0"], "--workers must be in 1 to 1024, got 0"),
         (["{source}", "s", "--num-neighbors", "0"], "num_neighbors must be"),
         (["{source}", "s", "--cutoff", "nan"], "cutoff must be"),
-        (["{source}", "{source}"], "no store of graphs"),
+        (["{source}", "{source}"], "give another STORE"),
     ],
 )
 def test_a_wrong_request_is_told_in_a_sentence(

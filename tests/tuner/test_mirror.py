@@ -319,7 +319,7 @@ def test_a_second_pull_reads_only_what_has_changed(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("uri", ["ftp://a/b", "s3:///", "file://relative", "s3://b/x?nonsense=1"])
 def test_a_uri_that_cannot_be_used_is_answered(uri: str) -> None:
-    with pytest.raises(SearchError, match="a place of runs must be a folder or a URI like s3://bucket/runs"):
+    with pytest.raises(SearchError, match="--runs must be a folder or a URI like s3://bucket/runs"):
         Bucket(uri)
 
 

@@ -28,12 +28,12 @@ class Bucket:
             self._files, path = fs.FileSystem.from_uri(uri)
         except ValueError as error:
             raise SearchError(
-                f"a place of runs must be a folder or a URI like s3://bucket/runs, gs://bucket/runs or "
+                f"--runs must be a folder or a URI like s3://bucket/runs, gs://bucket/runs or "
                 f"file:///folder, got {self.uri!r}: {' '.join(str(error).split())}"
             ) from error
         self._path = path.rstrip("/")
         if not self._path and not uri.startswith("file:"):
-            raise SearchError(f"a place of runs must name a bucket, such as s3://bucket/runs, got {self.uri!r}")
+            raise SearchError(f"--runs must name a bucket, such as s3://bucket/runs, got {self.uri!r}")
         self._is_disk = isinstance(self._files, fs.LocalFileSystem)
 
     def put(self, name: str, content: bytes) -> None:
