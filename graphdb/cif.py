@@ -1,120 +1,418 @@
-"""A quick reader for the plainest of CIFs: one block, P1, every site fully occupied by one neutral element.
+"""From a CIF to atoms in a cell: which block, which cell, which sites, which symmetry.
 
-It knows what it does not know: whatever is unusual makes it return None, and the caller asks pymatgen. On the CIFs that
-it does read, it gives the sites that pymatgen gives (in file order, where pymatgen sorts them), about ten times faster.
+Where a file can be understood in several ways, what it says elsewhere decides (formula times Z, multiplicities, the
+shape of the cell); where nothing decides, it is refused with what would have to be added.
 """
 
 import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Chemical symbols in order of atomic number; the position is the atomic number.
-SYMBOLS: tuple[str, ...] = (
-    "",
-    *"H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr".split(),
-    *"Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu".split(),
-    *"Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split(),
-    *"Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og".split(),
-)
-ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
+from graphdb.cifblock import Block, Value, read_blocks
+from graphdb.crystal import Crystal, Note, Unusable, atomic_number, check_size, checked, element_number, listed
+from graphdb.errors import Reason
+from graphdb.formula import formula_agrees, formula_text, parse_formula
+from graphdb.orbits import check_positions, expand, independent, merge_equal, same_crystal
+from graphdb.symmetry import GroupNames, Operations, SymmetryError, identity, listed_operations, settings
 
-CELL_NAMES = tuple(
-    f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
-)
-SYMMETRY_NAMES = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
+LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
+ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
-#: Names whose meaning only pymatgen's reader knows (magnetism, oxidation states, implicit hydrogens, ...).
-_UNUSUAL = ("magn", "moment", "oxidation", "attached_hydrogens", "modulation", "wave_vector", "disorder")
-#: pymatgen takes 0.3333 and 0.6667 for the thirds they stand for, within this relative distance (``frac_tolerance``).
+_OPERATIONS = (
+    "_space_group_symop_magn_operation_xyz",
+    "_space_group_symop_operation_xyz",
+    "_symmetry_equiv_pos_as_xyz",
+)
+_CENTERINGS = "_space_group_symop_magn_centering_xyz"
+_SYSTEMS = ("_symmetry_cell_setting", "_space_group_crystal_system")
+_MODULATED = (
+    "_space_group_ssg",
+    "_space_group_symop_ssg",
+    "_cell_wave_vector",
+    "_atom_site_displace",
+    "_cell_subsystem",
+)
+#: Type symbols and labels of groups, of which only the first atom has a place; hydrogens of water.
+_GROUPS = {"wat": 8, "oh": 8, "oh2": 8, "h2o": 8, "o-h": 8, "nh4": 7, "nh3": 7, "nh2": 7, "nh": 7, "ch3": 6, "ch2": 6}
+_WATER = {"ow": 8, "hw": 1}
+_VACANCIES = frozenset({"va", "vac", "vacancy", "x", "xx", "q", "dum", "dummy", "m"})
+#: Python's own reading does not know 0.333(2), 90.(0) and 1.0D0.
+_UNCERTAIN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?)(?:\(\d*\.?\d*\))?\s*")
+_FULL = 1e-3
+#: CIFs write 0.3333 and 0.6667 for thirds; they are taken as such within this relative distance, as pymatgen does.
 _THIRD_TOLERANCE = 1e-4
+#: How equal the distances of one crystal are in two settings: computed by us, and written down with a few digits.
+_EXACTLY, _ROUGHLY = 1e-3, 0.1
+#: Reasons of a block that is a placeholder, not another crystal.
+_PLACEHOLDER = frozenset({Reason.NO_ATOMS, Reason.NO_LATTICE})
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]
+Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def read_plain_cif(text: str) -> Arrays | None:
-    """Atomic numbers (A,), lattice (3, 3) in Å as rows, fractional coordinates (A, 3); None if the CIF is not plain."""
-    tables = _tables(text)
-    if tables is None:
-        return None
-    scalars, loops = tables
-    operations = next((loops[name] for name in SYMMETRY_NAMES if name in loops), None)
-    if operations is None or len(operations) != 1 or operations[0].replace(" ", "").lower() != "x,y,z":
-        return None
-    symbols = loops.get("_atom_site_type_symbol")
-    if not symbols or "_atom_site_label" not in loops or any(name not in loops for name in _POSITIONS):
-        return None
+@dataclass(slots=True)
+class _Sites:
+    """The sites of a block that are atoms.
+
+    Attributes:
+        numbers: (N,) atomic numbers.
+        fractions: (N, 3) fractional coordinates.
+        multiplicities: (N,) as the file has them, 0 where it does not say; None if it never does.
+    """
+
+    numbers: NDArray[np.int64]
+    fractions: NDArray[np.float64]
+    multiplicities: NDArray[np.int64]
+
+
+def read_cif(text: str) -> Crystal:
+    """The crystal of a CIF.
+
+    Raises:
+        Unusable: with the reason, if it has none or several, or if it cannot be told which atoms it has.
+    """
+    lower = text.lower()
+    if not re.search(r"_atom_site[_.]", lower) and not re.search(r"_cell[_.]length_a", lower):
+        message = "no crystal in this text: neither _cell_length_a nor _atom_site_fract_x"
+        raise Unusable(Reason.UNPARSABLE, message)
+    blocks, notes = read_blocks(text)
+    with_atoms = [block for block in blocks if any(name.startswith("_atom_site_") for name in block.values)]
+    if len(with_atoms) > 1:
+        return _the_one(with_atoms, notes)
+    if with_atoms:
+        return _crystal(with_atoms[0], notes)
+    if not any(name in block.values for block in blocks for name in LENGTHS):
+        raise Unusable(Reason.UNPARSABLE, "neither cell nor atoms in a data block")
+    raise Unusable(Reason.NO_ATOMS, "no _atom_site_fract_x: the file lists no atoms")
+
+
+def _the_one(blocks: list[Block], notes: tuple[Note, ...]) -> Crystal:
+    """The crystal that all blocks describe, as the first of them has it; placeholders do not count."""
+    found: list[tuple[str, Crystal]] = []
+    failed: list[tuple[str, Unusable]] = []
+    placeholder: Unusable | None = None
+    for block in blocks:
+        try:
+            found.append((block.name, _crystal(block, notes)))
+        except Unusable as error:
+            if error.reason in _PLACEHOLDER:
+                placeholder = placeholder or error
+            else:
+                failed.append((block.name, error))
+    if not found:
+        raise failed[0][1] if failed else placeholder or Unusable(Reason.NO_ATOMS, "the file lists no atoms")
+    name, crystal = found[0]
+    if failed:
+        message = (
+            f"one structure per file is expected, got data_{name} and data_{failed[0][0]} ({failed[0][1].message})"
+        )
+        raise Unusable(Reason.SEVERAL_STRUCTURES, message)
+    for other, another in found[1:]:
+        if not same_crystal(_arrays(crystal), _arrays(another), _ROUGHLY):
+            message = f"one structure per file is expected, got {len(found)}: data_{name}, data_{other}"
+            raise Unusable(Reason.SEVERAL_STRUCTURES, message + (", ..." if len(found) > 2 else ""))
+    return crystal
+
+
+def _arrays(crystal: Crystal) -> Arrays:
+    return crystal.atomic_numbers.astype(np.int64), crystal.lattice, crystal.frac_coords
+
+
+def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
+    if any(name.startswith(_MODULATED) for name in block.values) or block.text("_cell_modulation_dimension") > "0":
+        raise Unusable(Reason.UNPARSABLE, "a modulated structure has no cell that repeats")
+    remarks = list(notes)
+    sites = _sites(block, remarks)
+    lattice = _lattice(block, remarks)
+    formula = parse_formula(block.text("_chemical_formula_sum"))
+    num_units = _number(block.text("_cell_formula_units_z")) or 0.0
+    if len(sites.numbers):
+        check_positions(len(sites.numbers))
+    readings = _readings(block, lattice, sites, formula, num_units, remarks)
+    numbers, fractions, merged = readings
+    if merged:
+        what = "site of the list is" if merged == 1 else "sites of the list are"
+        remarks.append(Note(Reason.SITES_MERGED, f"{merged:,} {what} at the place of an earlier one of its element"))
+    atoms = Counter(numbers.tolist())
+    if formula and not formula_agrees(formula, num_units, atoms):
+        unit = f"{formula_text(formula)} times Z = {num_units:g}" if num_units else formula_text(formula)
+        remarks.append(Note(Reason.FORMULA_DIFFERS, f"the formula says {unit}, the sites are {formula_text(atoms)}"))
+    return checked(numbers, lattice, fractions, tuple(remarks))
+
+
+# --- sites
+
+
+def _sites(block: Block, remarks: list[Note]) -> _Sites:
+    """The sites that are atoms, fully occupied."""
+    columns = [block.column(name) for name in _POSITIONS]
+    if not all(columns):
+        if not any(name in block.values for name in _POSITIONS) and "_atom_site_cartn_x" in block.values:
+            raise Unusable(Reason.UNPARSABLE, "only Cartesian coordinates; add _atom_site_fract_x, _y and _z")
+        missing = next((n for n, c in zip(_POSITIONS, columns, strict=True) if n not in block.values), None)
+        if missing and any(columns):
+            raise Unusable(Reason.UNPARSABLE, f"{missing} is missing")
+        raise Unusable(
+            Reason.NO_ATOMS, f"no {_POSITIONS[0]}: the file lists no atoms" if missing else "no atoms listed"
+        )
+    num_sites = len(columns[0])
+    labels, types = block.column("_atom_site_label"), block.column("_atom_site_type_symbol")
+    flags, occupancies = block.column("_atom_site_calc_flag"), block.column("_atom_site_occupancy")
+    hydrogens = block.column("_atom_site_attached_hydrogens")
+    multiplicity = block.column("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+    known = {len(c) for c in (*columns, labels, types, flags, occupancies, hydrogens, multiplicity) if c}
+    if len(known) > 1:
+        raise Unusable(Reason.UNPARSABLE, f"the columns of atoms must be equally long, got {sorted(known)}")
+    if not labels and not types:
+        raise Unusable(Reason.UNKNOWN_ELEMENT, "neither _atom_site_type_symbol nor _atom_site_label names the elements")
+    rows = []
+    for row in range(num_sites):
+        occupancy = _number(occupancies[row]) if occupancies and occupancies[row] is not None else 1.0
+        if occupancy is None:
+            raise Unusable(Reason.UNPARSABLE, f"an occupancy must be a number, got {occupancies[row]!r}")
+        dummy = bool(flags) and (flags[row] or "").lower() in ("dum", "dummy")
+        if occupancy != 0 and not dummy:
+            rows.append(row)
+    fractions, placed = _coordinates(block, columns, rows, labels or types, remarks)
+    rows = [row for row, has_place in zip(rows, placed, strict=True) if has_place]
+    fractions = fractions[placed]
+    if not rows:
+        raise Unusable(Reason.NO_ATOMS, "no site of the list is an atom with a place")
+    elements = _elements(block, labels, types, rows, remarks)
+    if hydrogens and (bare := sum(_number(hydrogens[row]) or 0 for row in rows)):
+        message = f"{bare:g} hydrogens are attached to sites of the list without a place of their own"
+        remarks.append(Note(Reason.SITE_WITHOUT_PLACE, message))
+    full = _full(block, elements, fractions, occupancies, rows, labels or types)
+    _check_alternatives(block, [row for row, keep in zip(rows, full, strict=True) if keep])
+    counts = [int(_number(multiplicity[row]) or 0) if multiplicity else 0 for row in rows]
+    return _Sites(elements[full], fractions[full], np.array(counts, dtype=np.int64)[full])
+
+
+def _coordinates(
+    block: Block, columns: list[list[Value]], rows: list[int], names: list[Value], remarks: list[Note]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N, 3) coordinates of the rows, and (N,) which of them have a place.
+
+    A site without any coordinate has no place. Some programs write '.' for zero: it is taken for zero where the whole
+    column has it, and in a file that has it beside numbers in the same site.
+    """
+    if len(rows) == len(columns[0]) and (plain := _plain(columns)) is not None:
+        return plain, np.ones(len(rows), dtype=bool)
+    fractions = np.zeros((len(rows), 3))
+    missing = np.zeros((len(rows), 3), dtype=bool)
+    for axis, column in enumerate(columns):
+        for i, row in enumerate(rows):
+            text = column[row]
+            number = _number(text) if text is not None else 0.0
+            if number is None:
+                message = f"coordinates must be numbers, got {text!r} (site {names[row]})"
+                raise Unusable(Reason.UNPARSABLE, message)
+            if not math.isfinite(number):
+                raise Unusable(Reason.BAD_COORDINATES, f"coordinates must be finite numbers, got {text}")
+            fractions[i, axis], missing[i, axis] = number, text is None
+    fractions = _with_thirds(fractions)
+    if not missing.any():
+        return fractions, np.ones(len(rows), dtype=bool)
+    dots = np.array([[(name, row) in block.dots for name in _POSITIONS] for row in rows])
+    nowhere = missing.all(axis=1)
+    empty = missing.all(axis=0) & dots.all(axis=0)
+    partly = (missing & ~empty).any(axis=1) & ~nowhere
+    if partly.any() and not (dots | ~missing)[partly].all():
+        row = rows[int(np.flatnonzero(partly)[0])]
+        raise Unusable(Reason.BAD_COORDINATES, f"every site needs three coordinates, {names[row]} lacks some")
+    if partly.any():
+        remarks.append(Note(Reason.SITE_WITHOUT_PLACE, "coordinates that are '.' were taken for zero"))
+        nowhere &= ~dots.all(axis=1)
+    if nowhere.any() and not nowhere.all():
+        some = ", ".join(str(names[rows[i]]) for i in np.flatnonzero(nowhere)[:3])
+        more = ", ..." if nowhere.sum() > 3 else ""
+        remarks.append(Note(Reason.SITE_WITHOUT_PLACE, f"{nowhere.sum():,} without coordinates left out: {some}{more}"))
+    return fractions, np.logical_not(nowhere)
+
+
+def _plain(columns: list[list[Value]]) -> NDArray[np.float64] | None:
+    """(N, 3) coordinates where all are plain numbers, which is quicker."""
     try:
-        cell = [float(scalars[name]) for name in CELL_NAMES]
-        fractions = np.array([[float(value) for value in loops[name]] for name in _POSITIONS]).T
-        numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], dtype=np.uint8)
-        if any(float(value) != 1.0 for value in loops.get("_atom_site_occupancy", ())):
-            return None
-    except (ValueError, KeyError):
+        fractions = np.array(columns, dtype=np.float64).T
+    except (ValueError, TypeError):
         return None
-    lattice = _lattice(*cell)
-    if lattice is None or not np.isfinite(fractions).all() or np.abs(fractions).max() > 1e3:
+    if not np.isfinite(fractions).all() or any("_" in str(value) for column in columns for value in column):
         return None
+    return _with_thirds(fractions)
+
+
+def _with_thirds(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
     for third in (1 / 3, 2 / 3):
         fractions[np.abs(fractions / third - 1) <= _THIRD_TOLERANCE] = third
-    return numbers, lattice, fractions - np.floor(fractions)
+    return fractions
 
 
-def _tables(text: str) -> tuple[dict[str, str], dict[str, list[str]]] | None:
-    """Scalars and loop columns of a CIF in which each loop row stands on its own line; None for other layouts."""
-    scalars: dict[str, str] = {}
-    loops: dict[str, list[str]] = {}
-    names: list[str] = []
-    blocks, in_header = 0, False
-    for raw_line in text.split("\n"):
-        line = raw_line.strip()
-        if not line or line[0] == "#":
+def _elements(
+    block: Block, labels: list[Value], types: list[Value], rows: list[int], remarks: list[Note]
+) -> NDArray[np.int64]:
+    """(N,) atomic numbers, by type symbol, or else by label."""
+    expected = set(parse_formula(block.text("_chemical_formula_sum")))
+    if not expected:
+        for symbol in block.column("_atom_type_symbol"):
+            letters = re.match(r"[A-Za-z]{1,2}(?![A-Za-z])", symbol or "")
+            expected |= {element_number(letters.group())} - {0} if letters else set()
+    known: dict[tuple[Value, Value], tuple[int, bool]] = {}
+    numbers = []
+    groups = 0
+    for row in rows:
+        species = types[row] if types else None
+        label = labels[row] if labels else None
+        key = (species, label if species is None else None)
+        if key not in known:
+            known[key] = _species(species) if species is not None else _label(label or "?", expected)
+        number, is_group = known[key]
+        groups += is_group
+        numbers.append(number)
+    if groups:
+        message = f"{groups:,} sites are groups such as OH or H2O, whose hydrogens have no place"
+        remarks.append(Note(Reason.SITE_WITHOUT_PLACE, message))
+    return np.array(numbers, dtype=np.int64)
+
+
+@lru_cache(maxsize=4096)
+def _species(species: str) -> tuple[int, bool]:
+    """Atomic number of a type symbol, and whether it is a group of which only this atom has a place."""
+    text = species.strip().lower()
+    letters = re.match(r"[a-z]+", text)
+    if letters and letters.group() in _WATER and not element_number(letters.group()):
+        return _WATER[letters.group()], False
+    for group in sorted(_GROUPS, key=len, reverse=True):
+        if re.fullmatch(rf"{group}(?:[+-]?\d*[+-]?)?", text) and not (group == "nh" and len(text) > 2):
+            return _GROUPS[group], True
+    if re.search(r"[A-Za-z][^A-Za-z]*[+,/&]\s*[\d.]*\s*[A-Za-z]", species):
+        raise Unusable(Reason.DISORDERED, f"a site is shared by several elements: {species}")
+    return atomic_number(species), False
+
+
+def _label(label: str, expected: set[int]) -> tuple[int, bool]:
+    """The same of a label, 'Fe1', 'O1W', 'CL2'; the elements that the file names elsewhere decide between two readings.
+
+    Raises:
+        Unusable: if it could be two elements, or none.
+    """
+    match = re.match(r"\d*([A-Za-z]+)", label.strip())
+    letters = match.group(1) if match else ""
+    lower = letters.lower()
+    if not letters or lower in _VACANCIES:
+        raise Unusable(Reason.UNKNOWN_ELEMENT, f"the label {label!r} names no chemical element")
+    if lower.startswith("wat"):
+        return 8, True
+    two, one = element_number(letters[:2]) if len(letters) > 1 else 0, element_number(letters[0])
+    readings = [number for number in (two, one) if number]
+    if expected and len(readings) == 2 and (fitting := [number for number in readings if number in expected]):
+        readings = fitting
+    if len(readings) == 2 and letters[1].islower() and len(letters) == 2:
+        readings = [two]
+    if len(readings) == 2 and readings[0] != readings[1]:
+        raise Unusable(
+            Reason.UNKNOWN_ELEMENT,
+            f"the label {label!r} may be {formula_text({two: 1})[:-1]} or {formula_text({one: 1})[:-1]}; "
+            "add _atom_site_type_symbol",
+        )
+    if not readings or (expected and readings[0] not in expected and len(letters) > 1 and not two):
+        raise Unusable(Reason.UNKNOWN_ELEMENT, f"the label {label!r} names no chemical element")
+    if not expected and len(letters) > 2 and not two:
+        raise Unusable(Reason.UNKNOWN_ELEMENT, f"the label {label!r} names no chemical element")
+    return readings[0], False
+
+
+def _full(
+    block: Block,
+    elements: NDArray[np.int64],
+    fractions: NDArray[np.float64],
+    occupancies: list[Value],
+    rows: list[int],
+    names: list[Value],
+) -> NDArray[np.bool_]:
+    """Which sites (N,) to keep: each must be full, alone or with others of its element at its place."""
+    keep = np.ones(len(rows), dtype=bool)
+    if not occupancies:
+        return keep
+    share = np.array([1.0 if occupancies[row] is None else _number(occupancies[row]) or 0.0 for row in rows])
+    if not np.isfinite(share).all() or (share < 0).any():
+        raise Unusable(Reason.UNPARSABLE, f"occupancies must be in 0 to 1, got {listed(share[~(share >= 0)][:1])}")
+    if (share > 1 + _FULL).any():
+        worst = int(share.argmax())
+        message = f"the occupancy of site {names[rows[worst]]} is {share[worst]:g}, more than 1"
+        raise Unusable(Reason.COINCIDING_ATOMS, message)
+    for i in np.flatnonzero(share < 1 - _FULL):
+        if not keep[i]:
             continue
-        if line[0] == "_":
-            words = line.split(None, 1)
-            name = words[0]
-            if name in scalars or name in loops or any(word in name for word in _UNUSUAL):
-                return None
-            if in_header and len(words) == 1:
-                names.append(name)
-                loops[name] = []
-                continue
-            if in_header or len(words) == 1:
-                return None
-            names = []
-            scalars[name] = words[1]
-        elif line.lower().startswith("data_"):
-            blocks += 1
-            names, in_header = [], False
-        elif line == "loop_":
-            names, in_header = [], True
-        else:
-            in_header = False
-            cells = line.split()
-            if len(cells) > len(names) and "'" in line:
-                cells = _split_quoted(line)
-            if not names or len(cells) != len(names) or line[0] == ";" or "#" in line or '"' in line:
-                return None
-            for name, cell in zip(names, cells, strict=True):
-                loops[name].append(cell)
-    return (scalars, loops) if blocks == 1 and loops else None
+        away = fractions - fractions[i]
+        there = (np.abs(away - np.rint(away)) < 1e-4).all(axis=1)
+        mates = there & (elements == elements[i])
+        if (there & ~mates).any():
+            raise Unusable(Reason.DISORDERED, f"site {names[rows[i]]} at {listed(fractions[i])} is shared")
+        if abs(share[mates].sum() - 1) > _FULL:
+            message = (
+                f"site {names[rows[i]]} at {listed(fractions[i])} is partly empty: occupancy {share[mates].sum():g}"
+            )
+            raise Unusable(Reason.DISORDERED, message)
+        keep[mates] = False
+        keep[i] = True
+    return keep
 
 
-def _split_quoted(line: str) -> list[str]:
-    """Words of a line, where '...' is one word; the quotes fall away."""
-    parts = line.split("'")
-    return [word for i, part in enumerate(parts) for word in ([part] if i % 2 else part.split())]
+def _check_alternatives(block: Block, rows: list[int]) -> None:
+    """Refuse atoms of which only some are there at a time, by their disorder groups."""
+    groups = block.column("_atom_site_disorder_group")
+    if not groups:
+        return
+    assemblies = block.column("_atom_site_disorder_assembly") or [None] * len(groups)
+    seen: dict[Value, set[str]] = {}
+    for row in rows:
+        if (group := groups[row]) is not None and group.strip("+ 0"):
+            seen.setdefault(assemblies[row], set()).add(group)
+    for assembly, alternatives in seen.items():
+        if len(alternatives) > 1:
+            where = f"assembly {assembly}" if assembly else "one place"
+            raise Unusable(Reason.DISORDERED, f"disorder groups {', '.join(sorted(alternatives))} share {where}")
 
 
-def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64] | None:
-    """Rows a, b, c in Å from lengths in Å and angles in degrees; c along z, a in the xz plane, as pymatgen has it."""
-    if not (all(0.5 < length < 1e5 for length in (a, b, c)) and all(1 < angle < 179 for angle in (alpha, beta, gamma))):
-        return None
+# --- cell
+
+
+def _lattice(block: Block, remarks: list[Note]) -> NDArray[np.float64]:
+    """Rows a, b, c in Å; what the crystal system makes superfluous may be missing."""
+    texts = {name: block.text(name) for name in (*LENGTHS, *ANGLES)}
+    missing = [name for name, text in texts.items() if not text]
+    if missing:
+        texts.update(_implied(block, texts))
+        missing = [name for name, text in texts.items() if not text]
+    if missing:
+        raise Unusable(Reason.NO_LATTICE, f"{missing[0]} is missing")
+    cell = []
+    for name, text in texts.items():
+        number = _number(text)
+        if number is None:
+            raise Unusable(Reason.UNPARSABLE, f"cell lengths and angles must be numbers, got {text!r} for {name}")
+        cell.append(number)
+    if not (np.isfinite(cell).all() and min(cell) > 0 and max(cell[:3]) < 1e5 and max(cell[3:]) < 180):
+        raise Unusable(Reason.INVALID_CELL, f"cell lengths and angles must be positive and finite, got {listed(cell)}")
+    return cell_vectors(*cell)
+
+
+def cell_vectors(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64]:
+    """Rows a, b, c in Å from lengths in Å and angles in degrees; c along z, a in the xz plane, as pymatgen has it.
+
+    Raises:
+        Unusable: if there is no such cell.
+    """
     cos_alpha, cos_beta, cos_gamma = (math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
     sin_alpha, sin_beta = math.sin(math.radians(alpha)), math.sin(math.radians(beta))
-    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
-    if not -0.9999 < cos_star < 0.9999:
-        return None
+    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta) if sin_alpha * sin_beta else 2.0
+    if not -1 + 1e-8 < cos_star < 1 - 1e-8:
+        message = f"the cell must have a volume, got angles {listed((alpha, beta, gamma))}"
+        raise Unusable(Reason.INVALID_CELL, message)
     sin_star = math.sqrt(1 - cos_star * cos_star)
     rows = [
         [a * sin_beta, 0.0, a * cos_beta],
@@ -122,3 +420,235 @@ def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: flo
         [0.0, 0.0, c],
     ]
     return np.array(rows)
+
+
+def _implied(block: Block, texts: dict[str, str]) -> dict[str, str]:
+    """The lengths and angles that follow from the others in the crystal system that the file names."""
+    system = block.text(*_SYSTEMS).lower()
+    if not system:
+        try:
+            found = {_system(int(block.text("_space_group_it_number", "_symmetry_int_tables_number")))}
+        except ValueError:
+            found = set()
+        system = found.pop() if found else ""
+    a, b, c, alpha, beta, gamma = (texts[name] for name in (*LENGTHS, *ANGLES))
+    if system in ("rhombohedral", "trigonal") and not b and not c and alpha:
+        values = (a, a, a, alpha, alpha, alpha)
+    elif system in ("trigonal", "hexagonal"):
+        values = (a, b or a, c, alpha or "90", beta or "90", gamma or "120")
+    elif system == "cubic":
+        values = (a, b or a, c or a, alpha or "90", beta or "90", gamma or "90")
+    elif system == "tetragonal":
+        values = (a, b or a, c, alpha or "90", beta or "90", gamma or "90")
+    elif system == "orthorhombic":
+        values = (a, b, c, alpha or "90", beta or "90", gamma or "90")
+    elif system == "monoclinic" and beta:
+        values = (a, b, c, alpha or "90", beta, gamma or "90")
+    else:
+        return {}
+    return dict(zip((*LENGTHS, *ANGLES), values, strict=True))
+
+
+def _system(number: int) -> str:
+    ends = (("triclinic", 2), ("monoclinic", 15), ("orthorhombic", 74), ("tetragonal", 142), ("trigonal", 167))
+    return next((name for name, last in (*ends, ("hexagonal", 194), ("cubic", 230)) if number <= last), "")
+
+
+# --- symmetry
+
+
+def _readings(
+    block: Block,
+    lattice: NDArray[np.float64],
+    sites: _Sites,
+    formula: dict[int, float],
+    num_units: float,
+    remarks: list[Note],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """Atomic numbers and coordinates of all atoms of the cell, and how many were there twice."""
+    names = _names(block)
+    texts = [value for value in block.column(*_OPERATIONS) if value is not None and value.strip()]
+    centerings = [value for value in block.column(_CENTERINGS) if value]
+    try:
+        operations = listed_operations(texts, centerings) if texts else None
+    except SymmetryError as error:
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, str(error)) from error
+    if operations is None and not names:
+        if block.text("_space_group_magn_name_bns", "_space_group_magn_number_bns", "_space_group_magn_number_og"):
+            message = "a magnetic space group is named; list its operations in the file"
+            raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+        if (system := block.text(*_SYSTEMS).lower()) not in ("", "triclinic"):
+            remarks.append(
+                Note(Reason.SYMMETRY_DIFFERS, f"the cell is {system}, but no space group is named: taken as P 1")
+            )
+        operations = identity()
+    is_magnetic = _OPERATIONS[0] in block.values
+    if operations is None:
+        named = _named(names, lattice)
+        return _best(named, names, lattice, sites, formula, num_units)
+    if not operations.is_group() or (names and not is_magnetic and len(operations) == 1):
+        return _doubtful(operations, names, lattice, sites, formula, num_units, remarks)
+    if names and not is_magnetic and (order := _order(names)) and len(operations) not in order:
+        counts = "" if len(order) > 1 else f" ({min(order)})"
+        message = f"{len(operations)} operations are listed, not those of {names}{counts}; the list counts"
+        remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    if not operations.fit(lattice):
+        message = "the cell does not have the shape that its symmetry operations ask for"
+        raise Unusable(Reason.INVALID_CELL, message)
+    return _atoms(sites, operations, lattice)
+
+
+def _names(block: Block) -> GroupNames:
+    """What a block says about its space group."""
+    symbols, types = [], []
+    for name in block.values:
+        if not name.startswith(("_symmetry_", "_space_group_")) or "magn" in name:
+            continue
+        if re.search(r"name_h_m(?:_alt|_full)?$", name):
+            symbols += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
+        elif re.search(r"name_h_m_ref$|name_schoenflies$", name) and "h_m" in name:
+            types += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
+    number = block.text("_space_group_it_number", "_symmetry_int_tables_number", "_space_group_int_tables_number")
+    value = _number(number)
+    return GroupNames(
+        hall=block.text("_space_group_name_hall", "_symmetry_space_group_name_hall"),
+        symbols=tuple(dict.fromkeys(symbols)),
+        number=str(int(value)) if value is not None and value.is_integer() else number,
+        code=block.text("_space_group_it_coordinate_system_code"),
+        types=tuple(types),
+    )
+
+
+def _named(names: GroupNames, lattice: NDArray[np.float64]) -> list[Operations]:
+    """The settings that the names fit, of those that the cell fits."""
+    try:
+        candidates = settings(names)
+    except SymmetryError as error:
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, str(error)) from error
+    fitting = [operations for operations in candidates if operations.fit(lattice)]
+    if not fitting:
+        raise Unusable(Reason.INVALID_CELL, f"the cell does not have the shape of the space group named: {names}")
+    return fitting
+
+
+def _order(names: GroupNames) -> set[int]:
+    """How many operations the group that is named may have; empty if that cannot be told."""
+    try:
+        return {len(operations) for operations in settings(names)}
+    except SymmetryError:
+        return set()
+
+
+def _best(
+    candidates: list[Operations],
+    names: GroupNames,
+    lattice: NDArray[np.float64],
+    sites: _Sites,
+    formula: dict[int, float],
+    num_units: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """The atoms by the one candidate that agrees with all that the file says.
+
+    Raises:
+        Unusable: if several do, with different crystals.
+    """
+    if len(candidates) == 1:
+        return _atoms(sites, candidates[0], lattice)
+    good = []
+    for operations in candidates:
+        images, of_site = expand(sites.fractions, operations, lattice)
+        counts = np.bincount(of_site, minlength=len(sites.numbers))
+        if sites.multiplicities.any() and (counts != sites.multiplicities)[sites.multiplicities > 0].any():
+            continue
+        atoms = _atoms(sites, operations, lattice)
+        if formula and num_units and not formula_agrees(formula, num_units, Counter(atoms[0].tolist())):
+            continue
+        good.append((operations, atoms))
+    if not good:
+        message = (
+            f"no setting of the space group named ({names}) agrees with the sites; list its operations in the file"
+        )
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    first = good[0][1]
+    if (
+        len(good) > 1
+        and len(first[0]) <= 500
+        and all(
+            same_crystal((first[0], lattice, first[1]), (other[0], lattice, other[1]), _EXACTLY)
+            for _, other in good[1:]
+        )
+    ):
+        return first
+    if len(good) > 1:
+        some = ", ".join(operations.name for operations, _ in good[:4]) + (", ..." if len(good) > 4 else "")
+        message = f"{names} may be {some}: add _space_group_name_H-M_alt with the setting, or list the operations"
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    return first
+
+
+def _doubtful(
+    operations: Operations,
+    names: GroupNames,
+    lattice: NDArray[np.float64],
+    sites: _Sites,
+    formula: dict[int, float],
+    num_units: float,
+    remarks: list[Note],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """The atoms where the list of operations may be incomplete: a part of a group, or just 'x, y, z' beside a group."""
+    is_whole = operations.is_group()
+    if is_whole and (_order(names) == {1} or (formula and _agrees(sites, operations, lattice, formula, num_units))):
+        return _atoms(sites, operations, lattice)
+    if not names:
+        message = "the operations listed are not all of a space group; list them all"
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    if not is_whole:
+        atoms = _best(_named(names, lattice), names, lattice, sites, formula, num_units)
+        message = f"the {len(operations)} operations listed are not all of {names}; those of the group count"
+        remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+        return atoms
+    if formula and num_units:
+        try:
+            atoms = _best(_named(names, lattice), names, lattice, sites, formula, num_units)
+        except Unusable:
+            pass  # the list remains
+        else:
+            if formula_agrees(formula, num_units, Counter(atoms[0].tolist())):
+                message = f"only the operation x, y, z is listed, but by formula and Z those of {names} count"
+                remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+                return atoms
+    message = f"only the operation x, y, z is listed, but {names} is named; the list counts"
+    remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    return _atoms(sites, operations, lattice)
+
+
+def _agrees(
+    sites: _Sites,
+    operations: Operations,
+    lattice: NDArray[np.float64],
+    formula: dict[int, float],
+    num_units: float,
+) -> bool:
+    return formula_agrees(formula, num_units, Counter(_atoms(sites, operations, lattice)[0].tolist()))
+
+
+def _atoms(
+    sites: _Sites, operations: Operations, lattice: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    first = independent(sites.numbers, sites.fractions, operations, lattice)
+    images, of_site = expand(sites.fractions[first], operations, lattice)
+    numbers = sites.numbers[first][of_site]
+    keep = merge_equal(numbers, images, lattice)
+    check_size(int(keep.sum()))
+    return numbers[keep], images[keep], len(sites.numbers) - len(np.unique(of_site[keep]))
+
+
+def _number(text: Value) -> float | None:
+    """A number without its uncertainty, '0.333(2)'; None if it is none."""
+    if text is None:
+        return None
+    try:
+        return float(text) if "_" not in text else None
+    except ValueError:
+        match = _UNCERTAIN.fullmatch(text)
+        return float(match.group(1).lower().replace("d", "e")) if match else None
