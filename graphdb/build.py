@@ -42,6 +42,8 @@ class BuildReport:
     """graphs built in this run; the others were there"""
     skipped: list[SkippedCrystal]
     """everything that could not be used, sorted by id"""
+    notes: list[SkippedCrystal]
+    """what there is to be said of crystals in the store, sorted by id"""
     properties: dict[str, Property]
     """targets, by name"""
     fingerprint: str
@@ -106,7 +108,7 @@ def build_store(
         targets: CSV files of targets by id; a later one wins where two have a column of the same name.
         settings: of the graphs.
         target_names: for the columns of an ``id_prop.csv``.
-        strict: anything skipped is an error.
+        strict: anything skipped is an error, and so is a note on a crystal.
         overwrite: take nothing over from a store or a build that is there.
         num_workers: processes; None for one per core.
         report: told now and then the share that is done, and a note.
@@ -126,7 +128,7 @@ def build_store(
             num_read += 1
             if not isinstance(built.outcome, SkippedCrystal):
                 num_built += 1
-                writer.add_graph(built.material_id, built.digest, built.outcome)
+                writer.add_graph(built.material_id, built.digest, built.outcome, built.notes)
             elif built.outcome.reason == Reason.WORKER_CRASHED:  # not remembered: more memory may help next time
                 intake.skipped.append(built.outcome)
             else:
@@ -147,9 +149,10 @@ def build_store(
                 columns[name] = align(values, material_ids)
                 units[name] = table.units[name]
         skipped.sort(key=lambda skip: (skip.material_id, skip.reason, skip.where, skip.message))
-        write_skipped(skipped_path(path), skipped)
-        _check_outcome(path, Path(source), material_ids, skipped, strict)
-        fingerprint = writer.finish(intake.digests, columns, units, skipped)
+        notes = sorted(writer.notes(intake.digests), key=lambda note: (note.material_id, note.reason, note.message))
+        write_skipped(skipped_path(path), [*skipped, *notes])
+        _check_outcome(path, Path(source), material_ids, [*skipped, *notes] if strict else skipped, strict)
+        fingerprint = writer.finish(intake.digests, columns, units, [*skipped, *notes])
     with Store(path) as finished:
         return BuildReport(
             path=path,
@@ -157,6 +160,7 @@ def build_store(
             num_atoms=int(finished.sizes[:, 0].sum(dtype=np.int64)),
             num_built=num_built,
             skipped=skipped,
+            notes=notes,
             properties=finished.properties,
             fingerprint=fingerprint,
             seconds=time.monotonic() - start,
@@ -273,7 +277,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cutoff", type=float, metavar="A", help="largest distance of a neighbor in Å (default: 20; cgcnn: 8)"
     )
-    parser.add_argument("--strict", action="store_true", help="anything skipped is an error")
+    parser.add_argument(
+        "--strict", action="store_true", help="anything skipped, and any note on a crystal, is an error"
+    )
     parser.add_argument("--overwrite", action="store_true", help="take nothing over from what is there")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
@@ -340,6 +346,11 @@ def _print_summary(report: BuildReport) -> None:
         for reason, count in count_reasons(report.skipped).items():
             example = next(skip for skip in report.skipped if skip.reason == reason)
             print(f"  {count:,} {reason}, e.g. {example.material_id or example.where}: {example.message}")
+    if report.notes:
+        print(f"Noted {len(report.notes):,} on crystals that are stored (listed in {skipped_path(report.path)}):")
+        for reason, count in count_reasons(report.notes).items():
+            example = next(note for note in report.notes if note.reason == reason)
+            print(f"  {count:,} {reason}, e.g. {example.material_id}: {example.message}")
     print(f"Next: python -m graphdb.info {report.path}, or python -m tuner.search --space table5 --store {report.path}")
 
 

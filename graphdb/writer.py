@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.codec import BLOCK_SIZE, encode_block, encode_column, record_sizes
-from graphdb.errors import Reason, SettingsMismatch, SkippedCrystal, StoreError
+from graphdb.errors import NOTES, Reason, SettingsMismatch, SkippedCrystal, StoreError
 from graphdb.files import partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
 from graphdb.graph import GraphSettings
@@ -36,7 +36,7 @@ from graphdb.store import (
     write_items,
 )
 
-_ENTRY = b"c"
+_ENTRY, _NOTES = b"c", b"n"
 _GRAPH, _SKIPPED = b"g", b"s"
 _DIGEST_BYTES = 16
 _COMMIT_SECONDS = 1.0
@@ -84,8 +84,10 @@ class StoreWriter:
         """Whether the result for this id and this very text is there already."""
         return self._digests.get(material_id) == digest
 
-    def add_graph(self, material_id: str, digest: bytes, record: bytes) -> None:
-        """Keep a graph (`codec.encode_graph`)."""
+    def add_graph(self, material_id: str, digest: bytes, record: bytes, notes: Sequence[SkippedCrystal] = ()) -> None:
+        """Keep a graph (`codec.encode_graph`), and what there is to be said about it."""
+        if notes:
+            self._pending.append(_notes_item(material_id, digest, notes))
         self._add(material_id, digest, _GRAPH + record)
 
     def add_skipped(self, skipped: SkippedCrystal, digest: bytes) -> None:
@@ -110,6 +112,17 @@ class StoreWriter:
                 found.append(SkippedCrystal(material_id, Reason(reason), message, where))
         return found
 
+    def notes(self, wanted: Mapping[str, bytes]) -> list[SkippedCrystal]:
+        """The notes on the graphs among the wanted ids."""
+        self.commit()
+        found = []
+        for key, value in iterate(self._env, _NOTES):
+            material_id = key[1:].decode()
+            if wanted.get(material_id) == bytes(value[:_DIGEST_BYTES]):
+                for reason, message, where in json.loads(bytes(value[_DIGEST_BYTES:])):
+                    found.append(SkippedCrystal(material_id, Reason(reason), message, where))
+        return found
+
     def graph_ids(self, wanted: Mapping[str, bytes]) -> list[str]:
         """The wanted ids that have a graph, sorted."""
         self.commit()
@@ -128,7 +141,7 @@ class StoreWriter:
             wanted: the ids of the source with the digest of their text.
             columns: (N,) targets by name, for the sorted ids that have a graph; nan where unknown.
             units: by name of the column.
-            skipped: all that was left out, for the record.
+            skipped: all that was left out, and all notes, for the record.
 
         Returns:
             The fingerprint.
@@ -228,10 +241,14 @@ class StoreWriter:
                 for name, digest, record in zip(store.material_ids, store.digests(), store.raw_records(), strict=True):
                     items.append((_ENTRY + name.encode(), digest + _GRAPH + record))
                 self._num_taken_over = len(items)
+                noted: dict[str, tuple[bytes, list[SkippedCrystal]]] = {}
                 for skip, digest in store.skipped():
-                    if digest:
+                    if digest and skip.reason in NOTES:
+                        noted.setdefault(skip.material_id, (digest, []))[1].append(skip)
+                    elif digest:
                         note = json.dumps([skip.reason, skip.message, skip.where])
                         items.append((_ENTRY + skip.material_id.encode(), digest + _SKIPPED + note.encode()))
+                items.extend(_notes_item(name, digest, notes) for name, (digest, notes) in noted.items())
         meta = {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
@@ -281,7 +298,7 @@ class StoreWriter:
         ids: list[str] = []
         digests: list[bytes] = []
         sizes: list[tuple[int, int, int]] = []
-        skip_digests: dict[str, bytes] = {}
+        text_digests: dict[str, bytes] = {}
         records: list[bytes] = []
         batch: list[tuple[bytes, bytes]] = []
         batch_bytes = 0
@@ -298,8 +315,8 @@ class StoreWriter:
                 batch_bytes = 0
 
         for material_id, digest, kind, payload in self._entries(wanted):
+            text_digests[material_id] = digest
             if kind == _SKIPPED:
-                skip_digests[material_id] = digest
                 continue
             ids.append(material_id)
             digests.append(digest)
@@ -312,8 +329,10 @@ class StoreWriter:
             flush_block()
         fingerprint = targets_fingerprint(graphs.hexdigest(), columns, units)
         num_skipped: dict[str, int] = {}
+        num_noted: dict[str, int] = {}
         for skip in skipped:
-            num_skipped[skip.reason] = num_skipped.get(skip.reason, 0) + 1
+            counts = num_noted if skip.reason in NOTES else num_skipped
+            counts[skip.reason] = counts.get(skip.reason, 0) + 1
         meta = {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
@@ -324,10 +343,11 @@ class StoreWriter:
             "fingerprint": fingerprint,
             "properties": {name: _describe(columns[name], units[name]) for name in columns},
             "num_skipped": num_skipped,
-            "created_by": {name: _version(name) for name in ("crystune", "pymatgen", "numpy")},
+            **({"num_noted": num_noted} if num_noted else {}),
+            "created_by": {name: _version(name) for name in ("crystune", "pymatgen", "gemmi", "numpy")},
         }
         notes = [
-            [s.material_id, s.reason, s.message, s.where, "" if s.reason in _NOT_OF_A_TEXT else _hex(skip_digests, s)]
+            [s.material_id, s.reason, s.message, s.where, "" if s.reason in _NOT_OF_A_TEXT else _hex(text_digests, s)]
             for s in skipped
         ]
         entries = {
@@ -354,6 +374,11 @@ _NOT_OF_A_TEXT = frozenset(
         Reason.WORKER_CRASHED,
     }
 )
+
+
+def _notes_item(material_id: str, digest: bytes, notes: Sequence[SkippedCrystal]) -> tuple[bytes, bytes]:
+    text = json.dumps([[note.reason, note.message, note.where] for note in notes])
+    return _NOTES + material_id.encode(), digest + text.encode()
 
 
 def _hex(digests: Mapping[str, bytes], skip: SkippedCrystal) -> str:
