@@ -77,20 +77,25 @@ def independent(
     Raises:
         Unusable: too large.
     """
-    keep = np.ones(len(numbers), dtype=bool)
     if len(operations) == 1:
-        return keep
+        return np.ones(len(numbers), dtype=bool)
+    keep = merge_equal(numbers, fractions, lattice)
+    _check_at_least(int(keep.sum()), MAX_ATOMS)
+    reach = _SAME_IMAGE * np.linalg.norm(np.linalg.inv(lattice)[:, 0])
     total = 0
     for i in range(len(numbers)):
         if not keep[i]:
             continue
         others = i + np.flatnonzero(keep[i:] & (numbers[i:] == numbers[i]))
-        away = _images(fractions[i : i + 1], operations)[0][:, None] - fractions[others][None]
+        images = _images(fractions[i : i + 1], operations)[0]
+        along = images[:, :1] - fractions[others, 0]
+        image, other = np.nonzero(np.abs(along - np.rint(along)) < reach)  # the first axis leaves few to look at
+        away = images[image] - fractions[others[other]]
         away -= np.rint(away)
-        distance = np.linalg.norm(away @ lattice, axis=2)
-        total += len(operations) // max(1, int((distance[:, 0] < _SAME_IMAGE).sum()))
-        check_positions(total)
-        keep[others[1:][(distance[:, 1:] < _SAME_ATOM).any(axis=0)]] = False
+        distance = np.linalg.norm(away @ lattice, axis=1)
+        total += len(operations) // max(1, int(((distance < _SAME_IMAGE) & (other == 0)).sum()))
+        _check_at_least(total, MAX_ATOMS)
+        keep[others[other[(distance < _SAME_ATOM) & (other > 0)]]] = False
     return keep
 
 
@@ -100,8 +105,12 @@ def check_positions(num_positions: int) -> None:
     Raises:
         Unusable: too large.
     """
-    if num_positions > _MAX_POSITIONS:
-        raise Unusable(Reason.TOO_LARGE, f"a cell may have {MAX_ATOMS:,} atoms, got at least {num_positions:,}")
+    _check_at_least(num_positions, _MAX_POSITIONS)
+
+
+def _check_at_least(number: int, limit: int) -> None:
+    if number > limit:
+        raise Unusable(Reason.TOO_LARGE, f"a cell may have {MAX_ATOMS:,} atoms, got at least {number:,}")
 
 
 def merge_equal(

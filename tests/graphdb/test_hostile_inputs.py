@@ -80,6 +80,8 @@ GOOD = None
 NA_SITE = {"species": [{"element": "Na", "occu": 1}], "abc": [0, 0, 0]}
 OPERATIONS = "\n".join(f"  {i}  'x+{i}/19, y, z'" for i in range(19))
 NO_CELL = cif(cell=(None,) * 6).split("'P 1'")[1]
+LONG = (20_000, 4, 4, 90, 90, 90)
+SOME_ATOMS = "".join(atom("Na", i / 3000) for i in range(3000))
 MANY_ATOMS = "".join(atom("Na", i / 6000) for i in range(6000))
 
 
@@ -172,7 +174,8 @@ CASES = [
     Case("isolated.cif", cif(atom("He"), (60, 60, 60, 90, 90, 90)), Reason.TOO_SPARSE, "neighbors within"),
     Case("far_apart_dimer.cif", cif(atom("H") + atom("H", 0.01), (74, 74, 74, 90, 90, 90)), Reason.TOO_SPARSE),
     Case("slab.cif", cif(cell=(3.9, 3.9, 250, 90, 90, 90)), GOOD),
-    Case("symmetry.cif", cif(MANY_ATOMS).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE, "at least"),
+    Case("symmetry.cif", cif(SOME_ATOMS, LONG).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE, "at least"),
+    Case("symmetry_and_all.cif", cif(MANY_ATOMS, LONG).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE),
     # several structures
     Case("two_blocks.cif", cif() + "\n" + cif(atom("Na"), name="other"), Reason.SEVERAL_STRUCTURES, "data_other"),
     Case("twice_the_same.cif", cif() + "\n" + cif(name="again"), GOOD),
