@@ -173,7 +173,7 @@ def same_crystal(
 def _distances(
     numbers: NDArray[Any], lattice: NDArray[np.float64], fractions: NDArray[np.float64], radius: float
 ) -> NDArray[np.float64]:
-    """How many neighbors an atom has at each distance, for each pair of elements; (pairs, grid)."""
+    """How many neighbors an atom has at each distance, for each pair of elements; (pairs, steps)."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     points = fractions @ lattice
@@ -183,12 +183,12 @@ def _distances(
     itself = (first == second) & (image == 0).all(axis=1)
     elements, index = np.unique(numbers, return_inverse=True)
     pair = (index[first] * len(elements) + index[second])[~itself]
-    grid = np.arange(0, radius, _SPREAD / 2)
-    curves = np.zeros((len(elements) ** 2, len(grid)))
     distance = distance[~itself]
-    for p in np.unique(pair):
-        away = distance[pair == p, None]
-        curves[p] = (np.exp(-(((grid - away) / _SPREAD) ** 2)) * (1 - away / radius)).sum(axis=0)
+    curves = np.zeros((len(elements) ** 2, int(radius / _SPREAD) + 2))
+    step, share = np.divmod(distance / _SPREAD, 1)  # each counts at the two steps that it lies between
+    weight = 1 - distance / radius
+    np.add.at(curves, (pair, step.astype(int)), weight * (1 - share))
+    np.add.at(curves, (pair, step.astype(int) + 1), weight * share)
     return np.asarray(curves / len(numbers), dtype=np.float64)
 
 
