@@ -164,7 +164,8 @@ def _sites(block: Block, remarks: list[Note]) -> _Sites:
     flags, occupancies = block.column("_atom_site_calc_flag"), block.column("_atom_site_occupancy")
     hydrogens = block.column("_atom_site_attached_hydrogens")
     multiplicity = block.column("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
-    known = {len(c) for c in (*columns, labels, types, flags, occupancies, hydrogens, multiplicity) if c}
+    groups = [block.column(f"_atom_site_disorder_{name}") for name in ("group", "assembly")]
+    known = {len(c) for c in (*columns, labels, types, flags, occupancies, hydrogens, multiplicity, *groups) if c}
     if len(known) > 1:
         raise Unusable(Reason.UNPARSABLE, f"the columns of atoms must be equally long, got {sorted(known)}")
     if not labels and not types:

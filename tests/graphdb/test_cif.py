@@ -349,6 +349,12 @@ GOOD = [
 ]
 BAD = [
     Bad(
+        "columns of atoms in two loops",
+        cif(extra="loop_\n_atom_site_disorder_group\n1"),
+        Reason.UNPARSABLE,
+        "equally long",
+    ),
+    Bad(
         "a different crystal",
         BASE + cif(NA, "K1 K 0.5 0.5 0.5").replace("data_x", "data_y"),
         Reason.SEVERAL_STRUCTURES,
