@@ -21,7 +21,7 @@ from benchmarks._crystals import archive
 from benchmarks._report import finish, parser, skip, spread
 from graphdb.errors import GraphDBError
 from graphdb.graph import GraphSettings
-from graphdb.ingest import build_one
+from graphdb.ingest import build_one, text_digest
 from graphdb.sources import RawCrystal, open_source
 
 CRYSTALS, REPEATS, SEED = 300, 3, 0
@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")  # pymatgen remarks on CIFs
     shell, cgcnn = GraphSettings(), GraphSettings(neighbors="cgcnn")
     recipes: dict[str, Callable[[RawCrystal], object]] = {
-        "ours": lambda raw: build_one(raw, shell),
-        "ours_with_the_original_choice": lambda raw: build_one(raw, cgcnn),
+        "ours": lambda raw: build_one(raw, text_digest(raw), shell),
+        "ours_with_the_original_choice": lambda raw: build_one(raw, text_digest(raw), cgcnn),
         "original": lambda raw: original_neighbors(raw.content.decode()),
         "original_with_gaussians": lambda raw: original_graph(raw.content.decode()),
     }

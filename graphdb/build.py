@@ -98,8 +98,9 @@ def build_store(
         matched = _match(origin, files, intake, target_names)
         target_notes = sorted((note for table, _ in matched for note in table.problems()), key=_order)
         matchings = [matching for _, found in matched for matching in found]
-        write_skipped(skipped_path(path), [*skipped, *target_notes, *unmatched_rows(matchings)])
-        _check_outcome(path, Path(source), material_ids, skipped, strict)
+        notes = sorted(writer.notes(intake.digests), key=_order)
+        write_skipped(skipped_path(path), [*skipped, *notes, *target_notes, *unmatched_rows(matchings)])
+        _check_outcome(path, Path(source), material_ids, skipped, [*skipped, *notes] if strict else [])
         columns: dict[str, NDArray[np.float64]] = {}
         units: dict[str, str] = {}
         if path.exists() and not overwrite:
@@ -119,7 +120,7 @@ def build_store(
                     f"{found[0].name} must have numbers for crystals in SOURCE, got none: "
                     f"{columns_text(left_out) or problem}"
                 )
-        fingerprint = writer.finish(intake.digests, columns, units, skipped)
+        fingerprint = writer.finish(intake.digests, columns, units, [*skipped, *notes])
     with Store(path) as finished:
         return BuildReport(
             path=path,
@@ -127,6 +128,7 @@ def build_store(
             num_atoms=int(finished.sizes[:, 0].sum(dtype=np.int64)),
             num_built=num_built,
             skipped=skipped,
+            notes=notes,
             target_notes=target_notes,
             matchings=matchings,
             without_row={
@@ -223,9 +225,13 @@ def _columns_of(
 
 
 def _check_outcome(
-    path: Path, source: Path, material_ids: Sequence[str], skipped: Sequence[SkippedCrystal], strict: bool
+    path: Path,
+    source: Path,
+    material_ids: Sequence[str],
+    skipped: Sequence[SkippedCrystal],
+    forbidden: Sequence[SkippedCrystal],
 ) -> None:
-    listed = f"; {skipped_path(path)} lists why" if skipped else ""
+    listed = f"; {skipped_path(path)} lists why" if skipped or forbidden else ""
     if not material_ids:
         reasons = list(count_reasons(skipped))
         first = f", e.g. {example(skipped, reasons[0])}" if reasons else ""
@@ -233,10 +239,10 @@ def _check_outcome(
             f"SOURCE must hold at least one usable crystal, {source} holds none"
             f"{counted(skipped) or ': there is no file of crystals in it'}{first}{listed}"
         )
-    if strict and skipped:
+    if forbidden:
         raise SourceError(
-            f"--strict allows nothing to be skipped, got{counted(skipped).removeprefix(':')}{listed}; "
-            "mend them and run again"
+            f"--strict allows nothing to be skipped or noted, got{counted(forbidden).removeprefix(':')}{listed}; "
+            "correct or remove them and run again"
         )
 
 
@@ -269,7 +275,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cutoff", type=float, metavar="A", help="largest distance of a neighbor in Å (default: 20; cgcnn: 8)"
     )
-    parser.add_argument("--strict", action="store_true", help="a crystal or file that cannot be used is an error")
+    parser.add_argument(
+        "--strict", action="store_true", help="a crystal or file that cannot be used, or with a note, is an error"
+    )
     parser.add_argument("--overwrite", action="store_true", help="take nothing over from what is there")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")

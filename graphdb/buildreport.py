@@ -36,6 +36,8 @@ class BuildReport:
     """graphs built in this run; the others were there"""
     skipped: list[SkippedCrystal]
     """crystals and files of the source that could not be used, sorted by id"""
+    notes: list[SkippedCrystal]
+    """what there is to be said of crystals in the store, sorted by id"""
     target_notes: list[SkippedCrystal]
     """cells and rows of targets that could not be used"""
     matchings: "list[Matching]"
@@ -79,6 +81,9 @@ def summary(report: BuildReport, source: str) -> Iterator[str]:
     if report.skipped:
         yield f"Skipped {len(report.skipped):,} {listed}:"
         yield from _reason_lines(report.skipped)
+    if report.notes:
+        yield f"{count(len(report.notes), 'note')} on crystals that are in the store {listed}:"
+        yield from _reason_lines(report.notes)
     if report.target_notes:
         yield f"{count(len(report.target_notes), 'note')} on targets; their crystals are in the store {listed}:"
         yield from _reason_lines(report.target_notes)

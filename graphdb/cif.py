@@ -1,120 +1,158 @@
-"""A quick reader for the plainest of CIFs: one block, P1, every site fully occupied by one neutral element.
+"""From a CIF to atoms in a cell: which block, which cell, which sites, which symmetry.
 
-It knows what it does not know: whatever is unusual makes it return None, and the caller asks pymatgen. On the CIFs that
-it does read, it gives the sites that pymatgen gives (in file order, where pymatgen sorts them), about ten times faster.
+Where a file can be understood in several ways, what it says elsewhere decides (formula times Z, multiplicities, the
+shape of the cell); where nothing decides, it is refused with what would have to be added.
 """
 
 import math
+import re
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Chemical symbols in order of atomic number; the position is the atomic number.
-SYMBOLS: tuple[str, ...] = (
-    "",
-    *"H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr".split(),
-    *"Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu".split(),
-    *"Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split(),
-    *"Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og".split(),
+from graphdb.cifblock import Block, read_blocks
+from graphdb.cifsites import Sites, number_of, read_sites
+from graphdb.crystal import Crystal, Note, Unusable, check_size, checked, listed
+from graphdb.errors import Reason
+from graphdb.formula import formula_agrees, formula_text, parse_formula
+from graphdb.orbits import check_positions, expand, independent, merge_equal, same_crystal
+from graphdb.symmetry import GroupNames, Operations, SymmetryError, identity, listed_operations, settings
+
+LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
+ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+_OPERATIONS = (
+    "_space_group_symop_magn_operation_xyz",
+    "_space_group_symop_operation_xyz",
+    "_symmetry_equiv_pos_as_xyz",
 )
-ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
-
-CELL_NAMES = tuple(
-    f"_cell_{name}" for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+_CENTERINGS = "_space_group_symop_magn_centering_xyz"
+_SYSTEMS = ("_symmetry_cell_setting", "_space_group_crystal_system")
+_MODULATED = (
+    "_space_group_ssg",
+    "_space_group_symop_ssg",
+    "_cell_wave_vector",
+    "_atom_site_displace",
+    "_cell_subsystem",
 )
-SYMMETRY_NAMES = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-_POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
-#: Names whose meaning only pymatgen's reader knows (magnetism, oxidation states, implicit hydrogens, ...).
-_UNUSUAL = ("magn", "moment", "oxidation", "attached_hydrogens", "modulation", "wave_vector", "disorder")
-#: pymatgen takes 0.3333 and 0.6667 for the thirds they stand for, within this relative distance (``frac_tolerance``).
-_THIRD_TOLERANCE = 1e-4
+#: How equal the distances of one crystal are in two settings: computed by us, and written down with a few digits.
+_EXACTLY, _ROUGHLY = 1e-3, 0.1
+#: Reasons of a block that is a placeholder, not another crystal.
+_PLACEHOLDER = frozenset({Reason.NO_ATOMS, Reason.NO_LATTICE})
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]
+Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def read_plain_cif(text: str) -> Arrays | None:
-    """Atomic numbers (A,), lattice (3, 3) in Å as rows, fractional coordinates (A, 3); None if the CIF is not plain."""
-    tables = _tables(text)
-    if tables is None:
-        return None
-    scalars, loops = tables
-    operations = next((loops[name] for name in SYMMETRY_NAMES if name in loops), None)
-    if operations is None or len(operations) != 1 or operations[0].replace(" ", "").lower() != "x,y,z":
-        return None
-    symbols = loops.get("_atom_site_type_symbol")
-    if not symbols or "_atom_site_label" not in loops or any(name not in loops for name in _POSITIONS):
-        return None
-    try:
-        cell = [float(scalars[name]) for name in CELL_NAMES]
-        fractions = np.array([[float(value) for value in loops[name]] for name in _POSITIONS]).T
-        numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], dtype=np.uint8)
-        if any(float(value) != 1.0 for value in loops.get("_atom_site_occupancy", ())):
-            return None
-    except (ValueError, KeyError):
-        return None
-    lattice = _lattice(*cell)
-    if lattice is None or not np.isfinite(fractions).all() or np.abs(fractions).max() > 1e3:
-        return None
-    for third in (1 / 3, 2 / 3):
-        fractions[np.abs(fractions / third - 1) <= _THIRD_TOLERANCE] = third
-    return numbers, lattice, fractions - np.floor(fractions)
+def read_cif(text: str) -> Crystal:
+    """The crystal of a CIF.
+
+    Raises:
+        Unusable: with the reason, if it has none or several, or if it cannot be told which atoms it has.
+    """
+    lower = text.lower()
+    if not re.search(r"_atom_site[_.]", lower) and not re.search(r"_cell[_.]length_a", lower):
+        message = "no crystal in this text: neither _cell_length_a nor _atom_site_fract_x"
+        raise Unusable(Reason.UNPARSABLE, message)
+    blocks, notes = read_blocks(text)
+    with_atoms = [block for block in blocks if any(name.startswith("_atom_site_") for name in block.values)]
+    if len(with_atoms) > 1:
+        return _the_one(with_atoms, notes)
+    if with_atoms:
+        return _crystal(with_atoms[0], notes)
+    if not any(name in block.values for block in blocks for name in LENGTHS):
+        raise Unusable(Reason.UNPARSABLE, "neither cell nor atoms in a data block")
+    raise Unusable(Reason.NO_ATOMS, "no _atom_site_fract_x: the file lists no atoms")
 
 
-def _tables(text: str) -> tuple[dict[str, str], dict[str, list[str]]] | None:
-    """Scalars and loop columns of a CIF in which each loop row stands on its own line; None for other layouts."""
-    scalars: dict[str, str] = {}
-    loops: dict[str, list[str]] = {}
-    names: list[str] = []
-    blocks, in_header = 0, False
-    for raw_line in text.split("\n"):
-        line = raw_line.strip()
-        if not line or line[0] == "#":
-            continue
-        if line[0] == "_":
-            words = line.split(None, 1)
-            name = words[0]
-            if name in scalars or name in loops or any(word in name for word in _UNUSUAL):
-                return None
-            if in_header and len(words) == 1:
-                names.append(name)
-                loops[name] = []
-                continue
-            if in_header or len(words) == 1:
-                return None
-            names = []
-            scalars[name] = words[1]
-        elif line.lower().startswith("data_"):
-            blocks += 1
-            names, in_header = [], False
-        elif line == "loop_":
-            names, in_header = [], True
-        else:
-            in_header = False
-            cells = line.split()
-            if len(cells) > len(names) and "'" in line:
-                cells = _split_quoted(line)
-            if not names or len(cells) != len(names) or line[0] == ";" or "#" in line or '"' in line:
-                return None
-            for name, cell in zip(names, cells, strict=True):
-                loops[name].append(cell)
-    return (scalars, loops) if blocks == 1 and loops else None
+def _the_one(blocks: list[Block], notes: tuple[Note, ...]) -> Crystal:
+    """The crystal that all blocks describe, as the first of them has it; placeholders do not count."""
+    found: list[tuple[str, Crystal]] = []
+    failed: list[tuple[str, Unusable]] = []
+    placeholder: Unusable | None = None
+    for block in blocks:
+        try:
+            found.append((block.name, _crystal(block, notes)))
+        except Unusable as error:
+            if error.reason in _PLACEHOLDER:
+                placeholder = placeholder or error
+            else:
+                failed.append((block.name, error))
+    if not found:
+        raise failed[0][1] if failed else placeholder or Unusable(Reason.NO_ATOMS, "the file lists no atoms")
+    name, crystal = found[0]
+    if failed:
+        message = (
+            f"one structure per file is expected, got data_{name} and data_{failed[0][0]} ({failed[0][1].message})"
+        )
+        raise Unusable(Reason.SEVERAL_STRUCTURES, message)
+    for other, another in found[1:]:
+        if not same_crystal(_arrays(crystal), _arrays(another), _ROUGHLY):
+            message = f"one structure per file is expected, got {len(found)}: data_{name}, data_{other}"
+            raise Unusable(Reason.SEVERAL_STRUCTURES, message + (", ..." if len(found) > 2 else ""))
+    return crystal
 
 
-def _split_quoted(line: str) -> list[str]:
-    """Words of a line, where '...' is one word; the quotes fall away."""
-    parts = line.split("'")
-    return [word for i, part in enumerate(parts) for word in ([part] if i % 2 else part.split())]
+def _arrays(crystal: Crystal) -> Arrays:
+    return crystal.atomic_numbers.astype(np.int64), crystal.lattice, crystal.frac_coords
 
 
-def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64] | None:
-    """Rows a, b, c in Å from lengths in Å and angles in degrees; c along z, a in the xz plane, as pymatgen has it."""
-    if not (all(0.5 < length < 1e5 for length in (a, b, c)) and all(1 < angle < 179 for angle in (alpha, beta, gamma))):
-        return None
+def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
+    if any(name.startswith(_MODULATED) for name in block.values) or block.text("_cell_modulation_dimension") > "0":
+        raise Unusable(Reason.UNPARSABLE, "a modulated structure has no cell that repeats")
+    remarks = list(notes)
+    sites = read_sites(block, remarks)
+    lattice = _lattice(block, remarks)
+    formula = parse_formula(block.text("_chemical_formula_sum"))
+    num_units = number_of(block.text("_cell_formula_units_z")) or 0.0
+    if len(sites.numbers):
+        check_positions(len(sites.numbers))
+    readings = _readings(block, lattice, sites, formula, num_units, remarks)
+    numbers, fractions, merged = readings
+    if merged:
+        what = "site of the list is" if merged == 1 else "sites of the list are"
+        remarks.append(Note(Reason.SITES_MERGED, f"{merged:,} {what} at the place of an earlier one of its element"))
+    atoms = Counter(numbers.tolist())
+    if formula and not formula_agrees(formula, num_units, atoms):
+        unit = f"{formula_text(formula)} times Z = {num_units:g}" if num_units else formula_text(formula)
+        remarks.append(Note(Reason.FORMULA_DIFFERS, f"the formula says {unit}, the sites are {formula_text(atoms)}"))
+    return checked(numbers, lattice, fractions, tuple(remarks))
+
+
+# --- cell
+
+
+def _lattice(block: Block, remarks: list[Note]) -> NDArray[np.float64]:
+    """Rows a, b, c in Å; what the crystal system makes superfluous may be missing."""
+    texts = {name: block.text(name) for name in (*LENGTHS, *ANGLES)}
+    missing = [name for name, text in texts.items() if not text]
+    if missing:
+        texts.update(_implied(block, texts))
+        missing = [name for name, text in texts.items() if not text]
+    if missing:
+        raise Unusable(Reason.NO_LATTICE, f"{missing[0]} is missing")
+    cell = []
+    for name, text in texts.items():
+        number = number_of(text)
+        if number is None:
+            raise Unusable(Reason.UNPARSABLE, f"cell lengths and angles must be numbers, got {text!r} for {name}")
+        cell.append(number)
+    if not (np.isfinite(cell).all() and min(cell) > 0 and max(cell[:3]) < 1e5 and max(cell[3:]) < 180):
+        raise Unusable(Reason.INVALID_CELL, f"cell lengths and angles must be positive and finite, got {listed(cell)}")
+    return cell_vectors(*cell)
+
+
+def cell_vectors(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64]:
+    """Rows a, b, c in Å from lengths in Å and angles in degrees; c along z, a in the xz plane, as pymatgen has it.
+
+    Raises:
+        Unusable: if there is no such cell.
+    """
     cos_alpha, cos_beta, cos_gamma = (math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
     sin_alpha, sin_beta = math.sin(math.radians(alpha)), math.sin(math.radians(beta))
-    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
-    if not -0.9999 < cos_star < 0.9999:
-        return None
+    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta) if sin_alpha * sin_beta else 2.0
+    if not -1 + 1e-8 < cos_star < 1 - 1e-8:
+        message = f"the cell must have a volume, got angles {listed((alpha, beta, gamma))}"
+        raise Unusable(Reason.INVALID_CELL, message)
     sin_star = math.sqrt(1 - cos_star * cos_star)
     rows = [
         [a * sin_beta, 0.0, a * cos_beta],
@@ -122,3 +160,224 @@ def _lattice(a: float, b: float, c: float, alpha: float, beta: float, gamma: flo
         [0.0, 0.0, c],
     ]
     return np.array(rows)
+
+
+def _implied(block: Block, texts: dict[str, str]) -> dict[str, str]:
+    """The lengths and angles that follow from the others in the crystal system that the file names."""
+    system = block.text(*_SYSTEMS).lower()
+    if not system:
+        try:
+            found = {_system(int(block.text("_space_group_it_number", "_symmetry_int_tables_number")))}
+        except ValueError:
+            found = set()
+        system = found.pop() if found else ""
+    a, b, c, alpha, beta, gamma = (texts[name] for name in (*LENGTHS, *ANGLES))
+    if system in ("rhombohedral", "trigonal") and not b and not c and alpha:
+        values = (a, a, a, alpha, alpha, alpha)
+    elif system in ("trigonal", "hexagonal"):
+        values = (a, b or a, c, alpha or "90", beta or "90", gamma or "120")
+    elif system == "cubic":
+        values = (a, b or a, c or a, alpha or "90", beta or "90", gamma or "90")
+    elif system == "tetragonal":
+        values = (a, b or a, c, alpha or "90", beta or "90", gamma or "90")
+    elif system == "orthorhombic":
+        values = (a, b, c, alpha or "90", beta or "90", gamma or "90")
+    elif system == "monoclinic" and beta:
+        values = (a, b, c, alpha or "90", beta, gamma or "90")
+    else:
+        return {}
+    return dict(zip((*LENGTHS, *ANGLES), values, strict=True))
+
+
+def _system(number: int) -> str:
+    ends = (("triclinic", 2), ("monoclinic", 15), ("orthorhombic", 74), ("tetragonal", 142), ("trigonal", 167))
+    return next((name for name, last in (*ends, ("hexagonal", 194), ("cubic", 230)) if number <= last), "")
+
+
+# --- symmetry
+
+
+def _readings(
+    block: Block,
+    lattice: NDArray[np.float64],
+    sites: Sites,
+    formula: dict[int, float],
+    num_units: float,
+    remarks: list[Note],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """Atomic numbers and coordinates of all atoms of the cell, and how many were there twice."""
+    names = _names(block)
+    texts = [value for value in block.column(*_OPERATIONS) if value is not None and value.strip()]
+    centerings = [value for value in block.column(_CENTERINGS) if value]
+    try:
+        operations = listed_operations(texts, centerings) if texts else None
+    except SymmetryError as error:
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, str(error)) from error
+    if operations is None and not names:
+        if block.text("_space_group_magn_name_bns", "_space_group_magn_number_bns", "_space_group_magn_number_og"):
+            message = "a magnetic space group is named; list its operations in the file"
+            raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+        if (system := block.text(*_SYSTEMS).lower()) not in ("", "triclinic"):
+            remarks.append(
+                Note(Reason.SYMMETRY_DIFFERS, f"the cell is {system}, but no space group is named: taken as P 1")
+            )
+        operations = identity()
+    is_magnetic = _OPERATIONS[0] in block.values
+    if operations is None:
+        named = _named(names, lattice)
+        return _best(named, names, lattice, sites, formula, num_units)
+    if not operations.is_group() or (names and not is_magnetic and len(operations) == 1):
+        return _doubtful(operations, names, lattice, sites, formula, num_units, remarks)
+    if names and not is_magnetic and (order := _order(names)) and len(operations) not in order:
+        counts = "" if len(order) > 1 else f" ({min(order)})"
+        message = f"{len(operations)} operations are listed, not those of {names}{counts}; the list counts"
+        remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    if not operations.fit(lattice):
+        message = "the cell does not have the shape that its symmetry operations ask for"
+        raise Unusable(Reason.INVALID_CELL, message)
+    return _atoms(sites, operations, lattice)
+
+
+def _names(block: Block) -> GroupNames:
+    """What a block says about its space group."""
+    symbols, types = [], []
+    for name in block.values:
+        if not name.startswith(("_symmetry_", "_space_group_")) or "magn" in name:
+            continue
+        if re.search(r"name_h_m(?:_alt|_full)?$", name):
+            symbols += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
+        elif re.search(r"name_h_m_ref$|name_schoenflies$", name) and "h_m" in name:
+            types += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
+    number = block.text("_space_group_it_number", "_symmetry_int_tables_number", "_space_group_int_tables_number")
+    value = number_of(number)
+    return GroupNames(
+        hall=block.text("_space_group_name_hall", "_symmetry_space_group_name_hall"),
+        symbols=tuple(dict.fromkeys(symbols)),
+        number=str(int(value)) if value is not None and value.is_integer() else number,
+        code=block.text("_space_group_it_coordinate_system_code"),
+        types=tuple(types),
+    )
+
+
+def _named(names: GroupNames, lattice: NDArray[np.float64]) -> list[Operations]:
+    """The settings that the names fit, of those that the cell fits."""
+    try:
+        candidates = settings(names)
+    except SymmetryError as error:
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, str(error)) from error
+    fitting = [operations for operations in candidates if operations.fit(lattice)]
+    if not fitting:
+        raise Unusable(Reason.INVALID_CELL, f"the cell does not have the shape of the space group named: {names}")
+    return fitting
+
+
+def _order(names: GroupNames) -> set[int]:
+    """How many operations the group that is named may have; empty if that cannot be told."""
+    try:
+        return {len(operations) for operations in settings(names)}
+    except SymmetryError:
+        return set()
+
+
+def _best(
+    candidates: list[Operations],
+    names: GroupNames,
+    lattice: NDArray[np.float64],
+    sites: Sites,
+    formula: dict[int, float],
+    num_units: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """The atoms by the one candidate that agrees with all that the file says.
+
+    Raises:
+        Unusable: if several do, with different crystals.
+    """
+    if len(candidates) == 1:
+        return _atoms(sites, candidates[0], lattice)
+    good = []
+    for operations in candidates:
+        images, of_site = expand(sites.fractions, operations, lattice)
+        counts = np.bincount(of_site, minlength=len(sites.numbers))
+        if sites.multiplicities.any() and (counts != sites.multiplicities)[sites.multiplicities > 0].any():
+            continue
+        atoms = _atoms(sites, operations, lattice)
+        if formula and num_units and not formula_agrees(formula, num_units, Counter(atoms[0].tolist())):
+            continue
+        good.append((operations, atoms))
+    if not good:
+        message = (
+            f"no setting of the space group named ({names}) agrees with the sites; list its operations in the file"
+        )
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    first = good[0][1]
+    if (
+        len(good) > 1
+        and len(first[0]) <= 500
+        and all(
+            same_crystal((first[0], lattice, first[1]), (other[0], lattice, other[1]), _EXACTLY)
+            for _, other in good[1:]
+        )
+    ):
+        return first
+    if len(good) > 1:
+        some = ", ".join(operations.name for operations, _ in good[:4]) + (", ..." if len(good) > 4 else "")
+        message = f"{names} may be {some}: add _space_group_name_H-M_alt with the setting, or list the operations"
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    return first
+
+
+def _doubtful(
+    operations: Operations,
+    names: GroupNames,
+    lattice: NDArray[np.float64],
+    sites: Sites,
+    formula: dict[int, float],
+    num_units: float,
+    remarks: list[Note],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """The atoms where the list of operations may be incomplete: a part of a group, or just 'x, y, z' beside a group."""
+    is_whole = operations.is_group()
+    if is_whole and (_order(names) == {1} or (formula and _agrees(sites, operations, lattice, formula, num_units))):
+        return _atoms(sites, operations, lattice)
+    if not names:
+        message = "the operations listed are not all of a space group; list them all"
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    if not is_whole:
+        atoms = _best(_named(names, lattice), names, lattice, sites, formula, num_units)
+        message = f"the {len(operations)} operations listed are not all of {names}; those of the group count"
+        remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+        return atoms
+    if formula and num_units:
+        try:
+            atoms = _best(_named(names, lattice), names, lattice, sites, formula, num_units)
+        except Unusable:
+            pass  # the list remains
+        else:
+            if formula_agrees(formula, num_units, Counter(atoms[0].tolist())):
+                message = f"only the operation x, y, z is listed, but by formula and Z those of {names} count"
+                remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+                return atoms
+    message = f"only the operation x, y, z is listed, but {names} is named; the list counts"
+    remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    return _atoms(sites, operations, lattice)
+
+
+def _agrees(
+    sites: Sites,
+    operations: Operations,
+    lattice: NDArray[np.float64],
+    formula: dict[int, float],
+    num_units: float,
+) -> bool:
+    return formula_agrees(formula, num_units, Counter(_atoms(sites, operations, lattice)[0].tolist()))
+
+
+def _atoms(
+    sites: Sites, operations: Operations, lattice: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    first = independent(sites.numbers, sites.fractions, operations, lattice)
+    images, of_site = expand(sites.fractions[first], operations, lattice)
+    numbers = sites.numbers[first][of_site]
+    keep = merge_equal(numbers, images, lattice)
+    check_size(int(keep.sum()))
+    return numbers[keep], images[keep], len(sites.numbers) - len(np.unique(of_site[keep]))

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     UNKNOWN_ELEMENT = "unknown element"
     ELEMENT_WITHOUT_FEATURES = "element without features"
     COINCIDING_ATOMS = "coinciding atoms"
+    UNKNOWN_SYMMETRY = "unknown symmetry"
     TOO_SPARSE = "too sparse"
     WORKER_CRASHED = "worker crashed"
     DUPLICATE_ID = "duplicate id"
@@ -66,11 +67,27 @@ class Reason(StrEnum):
     BAD_TARGET_ROW = "bad target row"
     DUPLICATE_TARGET = "duplicate target"
     TARGET_WITHOUT_CRYSTAL = "target without crystal"
+    FORMULA_DIFFERS = "formula differs"
+    SITE_WITHOUT_PLACE = "site without place"
+    SITES_MERGED = "sites merged"
+    SYMMETRY_DIFFERS = "symmetry differs"
+    IRREGULAR_TEXT = "irregular text"
 
+
+#: What is said of crystals that are in the store nevertheless; the other reasons say why something is not.
+NOTES = frozenset(
+    {
+        Reason.FORMULA_DIFFERS,
+        Reason.SITE_WITHOUT_PLACE,
+        Reason.SITES_MERGED,
+        Reason.SYMMETRY_DIFFERS,
+        Reason.IRREGULAR_TEXT,
+    }
+)
 
 #: One line per reason, for the report and the documentation.
 REASON_TEXT: dict[Reason, str] = {
-    Reason.UNPARSABLE: "the text is not a structure that pymatgen can read",
+    Reason.UNPARSABLE: "the text is no structure that can be read",
     Reason.EMPTY_FILE: "nothing in it but white space",
     Reason.NOT_A_STRUCTURE: "a file, member or entry of another kind (nested archive, link, image, text, ...)",
     Reason.SEVERAL_STRUCTURES: "more than one structure where one is expected",
@@ -83,6 +100,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.UNKNOWN_ELEMENT: "a species that is no chemical element, or none named",
     Reason.ELEMENT_WITHOUT_FEATURES: "an element without features (atomic number above 100)",
     Reason.COINCIDING_ATOMS: "two atoms at the same place",
+    Reason.UNKNOWN_SYMMETRY: "a space group without operations that is unknown, contradictory, or has several settings",
     Reason.TOO_SPARSE: "atoms without enough neighbors even within the largest cutoff",
     Reason.WORKER_CRASHED: "the process died or ran out of memory while working on it",
     Reason.DUPLICATE_ID: "another text with the same id counts: the first one that can be used",
@@ -93,6 +111,11 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.BAD_TARGET_ROW: "a row of targets with too few or too many cells, or without id",
     Reason.DUPLICATE_TARGET: "a second, different row of targets for an id (the first one counts)",
     Reason.TARGET_WITHOUT_CRYSTAL: "rows of targets for crystals that the source lacks",
+    Reason.FORMULA_DIFFERS: "stored, but the sites are not what the formula says (hydrogens without sites, ...)",
+    Reason.SITE_WITHOUT_PLACE: "stored without sites that have no coordinates",
+    Reason.SITES_MERGED: "stored, equal elements listed twice at one place counted once",
+    Reason.SYMMETRY_DIFFERS: "stored, but the operations listed are not those of the space group named",
+    Reason.IRREGULAR_TEXT: "stored, but the text breaks the grammar of CIF",
 }
 
 

@@ -41,6 +41,7 @@ def describe(store: Store) -> dict[str, Any]:
             for name, entry in store.properties.items()
         },
         "num_skipped": store.num_skipped,
+        "num_noted": store.num_noted,
         "fingerprint": store.fingerprint,
         "graphs_fingerprint": store.graphs_fingerprint,
         "created_by": store.created_by,
@@ -73,6 +74,9 @@ def _print(found: dict[str, Any], verified: bool) -> None:
     if found["num_skipped"]:
         counts = ", ".join(f"{num:,} {reason}" for reason, num in found["num_skipped"].items())
         print(f"  skipped:     {counts}; see {skipped_path(Path(found['path']))}")
+    if found["num_noted"]:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in found["num_noted"].items())
+        print(f"  noted:       {counts}; see {skipped_path(Path(found['path']))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

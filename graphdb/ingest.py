@@ -20,7 +20,7 @@ from graphdb.parse import Crystal, Unusable, parse_crystal
 from graphdb.sources import RawCrystal
 
 #: Part of every digest: raise it when the same text would give another graph.
-_RECIPE = b"crystune-1"
+_RECIPE = b"crystune-2"
 #: Starting workers costs two seconds; below this many crystals it is not worth it.
 _MIN_PARALLEL = 400
 _CHUNK_CRYSTALS = 64
@@ -30,11 +30,12 @@ _CHUNKS_PER_WORKER = 3
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What became of one text: a record (`codec.encode_graph`), or the reason why there is none."""
+    """What became of one text: a record (`codec.encode_graph`) with notes, or the reason why there is none."""
 
     material_id: str
     digest: bytes
     outcome: bytes | SkippedCrystal
+    notes: tuple[SkippedCrystal, ...] = ()
 
 
 def text_digest(raw: RawCrystal) -> bytes:
@@ -56,13 +57,15 @@ def crystal_graph(crystal: Crystal, settings: GraphSettings) -> CrystalGraph:
         raise Unusable(Reason.TOO_LARGE, "not enough memory for its graph") from error
 
 
-def build_one(raw: RawCrystal, settings: GraphSettings) -> bytes | SkippedCrystal:
+def build_one(raw: RawCrystal, digest: bytes, settings: GraphSettings) -> Built:
     """The record of one text, or the reason why there is none."""
     try:
         crystal = parse_crystal(raw.content, raw.format, keep_order=settings.neighbors == "cgcnn")
-        return encode_graph(crystal_graph(crystal, settings))
+        record = encode_graph(crystal_graph(crystal, settings))
     except Unusable as error:
-        return SkippedCrystal(raw.material_id, error.reason, error.message, raw.where)
+        return Built(raw.material_id, digest, SkippedCrystal(raw.material_id, error.reason, error.message, raw.where))
+    notes = tuple(SkippedCrystal(raw.material_id, note.reason, note.message, raw.where) for note in crystal.notes)
+    return Built(raw.material_id, digest, record, notes)
 
 
 def build_all(
@@ -79,7 +82,7 @@ def build_all(
     head = list(islice(crystals, _MIN_PARALLEL)) if num_workers > 1 else []
     if num_workers == 1 or len(head) < _MIN_PARALLEL:
         for raw, digest in chain(head, crystals):
-            yield Built(raw.material_id, digest, build_one(raw, settings))
+            yield build_one(raw, digest, settings)
         return
     yield from _build_parallel(_chunks(chain(head, crystals)), settings, num_workers)
 
@@ -138,7 +141,7 @@ def _build_suspects(chunk: _Chunk, settings: GraphSettings) -> Iterator[Built]:
 
 
 def _build_chunk(chunk: _Chunk, settings: GraphSettings) -> list[Built]:
-    return [Built(raw.material_id, digest, build_one(raw, settings)) for raw, digest in chunk]
+    return [build_one(raw, digest, settings) for raw, digest in chunk]
 
 
 def _chunks(crystals: Iterator[tuple[RawCrystal, bytes]]) -> Iterator[_Chunk]:

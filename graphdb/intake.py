@@ -56,7 +56,7 @@ class Intake:
         material_id, outcome = built.material_id, built.outcome
         tried = self._trying.pop(material_id, None)
         if not isinstance(outcome, SkippedCrystal):
-            self._writer.add_graph(material_id, built.digest, outcome)
+            self._writer.add_graph(material_id, built.digest, outcome, built.notes)
             if tried is None:
                 self._accept(material_id)
             else:

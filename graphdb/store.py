@@ -151,6 +151,7 @@ class Store:
         self.graphs_fingerprint: str = meta["graphs_fingerprint"]
         self.created_by: dict[str, str] = meta["created_by"]
         self.num_skipped: dict[str, int] = meta["num_skipped"]
+        self.num_noted: dict[str, int] = meta.get("num_noted", {})
         self._num_crystals: int = meta["num_crystals"]
         self.properties: dict[str, Property] = {
             name: Property(
@@ -245,7 +246,7 @@ class Store:
         return [data[i : i + 16] for i in range(0, len(data), 16)]
 
     def skipped(self) -> list[tuple[SkippedCrystal, bytes]]:
-        """What the build left out, with the digest of its text (empty for what was never parsed)."""
+        """What the build left out or noted, with the digest of its text (empty for what was never parsed)."""
         entries = json.loads(bytes(self._column(b"skipped")))
         return [(SkippedCrystal(id, Reason(reason), note, at), bytes.fromhex(d)) for id, reason, note, at, d in entries]
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from graphdb.codec import BLOCK_SIZE, encode_block, encode_column, record_sizes
 from graphdb.command import count
-from graphdb.errors import Reason, SettingsMismatch, SkippedCrystal, StoreError
+from graphdb.errors import NOTES, Reason, SettingsMismatch, SkippedCrystal, StoreError
 from graphdb.files import partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
 from graphdb.graph import GraphSettings
@@ -37,7 +37,7 @@ from graphdb.store import (
     write_items,
 )
 
-_ENTRY = b"c"
+_ENTRY, _NOTES = b"c", b"n"
 _GRAPH, _SKIPPED = b"g", b"s"
 _DIGEST_BYTES = 16
 _COMMIT_SECONDS = 1.0
@@ -90,8 +90,10 @@ class StoreWriter:
         """Whether what is there for this id, of whatever text, is a graph."""
         return material_id in self._with_graph
 
-    def add_graph(self, material_id: str, digest: bytes, record: bytes) -> None:
-        """Keep a graph (`codec.encode_graph`)."""
+    def add_graph(self, material_id: str, digest: bytes, record: bytes, notes: Sequence[SkippedCrystal] = ()) -> None:
+        """Keep a graph (`codec.encode_graph`), and what there is to be said about it."""
+        if notes:
+            self._pending.append(_notes_item(material_id, digest, notes))
         self._add(material_id, digest, _GRAPH + record)
 
     def add_skipped(self, skipped: SkippedCrystal, digest: bytes) -> None:
@@ -115,6 +117,17 @@ class StoreWriter:
                 found.append(_skip(material_id, payload))
         return found
 
+    def notes(self, wanted: Mapping[str, bytes]) -> list[SkippedCrystal]:
+        """The notes on the graphs among the wanted ids."""
+        self.commit()
+        found = []
+        for key, value in iterate(self._env, _NOTES):
+            material_id = key[1:].decode()
+            if wanted.get(material_id) == bytes(value[:_DIGEST_BYTES]):
+                for reason, message, where in json.loads(bytes(value[_DIGEST_BYTES:])):
+                    found.append(SkippedCrystal(material_id, Reason(reason), message, where))
+        return found
+
     def graph_ids(self, wanted: Mapping[str, bytes]) -> list[str]:
         """The wanted ids that have a graph, sorted."""
         self.commit()
@@ -133,7 +146,7 @@ class StoreWriter:
             wanted: the ids of the source with the digest of their text.
             columns: (N,) targets by name, for the sorted ids that have a graph; nan where unknown.
             units: by name of the column.
-            skipped: all that was left out, for the record.
+            skipped: all that was left out, and all notes, for the record.
 
         Returns:
             The fingerprint.
@@ -233,10 +246,14 @@ class StoreWriter:
                 for name, digest, record in zip(store.material_ids, store.digests(), store.raw_records(), strict=True):
                     items.append((_ENTRY + name.encode(), digest + _GRAPH + record))
                 self._num_taken_over = len(items)
+                noted: dict[str, tuple[bytes, list[SkippedCrystal]]] = {}
                 for skip, digest in store.skipped():
-                    if digest:
+                    if digest and skip.reason in NOTES:
+                        noted.setdefault(skip.material_id, (digest, []))[1].append(skip)
+                    elif digest:
                         note = json.dumps([skip.reason, skip.message, skip.where])
                         items.append((_ENTRY + skip.material_id.encode(), digest + _SKIPPED + note.encode()))
+                items.extend(_notes_item(name, digest, notes) for name, (digest, notes) in noted.items())
         meta = {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
@@ -294,6 +311,7 @@ class StoreWriter:
         digests: list[bytes] = []
         sizes: list[tuple[int, int, int]] = []
         skip_digests: dict[SkippedCrystal, bytes] = {}
+        graph_digests: dict[str, bytes] = {}
         records: list[bytes] = []
         batch: list[tuple[bytes, bytes]] = []
         batch_bytes = 0
@@ -315,6 +333,7 @@ class StoreWriter:
                 continue
             ids.append(material_id)
             digests.append(digest)
+            graph_digests[material_id] = digest
             sizes.append(record_sizes(payload))
             graphs.add(material_id, payload)
             records.append(payload)
@@ -324,8 +343,10 @@ class StoreWriter:
             flush_block()
         fingerprint = targets_fingerprint(graphs.hexdigest(), columns, units)
         num_skipped: dict[str, int] = {}
+        num_noted: dict[str, int] = {}
         for skip in skipped:
-            num_skipped[skip.reason] = num_skipped.get(skip.reason, 0) + 1
+            counts = num_noted if skip.reason in NOTES else num_skipped
+            counts[skip.reason] = counts.get(skip.reason, 0) + 1
         meta = {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
@@ -336,9 +357,16 @@ class StoreWriter:
             "fingerprint": fingerprint,
             "properties": {name: _describe(columns[name], units[name]) for name in columns},
             "num_skipped": num_skipped,
-            "created_by": {name: _version(name) for name in ("crystune", "pymatgen", "numpy")},
+            **({"num_noted": num_noted} if num_noted else {}),
+            "created_by": {name: _version(name) for name in ("crystune", "pymatgen", "gemmi", "numpy")},
         }
-        notes = [[s.material_id, s.reason, s.message, s.where, skip_digests.get(s, b"").hex()] for s in skipped]
+        notes = [
+            [
+                *(s.material_id, s.reason, s.message, s.where),
+                (graph_digests.get(s.material_id, b"") if s.reason in NOTES else skip_digests.get(s, b"")).hex(),
+            ]
+            for s in skipped
+        ]
         entries = {
             b"digests": b"".join(digests),
             b"ids": "\n".join(ids).encode(),
@@ -355,6 +383,11 @@ class StoreWriter:
 def _skip(material_id: str, payload: bytes) -> SkippedCrystal:
     reason, message, where = json.loads(payload)
     return SkippedCrystal(material_id, Reason(reason), message, where)
+
+
+def _notes_item(material_id: str, digest: bytes, notes: Sequence[SkippedCrystal]) -> tuple[bytes, bytes]:
+    text = json.dumps([[note.reason, note.message, note.where] for note in notes])
+    return _NOTES + material_id.encode(), digest + text.encode()
 
 
 def _describe(values: NDArray[np.float64], unit: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from graphdb import build
-from graphdb.errors import REASON_TEXT, Reason
+from graphdb.errors import NOTES, REASON_TEXT, Reason
 from graphdb.store import Store
 
 
@@ -80,6 +80,8 @@ GOOD = None
 NA_SITE = {"species": [{"element": "Na", "occu": 1}], "abc": [0, 0, 0]}
 OPERATIONS = "\n".join(f"  {i}  'x+{i}/19, y, z'" for i in range(19))
 NO_CELL = cif(cell=(None,) * 6).split("'P 1'")[1]
+LONG = (20_000, 4, 4, 90, 90, 90)
+SOME_ATOMS = "".join(atom("Na", i / 3000) for i in range(3000))
 MANY_ATOMS = "".join(atom("Na", i / 6000) for i in range(6000))
 
 
@@ -121,9 +123,9 @@ CASES = [
     Case("cut_in_cell.cif", cif()[:150], Reason.NO_ATOMS, "lists no atoms"),
     Case("cut_in_atoms.cif", cif().rstrip()[:-12], Reason.UNPARSABLE),
     Case("cut.cif.gz", gzip.compress(cif().encode())[:-20], Reason.UNPARSABLE, "gzip"),
-    Case("not_gzip.cif.gz", cif(), None),  # as after a download that unpacked it
-    Case("bomb.cif.gz", gzip.compress(b"data_x\n" + b"#" * 30_000_000), Reason.TOO_LARGE),
-    Case("huge_text.cif", cif() + "#" * 9_000_000, Reason.TOO_LARGE, "bytes"),
+    Case("not_gzip.cif.gz", cif(), GOOD),  # as after a download that unpacked it
+    Case("bomb.cif.gz", gzip.compress(b"data_x\n" + b"#" * 70_000_000), Reason.TOO_LARGE),
+    Case("long_comment.cif", cif() + "#" * 9_000_000, GOOD),
     # cells
     Case("no_lattice.cif", cif(cell=(None,) * 6), Reason.NO_LATTICE),
     Case("half_lattice.cif", cif(cell=(3.9, 3.9, None, 60, 60, 60)), Reason.NO_LATTICE, "_cell_length"),
@@ -139,12 +141,12 @@ CASES = [
     Case("no_atoms.cif", cif(""), Reason.NO_ATOMS),
     Case("nan_atom.cif", cif(atom("Na", "nan")), Reason.BAD_COORDINATES, "finite"),
     Case("infinite_atom.cif", cif(atom("Na", "inf")), Reason.BAD_COORDINATES, "finite"),
-    Case("question_mark.cif", cif(atom("Na", "?")), Reason.UNPARSABLE),
+    Case("question_mark.cif", cif(atom("Na", "?")), Reason.BAD_COORDINATES, "lacks some"),
     Case("far_atom.cif", cif(atom("Na", "7.25")), GOOD),
     Case("uncertain.cif", cif(atom("Na", "0.2500(13)")), GOOD),
-    Case("twice_there.cif", cif(atom("Na") + atom("Na")), Reason.COINCIDING_ATOMS, "0.000 Å"),
+    Case("twice_there.cif", cif(atom("Na") + atom("Na")), Reason.SITES_MERGED, "1 site"),
     Case("nearly_twice.cif", cif(atom("Na") + atom("Cl", 0.02)), Reason.COINCIDING_ATOMS, "apart"),
-    Case("twice_oxidised.cif", cif(atom("Na+") + atom("Na+")), Reason.COINCIDING_ATOMS),
+    Case("twice_oxidised.cif", cif(atom("Na+") + atom("Na+")), Reason.SITES_MERGED),
     Case("shared.cif", cif(atom("Na", 0, 0.5) + atom("K", 0, 0.5)), Reason.DISORDERED, "shared"),
     Case("partial.cif", cif(atom("Na", 0, 0.9)), Reason.DISORDERED, "partly empty"),
     Case("overfull.cif", cif(atom("Na", 0, 1.7)), Reason.COINCIDING_ATOMS, "more than 1"),
@@ -172,9 +174,11 @@ CASES = [
     Case("isolated.cif", cif(atom("He"), (60, 60, 60, 90, 90, 90)), Reason.TOO_SPARSE, "neighbors within"),
     Case("far_apart_dimer.cif", cif(atom("H") + atom("H", 0.01), (74, 74, 74, 90, 90, 90)), Reason.TOO_SPARSE),
     Case("slab.cif", cif(cell=(3.9, 3.9, 250, 90, 90, 90)), GOOD),
-    Case("symmetry.cif", cif(MANY_ATOMS).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE, "before symmetry"),
+    Case("symmetry.cif", cif(SOME_ATOMS, LONG).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE, "at least"),
+    Case("symmetry_and_all.cif", cif(MANY_ATOMS, LONG).replace("  1  'x, y, z'", OPERATIONS), Reason.TOO_LARGE),
     # several structures
-    Case("two_blocks.cif", cif() + "\n" + cif(name="again"), Reason.SEVERAL_STRUCTURES, "2 data blocks"),
+    Case("two_blocks.cif", cif() + "\n" + cif(atom("Na"), name="other"), Reason.SEVERAL_STRUCTURES, "data_other"),
+    Case("twice_the_same.cif", cif() + "\n" + cif(name="again"), GOOD),
     Case("journal.cif", "data_global\n_journal_year 1999\n" + cif(), GOOD),
     Case("archive.tar.gz", tarball({"inner.cif": cif().encode()}), Reason.NOT_A_STRUCTURE),
     Case("archive.zip", b"PK\x03\x04" + bytes(100), Reason.NOT_A_STRUCTURE),
@@ -247,14 +251,18 @@ def digested(tmp_path_factory: pytest.TempPathFactory) -> Digested:
     return Digested(Store(store), skipped, screen.getvalue())
 
 
+def is_stored(case: Case) -> bool:
+    return case.reason is None or case.reason in NOTES
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.encode("unicode_escape").decode())
 def test_each_hostile_file_is_digested_with_its_reason(digested: Digested, case: Case) -> None:
     rows = digested.skipped.get(case.name, [])
     material_id = IDS.get(case.name, Path(case.name).stem)
     if case.reason is None:
         assert rows == []
-        assert material_id in digested.store.material_ids
-    else:
+    assert (material_id in digested.store.material_ids) == is_stored(case) or case.reason == Reason.DUPLICATE_ID
+    if case.reason is not None:
         assert [row["reason"] for row in rows] == [case.reason], rows
         assert case.message in rows[0]["message"]
         assert "Traceback" not in rows[0]["message"]
@@ -265,13 +273,15 @@ def test_at_least_forty_inputs_are_hostile() -> None:
 
 
 def test_nothing_is_dropped_silently(digested: Digested) -> None:
-    assert len(digested.store) == sum(case.reason is None for case in CASES) + 1  # list.json holds two
+    assert len(digested.store) == sum(is_stored(case) for case in CASES) + 1  # list.json holds two
     assert len(digested.skipped) == sum(case.reason is not None for case in CASES)
-    assert sum(digested.store.num_skipped.values()) == len(digested.skipped)
+    noted = sum(digested.store.num_noted.values())
+    assert noted == sum(case.reason in NOTES for case in CASES if case.reason is not None)
+    assert sum(digested.store.num_skipped.values()) + noted == len(digested.skipped)
 
 
 def test_summary_counts_every_reason_without_warnings_or_tracebacks(digested: Digested) -> None:
-    for reason, count in digested.store.num_skipped.items():
+    for reason, count in (digested.store.num_skipped | digested.store.num_noted).items():
         assert f"{count:,} {reason}" in digested.screen
     assert "Traceback" not in digested.screen
     assert "Warning" not in digested.screen

@@ -3,13 +3,15 @@
 import os
 import re
 import tarfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.io.cif import CifParser
 
 from graphdb import ingest
-from graphdb.cif import ATOMIC_NUMBERS, read_plain_cif
+from graphdb.crystal import ATOMIC_NUMBERS
 from graphdb.errors import REASON_TEXT, Reason, SkippedCrystal
 from graphdb.graph import MAX_ATOMS, GraphSettings
 from graphdb.ingest import Built, build_all, text_digest
@@ -27,21 +29,28 @@ def sorted_sites(crystal: Crystal) -> np.ndarray[tuple[int, int], np.dtype[np.fl
     return rows[np.lexsort(rows.T)]
 
 
+def as_pymatgen_reads_it(content: bytes) -> Crystal:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parser = CifParser.from_str(content.decode(), check_cif=False)
+        (structure,) = parser.parse_structures(primitive=False, on_error="ignore")
+    return Crystal(np.array(structure.atomic_numbers, np.uint8), structure.lattice.matrix, structure.frac_coords)
+
+
 def assert_both_readers_agree(name: str, content: bytes) -> None:
-    assert read_plain_cif(content.decode()) is not None, f"{name} is plain, yet was left to pymatgen"
-    ours = parse_crystal(content, "cif")
-    theirs = parse_crystal(content, "cif", keep_order=True)
+    ours, theirs = parse_crystal(content, "cif"), as_pymatgen_reads_it(content)
     assert np.allclose(ours.lattice, theirs.lattice, atol=1e-10, rtol=0), name
     assert np.allclose(sorted_sites(ours), sorted_sites(theirs), atol=1e-8, rtol=0), name
+    assert ours.notes == (), name
 
 
-def test_plain_cifs_of_the_sample_are_read_as_pymatgen_reads_them() -> None:
+def test_cifs_of_the_sample_are_read_as_pymatgen_reads_them() -> None:
     for name, row in list(read_rows().items())[::10]:
         assert_both_readers_agree(name, row["cif"].encode())
 
 
 @pytest.mark.data
-def test_plain_cifs_of_the_materials_project_are_read_as_pymatgen_reads_them(shared_data: Path) -> None:
+def test_cifs_of_the_materials_project_are_read_as_pymatgen_reads_them(shared_data: Path) -> None:
     with tarfile.open(shared_data / "mp29k" / "cifs.tar.gz") as archive:
         for number, member in enumerate(archive):
             if number % 300 == 7:
@@ -50,33 +59,24 @@ def test_plain_cifs_of_the_materials_project_are_read_as_pymatgen_reads_them(sha
                 assert_both_readers_agree(member.name, stream.read())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("'x, y, z'", "'-x, y, z'"),
-        ("  1  'x, y, z'", "  1  'x, y, z'\n  2  '-x, -y, -z'"),
-        ("data_", "data_one\ndata_"),
-        ("_cell_length_a ", "_cell_length_a\n"),
-        (" _atom_site_occupancy", " _atom_site_occupancy\n _atom_site_disorder_group"),
-        ("  1\n", "  0.5\n"),
-        ("_cell_formula_units_Z", "_atom_site_moment_crystalaxis_x"),
-        ("0.00000000  0.", "0.0000(1)  0."),
-        ("_atom_site_type_symbol", "_atom_site_thermal_displace"),
-        ("_chemical_formula_structural ", "_publ_note\n;\nloop_\n;\n_x "),
-    ],
-)
-def test_whatever_is_unusual_is_left_to_pymatgen(change: tuple[str, str]) -> None:
-    text = read_rows()["fcc-Al"]["cif"]
-    assert read_plain_cif(text) is not None
-    assert change[0] in text
-    assert read_plain_cif(text.replace(*change)) is None
+def test_the_order_of_pymatgen_is_kept_where_it_is_asked_for(repository: Path) -> None:
+    content = (repository / "tests/graphdb/cases/01-shelx-hkl/sucrose_without_hkl.cif").read_bytes()
+    theirs = as_pymatgen_reads_it(content)
+    ordered, plain = (parse_crystal(content, "cif", keep_order=keep) for keep in (True, False))
+    assert ordered.atomic_numbers.tolist() == theirs.atomic_numbers.tolist() != plain.atomic_numbers.tolist()
+    assert ordered.lattice.tolist() == theirs.lattice.tolist()
+    assert np.allclose(ordered.frac_coords, theirs.frac_coords % 1.0, atol=1e-15)
+
+
+def test_where_pymatgen_errs_its_order_is_not_kept(repository: Path) -> None:
+    content = (repository / "tests/graphdb/cases/14-spacegroup-without-operations/spinel_hm_only.cif").read_bytes()
+    assert len(as_pymatgen_reads_it(content).atomic_numbers) == 3
+    assert len(parse_crystal(content, "cif", keep_order=True).atomic_numbers) == 56
 
 
 def test_thirds_written_with_four_digits_are_thirds() -> None:
     text = read_rows()["fcc-Al"]["cif"].replace("0.00000000  0.00000000  0.00000000", "0.3333  0.6667  0.33")
-    plain = read_plain_cif(text)
-    assert plain is not None
-    assert plain[2].tolist() == [[1 / 3, 2 / 3, 0.33]]
+    assert parse_crystal(text.encode(), "cif").frac_coords.tolist() == [[1 / 3, 2 / 3, 0.33]]
 
 
 def fake_build(chunk: list[tuple[RawCrystal, bytes]], settings: GraphSettings) -> list[Built]:

@@ -1,0 +1,151 @@
+"""POSCAR and CONTCAR, the structures of VASP, as people and programs write them."""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphdb.crystal import Crystal, Unusable, atomic_number, check_lattice, check_size, checked
+from graphdb.errors import Reason
+
+_COMMENT = re.compile(r"[!#].*")
+_REPEAT = re.compile(r"(\d+)\*(\S+)")
+
+
+def read_poscar(text: str) -> Crystal:
+    """The crystal of a POSCAR of VASP 5 or later, with the elements in line 6.
+
+    The second line is a factor for lengths, or three of them, or the volume with a minus sign; it applies to the cell
+    and to Cartesian coordinates. Comments, D exponents, species with the name or hash of their potential, wrapped
+    lines of species and counts, selective dynamics and whatever follows the coordinates are allowed.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    lines = text.split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if len(lines) < 7:
+        raise Unusable(Reason.UNPARSABLE, f"a POSCAR has at least 8 lines, got {len(lines)}")
+    factors = _factors(lines[1])
+    rows = np.array([_numbers(lines[i], i, 3) for i in (2, 3, 4)])
+    lattice, scale = _scaled(rows, factors)
+    check_lattice(lattice)
+    species, counts, position = _species(lines)
+    if sum(counts) == 0:
+        raise Unusable(Reason.NO_ATOMS, "line 7 counts no atoms")
+    check_size(sum(counts))
+    position, mode = _mode(lines, position)
+    if mode in ("s", "S"):
+        position, mode = _mode(lines, position)
+    if mode not in "cCkKdDfF":
+        message = f"line {position} must say Direct or Cartesian, got {lines[position - 1].strip()[:40]!r}"
+        raise Unusable(Reason.UNPARSABLE, message)
+    last = position + sum(counts)
+    if len(lines) < last:
+        message = f"{sum(counts):,} atoms are counted, but there are {len(lines) - position:,} lines of coordinates"
+        raise Unusable(Reason.UNPARSABLE, message)
+    places = np.array([_numbers(lines[i], i, 3) for i in range(position, last)], dtype=np.float64)
+    if not np.isfinite(places).all():
+        raise Unusable(Reason.BAD_COORDINATES, "coordinates must be finite numbers, got nan or inf")
+    numbers = np.repeat([atomic_number(name) for name in species], counts)
+    fractions = places
+    if mode in "cCkK":
+        fractions = np.asarray(np.linalg.solve(lattice.T, (places * scale).T).T, dtype=np.float64)
+    return checked(numbers, lattice, fractions)
+
+
+def _factors(line: str) -> list[float]:
+    values = []
+    for word in _words(line):
+        number = _number(word)
+        if number is None:
+            break
+        values.append(number)
+    if len(values) not in (1, 3) and len(values) < 3:
+        raise Unusable(Reason.UNPARSABLE, f"line 2 must be one or three scaling factors, got {line.strip()[:40]!r}")
+    values = values[:3] if len(values) >= 3 else values
+    if not np.isfinite(values).all() or 0 in values or (len(values) == 3 and min(values) <= 0):
+        message = f"scaling factors must be finite and not 0, three of them positive, got {line.strip()[:40]!r}"
+        raise Unusable(Reason.INVALID_CELL, message)
+    return values
+
+
+def _scaled(rows: NDArray[np.float64], factors: list[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The cell in Å, and what Cartesian coordinates (x, y, z) have to be multiplied by."""
+    if len(factors) == 1 and factors[0] < 0:
+        volume = abs(np.linalg.det(rows))
+        if not volume > 0:
+            raise Unusable(Reason.INVALID_CELL, "the cell must have a volume, the three vectors lie in a plane")
+        factors = [(-factors[0] / volume) ** (1 / 3)]
+    scale = np.array(factors * 3 if len(factors) == 1 else factors)
+    return rows * scale, scale
+
+
+def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
+    """Elements, how many atoms of each, and the first line behind them."""
+    position = 5
+    words: list[str] = []
+    while position < len(lines) and (found := _words(lines[position])) and not _is_count(found[0]):
+        words += found
+        position += 1
+    if not words:
+        raise Unusable(Reason.UNKNOWN_ELEMENT, "line 6 must name the elements (VASP 5 format), got only their counts")
+    species = [_element(word) for word in words]
+    counts: list[int] = []
+    while position < len(lines) and len(counts) < len(species):
+        found = _words(lines[position])
+        if not found or not all(_is_count(word) for word in found):
+            break
+        counts += [int(word) for word in found]
+        position += 1
+    if len(counts) != len(species):
+        message = f"{len(species)} species are named, but {len(counts)} counts of atoms are given"
+        raise Unusable(Reason.UNPARSABLE, message)
+    return species, counts, position
+
+
+def _element(word: str) -> str:
+    """The element of 'Fe', 'Fe_pv', 'Fe_pv/0a1b2c', 'Fe.2'."""
+    symbol = re.split(r"[/_.:]", word)[0]
+    atomic_number(symbol)
+    return symbol
+
+
+def _mode(lines: list[str], position: int) -> tuple[int, str]:
+    """The next line, and the letter that a line such as 'Selective dynamics' or 'Direct' begins with."""
+    if position >= len(lines) or not lines[position].strip():
+        raise Unusable(Reason.UNPARSABLE, f"line {position + 1} must say Direct or Cartesian, got nothing")
+    return position + 1, lines[position].strip()[0]
+
+
+def _numbers(line: str, index: int, count: int) -> list[float]:
+    """The first numbers of a line."""
+    values = [_number(word) for word in _words(line)[:count]]
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < count:
+        message = f"line {index + 1} must begin with {count} numbers, got {line.strip()[:60]!r}"
+        raise Unusable(Reason.UNPARSABLE, message)
+    return numbers
+
+
+def _words(line: str) -> list[str]:
+    """Words of a line without its comment; '3*0.5' is three of them."""
+    return [word for found in _COMMENT.sub("", line).split() for word in _repeated(found)]
+
+
+def _repeated(word: str) -> Iterator[str]:
+    match = _REPEAT.fullmatch(word)
+    yield from [match.group(2)] * min(int(match.group(1)), 10) if match else [word]
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(re.sub(r"(?<=[\d.])[dD](?=[+-]?\d)", "e", word)) if "_" not in word else None
+    except ValueError:
+        return None
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdigit()

@@ -1,0 +1,301 @@
+"""Symmetry operations of a crystal: listed one by one, or of the setting of a space group that is only named.
+
+The table of settings (all 564 of them, with the operations of each) and the reading of Hall symbols are gemmi's, which
+is imported on first use. A name that fits several settings stays several: `settings` returns them all, and whoever
+knows the sites decides.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: How far translations such as 0.333 may be from the 24th of a cell that they stand for.
+_TRANSLATION_TOLERANCE = 0.004
+#: How far the cell may be from the shape that the operations ask for, relative to its squared lengths.
+_METRIC_TOLERANCE = 0.02
+_TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?(?:/(\d+\.?\d*))?\*?([xyz])?(?:/(\d+))?")
+#: How ICSD and others tell settings apart, and what the table calls them.
+_EXTENSIONS = {"s": "1", "z": "2", "h": "H", "r": "R", "1": "1", "2": "2", "o1": "1", "o2": "2"}
+
+
+class SymmetryError(ValueError):
+    """Operations or names that have no meaning; the message says what and what would help."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operations:
+    """Operations of a space group, all of them, centring included: x -> rotation x + translation.
+
+    Attributes:
+        rotation: (K, 3, 3), acting on columns of fractional coordinates.
+        translation: (K, 3), in 0 to 1.
+        name: of the setting; empty for a list.
+    """
+
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+    name: str = ""
+
+    def __len__(self) -> int:
+        """Number of operations K."""
+        return len(self.rotation)
+
+    def fit(self, lattice: NDArray[np.float64]) -> bool:
+        """Whether a cell (rows, Å) has the shape that these operations leave as it is."""
+        metric = lattice @ lattice.T
+        turned = np.swapaxes(self.rotation, 1, 2) @ metric @ self.rotation
+        scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
+        return bool((np.abs(turned - metric) <= _METRIC_TOLERANCE * scale).all())
+
+    def is_group(self) -> bool:
+        """Whether any two of them, one after the other, are a third of them."""
+        if len(self) == 1:
+            return True
+        known = self._keys(self.rotation, self.translation)
+        for rotation, translation in zip(self.rotation, self.translation, strict=True):
+            products = self._keys(rotation @ self.rotation, self.translation @ rotation.T + translation)
+            if not products <= known:
+                return False
+        return True
+
+    def unique(self) -> "Operations":
+        """The same, each operation once (time reversal, of which atoms know nothing, doubles some)."""
+        first = {key: i for i, key in reversed(list(enumerate(self._list(self.rotation, self.translation))))}
+        keep = sorted(first.values())
+        return Operations(self.rotation[keep], self.translation[keep], self.name)
+
+    def _keys(self, rotation: NDArray[np.float64], translation: NDArray[np.float64]) -> set[bytes]:
+        return set(self._list(rotation, translation))
+
+    @staticmethod
+    def _list(rotation: NDArray[np.float64], translation: NDArray[np.float64]) -> list[bytes]:
+        """Each operation as bytes that are equal for equal ones: translations to a hundredth of the cell."""
+        steps = np.rint(np.concatenate([rotation.reshape(-1, 9) * 120, translation * 120 % 120], axis=1)).astype(int)
+        steps[:, 9:] %= 120
+        return [row.tobytes() for row in steps]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupNames:
+    """What a file says about its space group, besides operations; empty where it says nothing.
+
+    Attributes:
+        hall: a Hall symbol.
+        symbols: Hermann-Mauguin symbols of the setting in use, perhaps short, perhaps with an extension.
+        number: of the group, 1 to 230.
+        code: of the setting, as the International Tables have it (1, 2, h, r, b1, -cba, ...).
+    """
+
+    hall: str = ""
+    symbols: tuple[str, ...] = ()
+    number: str = ""
+    code: str = ""
+    types: tuple[str, ...] = field(default=())
+    """symbols that name the group, but not its setting"""
+
+    def __bool__(self) -> bool:
+        """Whether a group is named at all."""
+        return bool(self.hall or self.symbols or self.number or self.types)
+
+    def __str__(self) -> str:
+        """As a message has it."""
+        parts = [*self.symbols, *self.types, f"Hall {self.hall}" if self.hall else "", f"number {self.number}"]
+        return ", ".join(part for part in parts if part and part != "number ")
+
+
+def parse_operation(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotation (3, 3) and translation (3,) of '-y, x-y, z+1/3'; a sign of time reversal at the end is left out.
+
+    Raises:
+        SymmetryError: if it is no operation.
+    """
+    parts = re.sub(r"\s", "", text).lower().strip("'\"").split(",")
+    if len(parts) == 4 and parts[3] in ("1", "+1", "-1", "m", "-m", "+m"):
+        parts.pop()
+    if len(parts) != 3 or not all(parts):
+        raise SymmetryError(f"a symmetry operation must be like 'x, y+1/2, -z', got {text!r}")
+    rotation, translation = np.zeros((3, 3)), np.zeros(3)
+    for row, part in enumerate(parts):
+        position = 0
+        while position < len(part):
+            term = _TERM.match(part, position)
+            if term is None or term.end() == position or (position > 0 and not term.group(1)):
+                raise SymmetryError(f"a symmetry operation must be like 'x, y+1/2, -z', got {text!r}")
+            sign, number, divisor, letter, divisor2 = term.groups()
+            if number is None and letter is None or float(divisor or divisor2 or 1) == 0:
+                raise SymmetryError(f"a symmetry operation must be like 'x, y+1/2, -z', got {text!r}")
+            value = float(number or 1) / float(divisor or 1) / float(divisor2 or 1) * (-1 if sign == "-" else 1)
+            if letter is None:
+                nearest = round(value * 24) / 24 if divisor is None else value
+                translation[row] += nearest if abs(value - nearest) <= _TRANSLATION_TOLERANCE else value
+            else:
+                rotation[row, "xyz".index(letter)] += value
+            position = term.end()
+    if abs(abs(np.linalg.det(rotation)) - 1) > 1e-6:
+        raise SymmetryError(f"a symmetry operation must leave volumes as they are, {text!r} does not")
+    return rotation, translation - np.floor(translation)
+
+
+def listed_operations(texts: list[str], centerings: list[str] | None = None) -> Operations:
+    """The operations of a list, times those of a list of centrings (of magnetic CIFs).
+
+    Raises:
+        SymmetryError: if one of them is no operation.
+    """
+    if len(texts) == 1 and not centerings and re.sub(r"\s", "", texts[0]).lower() == "x,y,z":
+        return identity()
+    rotation, translation = (np.array(part) for part in zip(*map(parse_operation, texts), strict=True))
+    if centerings:
+        shifts = np.array([parse_operation(text)[1] for text in centerings])
+        translation = (translation[None] + shifts[:, None]).reshape(-1, 3) % 1.0
+        rotation = np.tile(rotation, (len(shifts), 1, 1))
+    return Operations(rotation, translation).unique()
+
+
+def identity() -> Operations:
+    """The one operation of P 1."""
+    return Operations(np.eye(3)[None], np.zeros((1, 3)), "P 1")
+
+
+@lru_cache(maxsize=1024)
+def settings(names: GroupNames) -> tuple[Operations, ...]:
+    """The settings that all the names fit, each with another set of operations.
+
+    Raises:
+        SymmetryError: if a name is unknown, or names contradict each other.
+    """
+    found = _table()
+    if names.code:  # a code that the table does not have tells nothing
+        found = [s for s in found if names.code.lower() in (s.ext.strip("\x00").lower(), s.qualifier)] or found
+    for symbol in names.symbols:
+        matching = _by_symbol(symbol)
+        if not matching and names.hall:  # which says it all
+            continue
+        if not matching:
+            raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+        found = [s for s in found if s in matching]
+    for symbol in names.types:
+        numbers = {s.number for s in _by_symbol(symbol)}
+        found = [s for s in found if s.number in numbers] if numbers else found
+    if names.number:
+        if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
+            raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
+        found = [s for s in found if s.number == int(names.number)]
+    if names.hall:
+        operations, number = _by_hall(names.hall)
+        keys = operations._keys(operations.rotation, operations.translation)
+        same = [s for s in found if s.number == number]
+        exact = [s for s in same if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
+        others = names.symbols or names.number or names.types
+        if others and number and not (exact if names.symbols and _in_table(keys) else same):
+            raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
+        return (operations,)
+    if not found:
+        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
+    distinct: dict[frozenset[bytes], Operations] = {}
+    for setting in found:
+        operations = _operations(setting)
+        distinct.setdefault(frozenset(operations._keys(operations.rotation, operations.translation)), operations)
+    return tuple(distinct.values())
+
+
+@cache
+def _table() -> list[Any]:
+    import gemmi
+
+    return list(gemmi.spacegroup_table())
+
+
+@cache
+def _operations(setting: Any) -> Operations:
+    return _from_gemmi(setting.operations(), setting.xhm())
+
+
+def _from_gemmi(group: Any, name: str) -> Operations:
+    triplets = list(group)
+    rotation = np.array([op.rot for op in triplets], dtype=np.float64) / triplets[0].DEN
+    translation = np.array([op.tran for op in triplets], dtype=np.float64) / triplets[0].DEN
+    return Operations(rotation, translation % 1.0, name)
+
+
+def _by_hall(symbol: str) -> tuple[Operations, int]:
+    """Operations of a Hall symbol, and the number of its group (0 if its setting is not in the table)."""
+    import gemmi
+
+    text = symbol.replace("_", " ").strip()
+    try:
+        group = gemmi.symops_from_hall(text[0].upper() + text[1:] if text[:1] != "-" else "-" + text[1:].capitalize())
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise SymmetryError(f"the Hall symbol {symbol!r} cannot be read; list the operations in the file") from error
+    setting = gemmi.find_spacegroup_by_ops(group)
+    operations = _from_gemmi(group, f"Hall {symbol}")
+    if not operations.is_group():
+        raise SymmetryError(f"the Hall symbol {symbol!r} gives no group; list the operations in the file")
+    return operations, setting.number if setting else 0
+
+
+@cache
+def _all_keys() -> set[frozenset[bytes]]:
+    return {frozenset((o := _operations(s))._keys(o.rotation, o.translation)) for s in _table()}
+
+
+def _in_table(keys: set[bytes]) -> bool:
+    return frozenset(keys) in _all_keys()
+
+
+@cache
+def _symbols() -> dict[str, list[Any]]:
+    """Settings by symbol without blanks, in lower case: full, short, and as gemmi abbreviates them."""
+    found: dict[str, list[Any]] = {}
+    for setting in _table():
+        full = _squashed(setting.hm)
+        for key in dict.fromkeys([full, _squashed(setting.short_name()), "".join(_short(setting.hm)).lower()]):
+            found.setdefault(key, []).append(setting)
+    for key, group in found.items():  # a full symbol is that setting, whatever else it abbreviates
+        if full_ones := [setting for setting in group if _squashed(setting.hm) == key]:
+            found[key] = full_ones
+    return found
+
+
+def _short(symbol: str) -> list[str]:
+    """The words of 'P 21/c' for 'P 1 21/c 1'; 'P 3 2 1' may not be written 'P 3 2'."""
+    words = symbol.split()
+    return [word for word in words if word != "1"] if len(words) == 4 and words.count("1") == 2 else words
+
+
+def _boundaries(symbol: str) -> set[int]:
+    """Where blanks part a symbol, counted in letters."""
+    lengths = [len(_squashed(word)) for word in symbol.split(":")[0].split()]
+    return {sum(lengths[:i]) for i in range(1, len(lengths))}
+
+
+def _squashed(symbol: str) -> str:
+    return re.sub(r"[\s_()]", "", symbol).lower()
+
+
+def _by_symbol(symbol: str) -> list[Any]:
+    """The settings that a Hermann-Mauguin symbol fits."""
+    import gemmi
+
+    text = _squashed(re.sub(r"\(?\s*origin\s*(?:choice)?\s*([12])\s*\)?\s*$", r":\1", symbol, flags=re.IGNORECASE))
+    base, _, extension = text.partition(":")
+    if not extension and base not in _symbols():
+        for ending in ("o1", "o2", "s", "z", "h", "r"):
+            if base.endswith(ending) and any(s.ext.strip("\x00") for s in _symbols().get(base[: -len(ending)], ())):
+                base, extension = base[: -len(ending)], ending
+                break
+    found = _symbols().get(base)
+    if found is not None:  # "P 3 2" is not P 32
+        blanks = {place for place in _boundaries(symbol) if place < len(base)}
+        found = [s for s in found if blanks <= _boundaries(s.hm) or blanks <= _boundaries(" ".join(_short(s.hm)))]
+    else:  # old and new names: F m 3 m, C m c e
+        setting = gemmi.find_spacegroup_by_name(base)
+        found = _symbols()[_squashed(setting.hm)] if setting else []
+    if extension:
+        wanted = (_EXTENSIONS.get(extension, extension.upper()), extension)
+        found = [s for s in found if s.ext in wanted or s.qualifier in wanted]
+    return found

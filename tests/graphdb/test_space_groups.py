@@ -1,0 +1,98 @@
+"""Every setting of every space group, named in four ways without a list of operations: right, or refused."""
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from graphdb.crystal import Unusable
+from graphdb.errors import Reason
+from graphdb.parse import parse_crystal
+
+SETTINGS = list(gemmi.spacegroup_table())
+#: a general position (Na), and one that is special in many groups (Cl); none comes near another one.
+GENERAL, SPECIAL = (0.137, 0.241, 0.389), (0.0, 0.0, 0.0)
+
+
+def cell(setting: Any) -> tuple[float, ...]:
+    """A cell of the shape that the setting asks for, and of no higher symmetry."""
+    system = setting.crystal_system_str()
+    if system == "monoclinic":
+        unique = "abc".index(setting.monoclinic_unique_axis())
+        return (11.0, 12.5, 14.0, *(97.0 if axis == unique else 90.0 for axis in range(3)))
+    if system == "trigonal" and setting.ext == "R":
+        return (12.0, 12.0, 12.0, 75.0, 75.0, 75.0)
+    return {
+        "triclinic": (11.0, 12.5, 14.0, 81.0, 97.0, 104.0),
+        "orthorhombic": (11.0, 12.5, 14.0, 90.0, 90.0, 90.0),
+        "tetragonal": (12.0, 12.0, 14.0, 90.0, 90.0, 90.0),
+        "trigonal": (12.0, 12.0, 14.0, 90.0, 90.0, 120.0),
+        "hexagonal": (12.0, 12.0, 14.0, 90.0, 90.0, 120.0),
+        "cubic": (13.0, 13.0, 13.0, 90.0, 90.0, 90.0),
+    }[system]
+
+
+def cif(setting: Any, names: str, formula: str = "") -> bytes:
+    items = "length_a length_b length_c angle_alpha angle_beta angle_gamma".split()
+    lines = [f"_cell_{item} {value}" for item, value in zip(items, cell(setting), strict=True)]
+    columns = "\n".join(f"_atom_site_{name}" for name in ("label", "type_symbol", "fract_x", "fract_y", "fract_z"))
+    sites = "\n".join(f"{s}1 {s} {x} {y} {z}" for s, (x, y, z) in (("Na", GENERAL), ("Cl", SPECIAL)))
+    return "\n".join(["data_x", *lines, names, formula, "loop_", columns, sites]).encode()
+
+
+@cache
+def expected(name: str) -> dict[int, NDArray[np.float64]]:
+    """The orbits by element, from gemmi's operations applied one by one."""
+    setting = gemmi.SpaceGroup(name)
+    orbits = {}
+    for number, site in ((11, GENERAL), (17, SPECIAL)):
+        images = {tuple(round(x % 1.0, 6) % 1.0 for x in op.apply_to_xyz(list(site))) for op in setting.operations()}
+        orbits[number] = np.array(sorted(images))
+    return orbits
+
+
+def is_right(content: bytes, setting: Any) -> bool | None:
+    """Whether the atoms are those of the setting; None if the file is refused."""
+    try:
+        crystal = parse_crystal(content, "cif")
+    except Unusable as error:
+        assert error.reason in (Reason.UNKNOWN_SYMMETRY, Reason.INVALID_CELL), error.message
+        return None
+    for number, orbit in expected(setting.xhm()).items():
+        found = crystal.frac_coords[crystal.atomic_numbers == number]
+        if len(found) != len(orbit):
+            return False
+        away = found[:, None] - orbit[None]
+        if (np.abs(away - np.rint(away)).max(axis=2).min(axis=0) > 1e-4).any():
+            return False
+    return True
+
+
+WAYS = {
+    "name with extension": lambda s: f"_symmetry_space_group_name_H-M '{s.xhm()}'",
+    "Hall symbol": lambda s: f"_symmetry_space_group_name_Hall '{s.hall}'",
+    "name and number": lambda s: f"_space_group_name_H-M_alt '{s.hm}'\n_space_group_IT_number {s.number}",
+    "full name and number": lambda s: (
+        f"_symmetry_space_group_name_H-M '{s.xhm()}'\n_symmetry_Int_Tables_number {s.number}"
+    ),
+    "number": lambda s: f"_symmetry_Int_Tables_number {s.number}",
+}
+#: Of the 564, how many are right rather than refused. What is ambiguous by its name must be refused.
+NUM_RIGHT = {
+    "name with extension": 564,
+    "Hall symbol": 564,
+    "full name and number": 564,
+    "name and number": 498,
+    "number": 153,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_of_the_564_settings_is_right_or_refused(way: str) -> None:
+    outcome = Counter(is_right(cif(setting, WAYS[way](setting)), setting) for setting in SETTINGS)
+    assert outcome[False] == 0
+    assert (outcome[True], sum(outcome.values())) == (NUM_RIGHT[way], 564)
