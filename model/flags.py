@@ -45,7 +45,7 @@ def folder(text: str) -> Path:
 def task_names(text: str) -> list[str]:
     """A type for argparse: names separated by commas, see `graphdb.command.split_names`."""
     names = split_names(text)
-    if not names:
+    if not names or not all(part.strip() for part in text.split(",")):
         raise argparse.ArgumentTypeError(
             f"must name properties, separated by commas, got {text!r}; leave it out for all of the store"
         )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tuner.cli import COMMANDS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     path
@@ -25,14 +27,18 @@ def fenced_blocks(text: str) -> list[str]:
 
 
 def commands(path: Path) -> list[tuple[str, list[str]]]:
-    """(module, arguments) of every `python -m` command in the code blocks of a document."""
+    """(module, arguments) of every `python -m` or `crystune` command in the code blocks of a document."""
     found = []
     for block in fenced_blocks(path.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
-            match = re.search(r"python3? (?:-u )?-m (\S+)(.*)", line.strip("'\" "))
+            line = line.strip("'\" ")
+            match = re.search(r"python3? (?:-u )?-m (\S+)(.*)", line)
+            if match is None and (match := re.match(r"(?:\S*/)?crystune (\S+)(.*)", line)):
+                found.append(("tuner.cli", []))
             if match:
                 arguments = shlex.split(match.group(2).replace("'", ""), comments=True)
-                found.append((match.group(1), arguments))
+                module = COMMANDS[match.group(1)][0] if match.group(1) in COMMANDS else match.group(1)
+                found.append((module, arguments))
     return found
 
 

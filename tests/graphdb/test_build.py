@@ -361,7 +361,7 @@ def test_strict_keeps_the_work_but_makes_no_store(
     store = tmp_path / "s"
     (folder / "bad.cif").write_text("nothing")
     assert build.main([str(folder), str(store), "--strict"]) == 2
-    assert "error: --strict allows nothing to be skipped, got 1 unparsable" in capsys.readouterr().err
+    assert "error: --strict allows nothing to be skipped or noted, got 1 unparsable" in capsys.readouterr().err
     assert listed(store) == [("bad", "unparsable")]
     assert not store.exists()
     (folder / "bad.cif").unlink()

@@ -39,7 +39,7 @@ def test_noted_crystals_are_stored_and_listed_and_counted_apart(
     assert build.main([str(source), str(tmp_path / "my.store")]) == 0
     screen = capsys.readouterr().out
     assert "3 crystals (3 built now)" in screen
-    assert "Noted 3 on crystals that are stored" in screen
+    assert "3 notes on crystals that are in the store" in screen
     assert "1 formula differs, e.g. NH4Cl: the formula says Cl1 H4 N1 times Z = 4, the sites are Cl4 N4" in screen
     assert listed(tmp_path / "my.store") == NOTED
     with Store(tmp_path / "my.store") as store:

@@ -280,7 +280,7 @@ def test_a_file_without_header_tells_of_odd_rows() -> None:
 
 
 def test_the_wrong_number_of_names_is_an_error() -> None:
-    with pytest.raises(SourceError, match="has 2 target columns, got 1 names: gap"):
+    with pytest.raises(SourceError, match="has 2 target columns, but --target-names gives 1 name: gap"):
         read("a,1,2\n", names=["gap"])
 
 

@@ -85,7 +85,7 @@ def check(mistake: Mistake, stage: Path, folder: Path, capsys: pytest.CaptureFix
     """Make the mistake in a copy of the stage, and hold the answer against what it must be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["crystune"])
-        (folder / "home").mkdir()
+        (folder / "home").mkdir(parents=True)
         patch.setenv("HOME", str(folder / "home"))
         patch.chdir(copy_of(stage, folder / "stage"))
         mistake.first()

@@ -194,7 +194,7 @@ STOPS = [
         what="build",
         typed="build many.csv new.lmdb",
         when=_built_some,
-        says="run the same command again",
+        says="run the command again to go on",
         may_make=("new.lmdb.partial",),
     ),
     Stop(
@@ -202,7 +202,7 @@ STOPS = [
         typed="build many.csv new.lmdb",
         when=_built_some,
         number=signal.SIGTERM,
-        says="run the same command again",
+        says="run the command again to go on",
         may_make=("new.lmdb.partial",),
     ),
     Stop(

@@ -140,7 +140,11 @@ CASES: dict[str, tuple[str, Sequence[str], str]] = {
         ["{}/salts.lmdb", "-o", "{}/new", "--tasks", "gap,ration"],
         "got 'ration'; did you mean 'ratio'",
     ),
-    "empty task": ("train", ["{}/salts.lmdb", "-o", "{}/new", "--tasks", "gap,"], "--tasks: must be names separated"),
+    "empty task": (
+        "train",
+        ["{}/salts.lmdb", "-o", "{}/new", "--tasks", "gap,"],
+        "--tasks: must name properties, separated",
+    ),
     "no epochs": ("train", ["{}/salts.lmdb", "-o", "{}/new", "--epochs", "0"], "--epochs: must be an integer of at le"),
     "half an epoch": ("train", ["{}/salts.lmdb", "-o", "{}/new", "--epochs", "1.5"], "of at least 1, got '1.5'"),
     "negative seed": ("train", ["{}/salts.lmdb", "-o", "{}/new", "--seed", "-1"], "--seed: must be an integer of at l"),
@@ -391,7 +395,7 @@ def test_files_of_other_kinds_in_a_folder_are_listed_and_no_failure(
 ) -> None:
     assert predict.main([str(place / "model"), str(repository / "examples"), "--device", "cpu"]) == 0
     printed = capsys.readouterr()
-    assert "3 of 3 crystals predicted" in printed.err and "1 file of another kind" in printed.err
+    assert "3 of 3 crystals predicted" in printed.err and "1 file beside them" in printed.err
     assert 'README.md,,,,"not a structure' in printed.out
     assert predict.main([str(place / "model"), str(repository / "examples" / "README.md"), "--device", "cpu"]) == 1
 
