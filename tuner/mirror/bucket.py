@@ -77,7 +77,10 @@ class Bucket:
 
     def _list(self, folder: str) -> list[fs.FileInfo]:
         path = f"{self._path}/{folder}".rstrip("/")
-        found: list[fs.FileInfo] = self._files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        try:
+            found: list[fs.FileInfo] = self._files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        except FileNotFoundError:  # it came or went between pyarrow's two looks at a local folder
+            return []
         return found
 
 
