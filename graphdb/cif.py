@@ -1,7 +1,8 @@
 """From a CIF to atoms in a cell: which block, which cell, which sites, which symmetry.
 
 Where a file can be understood in several ways, what it says elsewhere decides (formula times Z, multiplicities, the
-shape of the cell); where nothing decides, it is refused with what would have to be added.
+shape of the cell); where nothing decides, it is refused with what would have to be added. One exception: a list of just
+x, y, z beside the name of a group is taken as it stands, with a note.
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.cifblock import Block, read_blocks
-from graphdb.cifsites import Sites, number_of, read_sites
+from graphdb.cifsites import Sites, count_of, number_of, read_sites
 from graphdb.crystal import Crystal, Note, Unusable, check_size, checked, listed
 from graphdb.errors import Reason
 from graphdb.formula import formula_agrees, formula_text, parse_formula
@@ -103,7 +104,7 @@ def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
     sites = read_sites(block, remarks)
     lattice = _lattice(block, remarks)
     formula = parse_formula(block.text("_chemical_formula_sum"))
-    num_units = number_of(block.text("_cell_formula_units_z")) or 0.0
+    num_units = count_of(block.text("_cell_formula_units_z"))
     if len(sites.numbers):
         check_positions(len(sites.numbers))
     readings = _readings(block, lattice, sites, formula, num_units, remarks)
@@ -337,7 +338,7 @@ def _doubtful(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
     """The atoms where the list of operations may be incomplete: a part of a group, or just 'x, y, z' beside a group."""
     is_whole = operations.is_group()
-    if is_whole and (_order(names) == {1} or (formula and _agrees(sites, operations, lattice, formula, num_units))):
+    if is_whole and (_order(names) == {1} or _agrees(sites, operations, lattice, formula, num_units)):
         return _atoms(sites, operations, lattice)
     if not names:
         message = "the operations listed are not all of a space group; list them all"
@@ -369,6 +370,9 @@ def _agrees(
     formula: dict[int, float],
     num_units: float,
 ) -> bool:
+    """Whether the atoms are those of formula times Z; without Z, proportions prove nothing."""
+    if not formula or not num_units:
+        return False
     return formula_agrees(formula, num_units, Counter(_atoms(sites, operations, lattice)[0].tolist()))
 
 

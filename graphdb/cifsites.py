@@ -21,6 +21,8 @@ _VACANCIES = frozenset({"va", "vac", "vacancy", "x", "xx", "q", "dum", "dummy", 
 #: Python's own reading does not know 0.333(2), 90.(0) and 1.0D0.
 _UNCERTAIN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?)(?:\(\d*\.?\d*\))?\s*")
 _FULL = 1e-3
+#: No cell has as many formula units, no site as many images.
+_MAX_COUNT = 1e6
 #: CIFs write 0.3333 and 0.6667 for thirds; they are taken as such within this relative distance, as pymatgen does.
 _THIRD_TOLERANCE = 1e-4
 
@@ -32,7 +34,7 @@ class Sites:
     Attributes:
         numbers: (N,) atomic numbers.
         fractions: (N, 3) fractional coordinates.
-        multiplicities: (N,) as the file has them, 0 where it does not say; None if it never does.
+        multiplicities: (N,) as the file has them, 0 where it does not say.
     """
 
     numbers: NDArray[np.int64]
@@ -77,12 +79,12 @@ def read_sites(block: Block, remarks: list[Note]) -> Sites:
     if not rows:
         raise Unusable(Reason.NO_ATOMS, "no site of the list is an atom with a place")
     elements = _elements(block, labels, types, rows, remarks)
-    if hydrogens and (bare := sum(number_of(hydrogens[row]) or 0 for row in rows)):
+    if hydrogens and (bare := sum(count_of(hydrogens[row]) for row in rows)):
         message = f"{bare:g} hydrogens are attached to sites of the list without a place of their own"
         remarks.append(Note(Reason.SITE_WITHOUT_PLACE, message))
     full = _full(block, elements, fractions, occupancies, rows, labels or types)
     _check_alternatives(block, [row for row, keep in zip(rows, full, strict=True) if keep])
-    counts = [int(number_of(multiplicity[row]) or 0) if multiplicity else 0 for row in rows]
+    counts = [int(count_of(multiplicity[row])) if multiplicity else 0 for row in rows]
     return Sites(elements[full], fractions[full], np.array(counts, dtype=np.int64)[full])
 
 
@@ -232,8 +234,9 @@ def _full(
     if not occupancies:
         return keep
     share = np.array([1.0 if occupancies[row] is None else number_of(occupancies[row]) or 0.0 for row in rows])
-    if not np.isfinite(share).all() or (share < 0).any():
-        raise Unusable(Reason.UNPARSABLE, f"occupancies must be in 0 to 1, got {listed(share[~(share >= 0)][:1])}")
+    wrong = ~(np.isfinite(share) & (share >= 0))
+    if wrong.any():
+        raise Unusable(Reason.UNPARSABLE, f"occupancies must be in 0 to 1, got {listed(share[wrong][:1])}")
     if (share > 1 + _FULL).any():
         worst = int(share.argmax())
         message = f"the occupancy of site {names[rows[worst]]} is {share[worst]:g}, more than 1"
@@ -281,3 +284,9 @@ def number_of(text: Value) -> float | None:
     except ValueError:
         match = _UNCERTAIN.fullmatch(text)
         return float(match.group(1).lower().replace("d", "e")) if match else None
+
+
+def count_of(text: Value) -> float:
+    """How many there are of something, such as Z; 0 if it is no number of things that can be."""
+    number = number_of(text)
+    return number if number is not None and 0 < number < _MAX_COUNT else 0.0

@@ -28,6 +28,8 @@ def parse_formula(text: str) -> dict[int, float]:
                 return {}
             counts[number] = counts.get(number, 0.0) + float(match.group(2) or 1)
             position = match.end()
+    if not all(map(math.isfinite, counts.values())):  # hundreds of digits
+        return {}
     return {number: count for number, count in counts.items() if count > 0}
 
 

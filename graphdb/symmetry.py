@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 _TRANSLATION_TOLERANCE = 0.004
 #: How far the cell may be from the shape that the operations ask for, relative to its squared lengths.
 _METRIC_TOLERANCE = 0.02
+#: A group has at most 192 operations, 384 with time reversal, and a few times as many in a larger cell.
+_MAX_OPERATIONS = 1000
 _TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?(?:/(\d+\.?\d*))?\*?([xyz])?(?:/(\d+))?")
 #: How ICSD and others tell settings apart, and what the table calls them.
 _EXTENSIONS = {"s": "1", "z": "2", "h": "H", "r": "R", "1": "1", "2": "2", "o1": "1", "o2": "2"}
@@ -76,7 +78,8 @@ class Operations:
         """Each operation as bytes that are equal for equal ones: translations to a hundredth of the cell."""
         steps = np.rint(np.concatenate([rotation.reshape(-1, 9) * 120, translation * 120 % 120], axis=1)).astype(int)
         steps[:, 9:] %= 120
-        return [row.tobytes() for row in steps]
+        whole: list[bytes] = steps.view(f"V{steps.itemsize * 12}")[:, 0].tolist()
+        return whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,8 +147,11 @@ def listed_operations(texts: list[str], centerings: list[str] | None = None) -> 
     """The operations of a list, times those of a list of centrings (of magnetic CIFs).
 
     Raises:
-        SymmetryError: if one of them is no operation.
+        SymmetryError: if one of them is no operation, or if they are more than any group of a crystal has.
     """
+    number = len(texts) * max(1, len(centerings or ()))
+    if number > _MAX_OPERATIONS:
+        raise SymmetryError(f"a file may list at most {_MAX_OPERATIONS:,} symmetry operations, got {number:,}")
     if len(texts) == 1 and not centerings and re.sub(r"\s", "", texts[0]).lower() == "x,y,z":
         return identity()
     rotation, translation = (np.array(part) for part in zip(*map(parse_operation, texts), strict=True))

@@ -307,6 +307,11 @@ GOOD = [
         (Reason.SYMMETRY_DIFFERS,),
     ),
     Good(
+        "one operation beside a group, without Z the list counts",
+        rock_salt(operations=["x,y,z"], extra="_chemical_formula_sum 'Na Cl'"),
+        notes=(Reason.SYMMETRY_DIFFERS,),
+    ),
+    Good(
         "all atoms listed, and all operations",
         cif(
             *(f"C{i}{j} C {(i + 0.5) / 14:.5f} {(j + 0.5) / 14:.5f} 0.25" for i in range(14) for j in range(14)),
@@ -337,6 +342,27 @@ GOOD = [
     Good("formula with a charge", cif(extra="_chemical_formula_sum 'Na Cl 1-'")),
     Good("formula with hydrogens", cif(extra="_chemical_formula_sum 'Na Cl H4'"), notes=(DIFFERS,)),
     Good("another Z", cif(extra="_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z 4"), notes=(DIFFERS,)),
+    *(
+        Good(f"a Z of {z}", cif(extra=f"_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z {z}"))
+        for z in ("inf", "nan", "1e999", "-4", "?")
+    ),
+    Good("a count that no formula has", cif(extra=f"_chemical_formula_sum 'Na Cl{'9' * 400}'")),
+    *(
+        Good(
+            f"a multiplicity of {count}",
+            cif(
+                f"Na1 Na 0 0 0 {count}",
+                "Cl1 Cl 0.5 0.5 0.5 ?",
+                columns="label type_symbol fract_x fract_y fract_z symmetry_multiplicity",
+                symmetry=hm("P m -3 m"),
+            ),
+        )
+        for count in ("inf", "nan", "1e30", "-1", "many")
+    ),
+    Good(
+        "attached hydrogens without end",
+        cif("Na1 Na 0 0 0 inf", f"{CL} nan", columns="label type_symbol fract_x fract_y fract_z attached_hydrogens"),
+    ),
     Good("no plain formula", cif(extra="_chemical_formula_sum '(C2 H4)n, x(H2 O)'")),
     # several blocks
     Good(
@@ -381,6 +407,10 @@ BAD = [
     Bad("a row cut off", BASE.rstrip().removesuffix("0.5 0.5"), Reason.UNPARSABLE, "Wrong number of values"),
     Bad("an atom's column twice", BASE + "loop_\n_atom_site_fract_x\n0.1\n", Reason.UNPARSABLE, "twice"),
     Bad("partly empty", occupied("Na1 Na 0 0 0 0.5", "Cl1 Cl 0.5 0.5 0.5 1"), Reason.DISORDERED, "partly empty"),
+    *(
+        Bad(f"an occupancy of {share}", occupied(f"{NA} {share}", f"{CL} 1"), Reason.UNPARSABLE, f"0 to 1, got ({got})")
+        for share, got in (("inf", "inf"), ("nan", "nan"), ("1e999", "inf"), ("-0.5", "-0.5"))
+    ),
     Bad("shared", occupied("Na1 Na 0 0 0 0.5", "K1 K 0 0 0 0.5"), Reason.DISORDERED, "shared"),
     Bad("shared, in one type symbol", cif("T1 '0.75Si + 0.25Al' 0 0 0", CL), Reason.DISORDERED, "0.75Si"),
     Bad("many partly empty sites", occupied(*(f"C{i} C {i / 9000} 0 0 0.5" for i in range(9000))), Reason.DISORDERED),
@@ -437,6 +467,25 @@ BAD = [
         cif(operations=["x,y,z", "x+1/2,y,z", "x,y+1/2,z"]),
         Reason.UNKNOWN_SYMMETRY,
         "not all",
+    ),
+    Bad(
+        "thousands of operations",
+        cif(operations=[f"x,y,z+{i}/5000" for i in range(5000)]),
+        Reason.UNKNOWN_SYMMETRY,
+        "at most 1,000 symmetry operations, got 5,000",
+    ),
+    Bad(
+        "thousands of operations with their centrings",
+        cif().replace(
+            "loop_",
+            "loop_\n_space_group_symop_magn_operation.xyz\n"
+            + "\n".join(f"x,y,z+{i}/100,+1" for i in range(100))
+            + "\nloop_\n_space_group_symop_magn_centering.xyz\n"
+            + "\n".join(f"x,y+{i}/100,z,+1" for i in range(100))
+            + "\nloop_",
+        ),
+        Reason.UNKNOWN_SYMMETRY,
+        "got 10,000",
     ),
     Bad("no operation", cif(operations=["x,y"]), Reason.UNKNOWN_SYMMETRY, "'x,y'"),
     Bad("modulated", cif(extra="_cell_modulation_dimension 1"), Reason.UNPARSABLE, "modulated"),
