@@ -70,8 +70,9 @@ class Cluster:
             SearchError: if no Ray answers at the address.
         """
         environment = dict(_ENVIRONMENT)
+        root = str(Path(__file__).resolve().parents[1])
         if self._address is None:  # the workers find this very package, also where it is not installed
-            paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+            paths = [root, os.environ.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
             # Ray's own way is to write a token that all may read to ~/.ray/auth_token, where that of clusters lies.
             environment["RAY_AUTH_MODE"] = "token"
@@ -80,14 +81,19 @@ class Cluster:
         os.environ.update(environment)
         _silence()
         remove_stale_folders()
-        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.CRITICAL,
+            "configure_logging": False,
+            "job_config": rayprivate.ours_first(root),
+        }
         try:
             if self._address is not None:
                 try:
                     _check_that_it_answers(self._address)
                     ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
                 except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
-                    reason = str(error).splitlines()[0]
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
                     raise SearchError(
                         f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
                     ) from error

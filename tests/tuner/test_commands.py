@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -191,10 +192,18 @@ def test_the_whole_path_from_a_store_to_an_exported_model(tmp_path: Path, sample
         "loss_weight = { values = [1, 2], per_task = true }\n[fixed]\nnum_convs = 1\nbatch_size = 64\n"
     )
     runs = ["--runs", str(tmp_path / "runs")]
+    here = tmp_path / "here"  # where the user has files named like our packages: neither driver nor workers run them
+    (here / "tuner").mkdir(parents=True)
+    for name in ("model.py", "graphdb.py", "tuner/__init__.py"):
+        (here / name).write_text("raise SystemExit('the wrong file was run')\n")
 
     def run(module: str, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+            [sys.executable, "-P", "-m", module, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=here,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stderr == "", "a quiet search writes nothing to stderr"

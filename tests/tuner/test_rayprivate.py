@@ -19,6 +19,7 @@ SILENCE = "lines of Ray appear between those of the search"
 TOKEN = "a search writes Ray's token into HOME, or dies where it cannot"
 SMALL = "a search on one machine cannot start its Ray with few processes"
 WORKERS = "a search on one machine hangs where there is no bash on the PATH"
+SHADOWED = "workers run a model.py of the user's where one searches beside it"
 SOCKETS = "a search dies where TMPDIR is long"
 SCORER = "the autoscaler asks for spot capacity that the cloud has just refused"
 PREFLIGHT = "tuner.preflight cannot validate a cluster file"
@@ -38,6 +39,7 @@ NEEDED: list[tuple[str, str, tuple[str, ...] | None, str]] = [
     ("ray._private.parameter", "RayParams.__init__", ("self", "no_monitor", "include_log_monitor"), SMALL),
     ("ray.tune.execution.class_cache", "_ActorClassCache.get", ("self", "trainable_cls"), WORKERS),
     ("ray.tune.execution.tune_controller", "_ActorClassCache", None, WORKERS),
+    ("ray.job_config", "JobConfig.__init__", ("self", "_py_driver_sys_path"), SHADOWED),
     ("ray._private.utils", "validate_socket_filepath", ("filepath",), SOCKETS),
     (
         "ray.autoscaler._private.resource_demand_scheduler",
