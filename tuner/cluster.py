@@ -87,7 +87,7 @@ class Cluster:
                     _check_that_it_answers(self._address)
                     ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
                 except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
-                    reason = str(error).splitlines()[0]
+                    reason = next(iter(str(error).splitlines()), type(error).__name__)
                     raise SearchError(
                         f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
                     ) from error
