@@ -5,7 +5,7 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +15,7 @@ from graphdb.errors import CrystuneError, Reason
 from model.shipped import CONFIG, find_weights, shipped_models
 
 if TYPE_CHECKING:
+    from graphdb.graph import GraphSettings
     from model.network import MTCGCNN
     from model.seen import SeenElements
 
@@ -173,14 +174,9 @@ def write_predictions(
     Raises:
         CheckpointError: for a configuration without valid graph settings.
     """
-    from graphdb.graph import GraphSettings
-    from model.errors import CheckpointError
     from model.seen import SeenElements
 
-    try:
-        settings = GraphSettings.from_dict(info["graph"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint must say how its graphs are made: {error}; export it again") from error
+    settings = graph_settings(info)
     seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
     tally = Tally(elements_known=seen is not None)
@@ -211,6 +207,21 @@ def write_predictions(
             write()
     write()
     return tally
+
+
+def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") -> "GraphSettings":
+    """How the graphs of a checkpoint are made, from its configuration.
+
+    Raises:
+        CheckpointError: if it does not say so.
+    """
+    from graphdb.graph import GraphSettings
+    from model.errors import CheckpointError
+
+    try:
+        return GraphSettings.from_dict(info["graph"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} must say how its graphs are made: {error}; export it again") from error
 
 
 def _graphs(
