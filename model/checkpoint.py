@@ -20,12 +20,10 @@ from model.differences import differences
 from model.errors import CheckpointError
 from model.files import write_atomically
 from model.network import MTCGCNN, Architecture
-from model.shipped import CONFIG, WEIGHTS, find_weights
+from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS, find_weights
 
 FORMAT = "crystune checkpoint"
 FORMAT_VERSION = 1
-_NEXT = CONFIG + ".next"
-"""The configuration of weights that are about to be replaced: a kill between the two leaves a whole folder."""
 
 
 def versions() -> dict[str, str]:
@@ -72,9 +70,9 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     folder = Path(folder)
-    write_atomically(folder / _NEXT, (config + "\n").encode())
+    write_atomically(folder / NEXT_CONFIG, (config + "\n").encode())
     write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
-    os.replace(folder / _NEXT, folder / CONFIG)
+    os.replace(folder / NEXT_CONFIG, folder / CONFIG)
 
 
 def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> tuple[MTCGCNN, dict[str, Any]]:
@@ -151,7 +149,7 @@ def _check_copy(folder: Path, config: Mapping[str, Any]) -> None:
     if not reason:
         return
     try:
-        replaced = json.loads((folder / _NEXT).read_text(encoding="utf-8")) == config
+        replaced = json.loads((folder / NEXT_CONFIG).read_text(encoding="utf-8")) == config
     except (OSError, ValueError):
         replaced = False
     if not replaced:

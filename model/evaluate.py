@@ -176,14 +176,10 @@ def _fitting_graphs(checkpoint: str, model: "MTCGCNN", info: Mapping[str, Any], 
         CheckpointError, GraphDBError: as `evaluate_store`.
     """
     from graphdb.errors import SettingsMismatch, TaskError
-    from graphdb.graph import GraphSettings
     from graphdb.loader import InMemoryGraphs
-    from model.errors import CheckpointError
+    from model.predict import graph_settings
 
-    try:
-        needed = GraphSettings.from_dict(info["graph"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} must say how its graphs are made: {error}; export it again") from error
+    needed = graph_settings(info, checkpoint)
     try:
         graphs = InMemoryGraphs.from_store(store, [task.name for task in model.tasks])
     except TaskError as error:

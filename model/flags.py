@@ -1,11 +1,10 @@
 """Types of the commands' flags: a value out of range is answered in one line, before anything is loaded."""
 
 import argparse
+import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
-
-from graphdb.command import split_names
 
 
 def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -43,9 +42,10 @@ def folder(text: str) -> Path:
 
 
 def task_names(text: str) -> list[str]:
-    """A type for argparse: names separated by commas, see `graphdb.command.split_names`."""
-    names = split_names(text)
-    if not names or not all(part.strip() for part in text.split(",")):
+    """A type for argparse: names between commas, as in a CSV: one that holds a comma stands in double quotes."""
+    row = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True), [])
+    names = [name.strip() for name in row]
+    if not names or not all(names):
         raise argparse.ArgumentTypeError(
             f"must name properties, separated by commas, got {text!r}; leave it out for all of the store"
         )

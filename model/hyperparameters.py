@@ -62,10 +62,9 @@ class Hyperparameters:
         for name, values in tables.items():
             for key in values:
                 if key not in known[name]:
-                    hint = did_you_mean(key, known[name]).replace("; did", "did").replace("?", "? ")
                     raise ConfigError(
-                        f"[{name}] must have keys that are known, got {key} ({where}); {hint}it may have "
-                        f"{', '.join(known[name])}"
+                        f"[{name}] must have keys that are known, got {key} ({where}); it may have "
+                        f"{', '.join(known[name])}{did_you_mean(key, known[name])}"
                     )
         tasks, weights = _weights(content, tables["train"], where)
         flags = {"epochs": epochs, "seed": seed}

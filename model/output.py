@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from model.errors import OutputError
-from model.shipped import CONFIG, WEIGHTS
+from model.files import UNFINISHED
+from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS
 
 
 def partial_path(path: Path) -> Path:
@@ -29,19 +31,40 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
     """
     if output is None:
         return
+    if not output.strip():
+        raise OutputError(f"-o must be a file for the table, got {output!r}; leave it out for the screen")
     path = Path(output)
-    if not output or path.is_dir():
-        raise OutputError(f"-o must be a file for the table, got {output or 'nothing'!r}, a folder; name a file in it")
-    if not path.parent.is_dir():
+    if path.is_dir():
+        raise OutputError(f"-o must be a file for the table, got {output!r}, a folder; name a file in it")
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
         raise OutputError(
-            f"-o must lie in a folder that is there, but there is no folder {path.parent}; "
-            f"mkdir -p {shlex.quote(str(path.parent))} makes it"
+            f"-o must lie in a folder that is there, but there is no folder {folder}; "
+            f"mkdir -p {shlex.quote(str(folder))} makes it"
         )
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError(f"-o must be another file than those that are read, got {output}; choose another name")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OutputError(f"-o must be a file that can be written, but {path} cannot; choose another place")
+    # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
+    needed = [path] if path.exists() else []
+    if not _is_device(path):
+        needed.append(folder)
+    for place in needed:
+        if not os.access(place, os.W_OK):
+            raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
+
+
+def _is_device(path: Path) -> bool:
+    """Whether this is there and no file that could be replaced: a device, or a pipe."""
+    return path.exists() and not path.is_file()
+
+
+def written_files(output: str | None) -> frozenset[str]:
+    """Real paths of what `open_table` writes, for those who read the folder around it."""
+    if output is None or _is_device(Path(output)):
+        return frozenset()
+    path = Path(os.path.realpath(output))
+    return frozenset({str(path), str(partial_path(path))})
 
 
 @contextlib.contextmanager
@@ -55,11 +78,11 @@ def open_table(output: str, rows: str = "rows") -> Iterator[TextIO]:
         output: the final name; devices and pipes are written to as they are.
         rows: what the part holds.
     """
-    path = Path(os.path.realpath(output))
-    if path.exists() and not path.is_file():
-        with open(path, "w", encoding="utf-8", newline="") as file:
+    if _is_device(Path(output)):  # a pipe among the open files has no real path
+        with open(output, "w", encoding="utf-8", newline="") as file:
             yield file
         return
+    path = Path(os.path.realpath(output))
     partial = partial_path(path)
     try:
         with open(partial, "w", encoding="utf-8", newline="") as file:
@@ -79,6 +102,8 @@ def open_table(output: str, rows: str = "rows") -> Iterator[TextIO]:
 def check_folder(output: Path, ours: Callable[[Path], bool], what: str) -> None:
     """Refuse a folder for results that holds other things.
 
+    What a process of ours was killed over does not count, and is removed from a folder that may be written to.
+
     Args:
         output: of ``-o``; made later.
         ours: tells a folder of ours that may be written to again.
@@ -94,7 +119,16 @@ def check_folder(output: Path, ours: Callable[[Path], bool], what: str) -> None:
         raise OutputError(f"-o must be a folder, but {above} is a file; choose another")
     if not os.access(above, os.W_OK):
         raise OutputError(f"-o must be a folder that can be written to, but {above} cannot; choose another place")
-    if not output.is_dir() or not any(output.iterdir()) or ours(output):
+    if not output.is_dir():
+        return
+    unfinished = [path for path in output.iterdir() if path.name.startswith(UNFINISHED)]
+    others = [path for path in output.iterdir() if path not in unfinished and path.name != NEXT_CONFIG]
+    if not others or ours(output):
+        for path in unfinished:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         return
     held = "a finished model" if (output / WEIGHTS).exists() else "other files"
     raise OutputError(
@@ -104,9 +138,13 @@ def check_folder(output: Path, ours: Callable[[Path], bool], what: str) -> None:
 
 
 def written_with(folder: Path, key: str) -> bool:
-    """Whether a folder holds a checkpoint whose configuration has this key."""
+    """Whether a folder holds a checkpoint whose configuration has this key.
+
+    A process that was killed between the two files leaves weights whose configuration has not got its name yet.
+    """
+    name = CONFIG if (folder / CONFIG).exists() else NEXT_CONFIG
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return (folder / WEIGHTS).is_file() and isinstance(content, dict) and key in content

@@ -5,7 +5,7 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +15,7 @@ from graphdb.errors import CrystuneError, Reason
 from model.shipped import CONFIG, find_weights, shipped_models
 
 if TYPE_CHECKING:
+    from graphdb.graph import GraphSettings
     from model.network import MTCGCNN
     from model.seen import SeenElements
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from model.output import check_table, open_table
+    from model.output import check_table, open_table, written_files
 
     weights = find_weights(arguments.model)
     check_inputs(arguments.files)
@@ -70,7 +71,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         if arguments.output is not None:
             file = stack.enter_context(open_table(arguments.output, "predictions"))
         progress = stack.enter_context(Progress("predicting", quiet=quiet))
-        found = write_predictions(file, model, info, arguments.files, device, tell=progress.update)
+        own = written_files(arguments.output)
+        found = write_predictions(file, model, info, arguments.files, device, own=own, tell=progress.update)
         if not found.read:
             raise InputMissing(
                 f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}"
@@ -151,6 +153,7 @@ def write_predictions(
     sources: Sequence[str],
     device: Any = "cpu",
     *,
+    own: frozenset[str] = frozenset(),
     tell: Callable[[float, str], None] = lambda share, note: None,
 ) -> Tally:
     """Write a table of predictions of everything in `sources`: material_id, one column per task, warning, error.
@@ -161,6 +164,7 @@ def write_predictions(
         info: its checkpoint's configuration; "graph" has the graph settings.
         sources: what `graphdb.build` reads.
         device: of the model.
+        own: real paths of this table, which may lie in a folder of `sources` and gets no row.
         tell: told the share that is done, and a note.
 
     Returns:
@@ -170,14 +174,9 @@ def write_predictions(
     Raises:
         CheckpointError: for a configuration without valid graph settings.
     """
-    from graphdb.graph import GraphSettings
-    from model.errors import CheckpointError
     from model.seen import SeenElements
 
-    try:
-        settings = GraphSettings.from_dict(info["graph"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint must say how its graphs are made: {error}; export it again") from error
+    settings = graph_settings(info)
     seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
     tally = Tally(elements_known=seen is not None)
@@ -196,7 +195,7 @@ def write_predictions(
         if tally.read:  # the first one waits for the parser's packages, and tells nothing of the time of the others
             tell(share, count(tally.read, "crystal"))
 
-    for item in _graphs(sources, settings, known, note):
+    for item in _graphs(sources, settings, known, own, note):
         pending.append(item)
         refused = item[1] if isinstance(item[1], _Refused) else None
         if refused is not None and not refused.is_crystal:
@@ -210,10 +209,25 @@ def write_predictions(
     return tally
 
 
+def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") -> "GraphSettings":
+    """How the graphs of a checkpoint are made, from its configuration.
+
+    Raises:
+        CheckpointError: if it does not say so.
+    """
+    from graphdb.graph import GraphSettings
+    from model.errors import CheckpointError
+
+    try:
+        return GraphSettings.from_dict(info["graph"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} must say how its graphs are made: {error}; export it again") from error
+
+
 def _graphs(
-    sources: Sequence[str], settings: Any, known: frozenset[int], tell: Callable[[float], None]
+    sources: Sequence[str], settings: Any, known: frozenset[int], own: frozenset[str], tell: Callable[[float], None]
 ) -> Iterator[tuple[str, Any]]:
-    """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table."""
+    """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table, `own` our files."""
     from graphdb.errors import SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
     from graphdb.sources import iter_structures
@@ -229,6 +243,8 @@ def _graphs(
                 source, keep_order=settings.neighbors == "cgcnn", tell=tell_all
             ):
                 if isinstance(crystal, SkippedCrystal):
+                    if own and os.path.realpath(os.path.join(source, crystal.where)) in own:
+                        continue
                     refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason not in _NO_CRYSTAL)
                     yield material_id or crystal.where, refused
                     continue

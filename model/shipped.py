@@ -8,6 +8,10 @@ from graphdb.command import did_you_mean, invocation
 from model.errors import CheckpointError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+NEXT_CONFIG = CONFIG + ".next"
+"""The configuration of weights that are about to be replaced: a kill between the two leaves a whole folder."""
+STATE = "state.safetensors"
+"""Of a training that has not ended."""
 
 
 def shipped_models() -> list[str]:

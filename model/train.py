@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphdb.command import Parser, invocation, load, run
 from model.errors import TrainingFailed
 from model.flags import folder, share, task_names, whole_number
+from model.shipped import STATE
 
 if TYPE_CHECKING:
     from graphdb.loader import InMemoryGraphs, StreamedGraphs
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from model.training import EpochReport
 
 _EVALUATION_BATCH = 512
-_STATE = "state.safetensors"  # as in model.training, which loads torch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from model.output import check_folder
 
     fractions = shares(arguments.valid, arguments.test)
-    check_folder(arguments.output, lambda folder: (folder / _STATE).is_file(), "an interrupted run of model.train")
+    check_folder(arguments.output, lambda folder: (folder / STATE).is_file(), "an interrupted run of model.train")
     load("torch")
     from model.allocator import keep_freed_memory
     from model.hyperparameters import Hyperparameters
@@ -161,7 +161,7 @@ def train_model(
         validation=loader(split.validation),
         device=chosen_device,
     )
-    if (output / _STATE).exists():
+    if (output / STATE).exists():
         trainer.load_state(output, origin)
         print(f"going on after epoch {trainer.epoch}")
     print(
@@ -175,7 +175,7 @@ def train_model(
             trainer.save_state(output, origin)
             print(_line(report, config.epochs), flush=True)
         if not trainer.best_epoch:
-            (output / _STATE).unlink()  # another learning rate may use the folder
+            (output / STATE).unlink()  # another learning rate may use the folder
             raise TrainingFailed("no epoch had a finite validation score: lower learning_rate; nothing was written")
         test = evaluate(trainer.best_model(), loader(split.test)) if len(split.test) else {}
         trainer.save_best(
@@ -187,7 +187,7 @@ def train_model(
             },
         )
         _write_history(output / "history.csv", trainer.history)
-        (output / _STATE).unlink()
+        (output / STATE).unlink()
     if test:
         print(f"best epoch {trainer.best_epoch}; test split:\n{metrics_table(test, trainer.tasks)}")
     else:
@@ -229,7 +229,7 @@ def _keeping(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        if (output / _STATE).exists():
+        if (output / STATE).exists():
             error.args = (f"{output} keeps what is done; the same command goes on after the last finished epoch",)
         raise
     except RuntimeError as error:  # torch has a class of its own for GPUs alone

@@ -26,8 +26,7 @@ from model.network import MTCGCNN, Architecture
 from model.scaler import TargetScaler
 from model.seen import KEY as SEEN
 from model.seen import SeenElements
-
-STATE = "state.safetensors"
+from model.shipped import STATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,9 +42,9 @@ OUT_OF_TIME = "time budget used up"
 _WISH_SECONDS = 10.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Campaign:
-    """All that a search needs, gathered; `run` does it."""
+    """All that a search needs, gathered; `execute` does it."""
 
     run: RunFolder
     entries: Mapping[str, Any] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Campaign:
     console: Console
     resume_command: str
     """What to type to go on."""
-    _begun: list[bool] = field(default_factory=list, init=False)
+    _begun: bool = field(default=False, init=False)
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -125,7 +125,11 @@ class Campaign:
             terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
             study = patience(
                 lambda: Study(
-                    self.run.journal, self.space, sampler=self._sampler(), seed=self.settings.seed, patiently=patience
+                    self.run.journal,
+                    self.space,
+                    sampler=self.settings.sampler,
+                    seed=self.settings.seed,
+                    patiently=patience,
                 )
             )
             phase = _Phase(
@@ -170,7 +174,7 @@ class Campaign:
     def _begin(self) -> None:
         before = self.run.read() if self.run.exists() else {}
         self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": SEARCHING})
-        self._begun.append(True)
+        self._begun = True
 
     def _finish(self, board: Board, phase: "_Phase", display: list[Display], status: str) -> bool:
         best = board.best()
@@ -283,9 +287,6 @@ class Campaign:
         if self.settings.asha is None:
             return None
         return Asha(AshaSettings(**self.settings.asha), self.settings.max_epochs)
-
-    def _sampler(self) -> Any:
-        return self.settings.sampler
 
     def _say(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)

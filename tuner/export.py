@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, invocation, load, run
+from model.files import UNFINISHED
 from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
@@ -128,7 +129,7 @@ def _new_files(output: Path) -> Iterator[Path]:
     made = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{UNFINISHED}export-", dir=output) as folder:
             yield Path(folder)
             for path in sorted(Path(folder).iterdir()):
                 os.replace(path, output / path.name)
@@ -196,7 +197,6 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
     import numpy as np
 
     from graphdb.loader import Loader
-    from graphdb.split import split_by_id
     from model.inference import choose_device, predict
     from model.metrics import task_metrics
     from tuner import jsonlines
@@ -207,9 +207,7 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
         settings.store, list(settings.tasks), fractions=settings.fractions, fingerprint=settings.fingerprint
     )
     chosen = choose_device(device)
-    rule = settings.split
-    split = split_by_id(crystals.graphs.material_ids, tuple(rule["fractions"]), rule["seed"])
-    loader = Loader(crystals.graphs, crystals.known(split.test), batch_size=256)
+    loader = Loader(crystals.graphs, crystals.known(crystals.split.test), batch_size=256)
     predicted, index = predict(model.to(chosen), loader, chosen)
     model.to("cpu")
     true = np.asarray(crystals.graphs.targets[index])
@@ -220,7 +218,7 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
 
 def _write_predictions(path: Path, ids: list[str], labels: list[str], true: Any, predicted: Any) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["material_id", *(f"{kind} {label}" for label in labels for kind in ("true", "predicted"))])
         for row, material_id in enumerate(ids):
             cells = []

@@ -8,8 +8,8 @@ first, its group means are subtracted, and the others are measured by what is le
 parameter that the sampler only varied together with a decisive one gets little. What is missing to 1 is luck, and what
 parameters do only together.
 
-PED-ANOVA, which was used before, compares the best quarter with all trials: where a sampler has found the decisive
-value early, half of the trials have it, and the most decisive parameter may come out last.
+Not PED-ANOVA, which compares the best quarter with all trials: where a sampler has found the decisive value early, half
+of the trials have it, and the most decisive parameter may come out last.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from graphdb.files import is_held
 from tuner import jsonlines
 from tuner.errors import SearchError
-from tuner.runfolder import RunFolder, Runs, is_held
+from tuner.runfolder import RunFolder, Runs
 
 PROTOCOL = 1
 """Of requests and answers between the two machines; one more whenever they mean something else."""
@@ -100,7 +101,8 @@ class Job:
 
     def resume_command(self) -> str:
         """What the user types, on another machine, to go on with it."""
-        return f"python -m tuner.remote resume {shlex.quote(self.read().get('cluster', 'CLUSTER'))} {self.name}"
+        cluster = shlex.quote(self.read().get("cluster", "CLUSTER"))
+        return f"python -m tuner.remote resume {cluster} {shlex.quote(self.name)}"
 
     def state(self) -> str:
         """Running, done, stopped, failed, or lost if its processes vanished without a word."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import invocation
 from tuner.errors import SearchError
 from tuner.remotehead import Head
 from tuner.remotejob import PROTOCOL
@@ -133,7 +134,7 @@ class HeadLink:
             file = shlex.quote(head.cluster_file)
             mend = f"is the cluster up? start it, or start it again, with: ray up {file}"
             if any(sign in complaint for sign in ("Permission denied", "Host key verification failed")):
-                mend = f"is auth right? this says what to do: python -m tuner.preflight {file}"
+                mend = f"is auth right? this says what to do: {invocation('tuner.preflight')} {file}"
             said = lines[-1] if lines else "no answer"
             return HeadUnreachable(f"the head ({where}) must answer by ssh, but it does not: {said}; {mend}")
         if code in (126, 127):

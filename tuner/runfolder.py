@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graphdb.command import did_you_mean, os_error_text
+from graphdb.files import is_held
 from tuner import jsonlines
 from tuner.errors import SearchError
 from tuner.jobfolder import BEST, STATE
@@ -256,18 +257,6 @@ def run_names(folder: Path) -> list[str]:
     with suppress(OSError):
         return sorted(path.parent.name for path in folder.glob("*/run.json"))
     return []
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a living process of this machine holds a file locked."""
-    try:
-        with open(lock) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def run_to_read(text: str, *, checkpoints: bool) -> RunFolder:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, run
-from model.flags import task_names
+from model.flags import share, task_names, whole_number
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
 from tuner.raytoken import show_token
 from tuner.room import Means, check_machine
@@ -68,12 +68,12 @@ def _search(arguments: argparse.Namespace) -> int:
 
     console = make_console()
     say = say_on(console)
-    run, old = _open_run(arguments, Runs(arguments.runs), say)
-    settings, space, crystals = _resolve(arguments, run, old, say)
+    folder, old = _open_run(arguments, Runs(arguments.runs), say)
+    settings, space, crystals = _resolve(arguments, folder, old, say)
     theirs = os.environ.get(RESUME_COMMAND)
     split = settings.split
     say(
-        f"{'Search' if old is None else 'Going on with'} {run.address}: {count(settings.trials, 'trial')} of up to "
+        f"{'Search' if old is None else 'Going on with'} {folder.address}: {count(settings.trials, 'trial')} of up to "
         f"{count(settings.max_epochs, 'epoch')} over {settings.space_name}, sampler {settings.sampler}, "
         f"{'ASHA with rungs at ' + _rungs_text(settings) if settings.asha else 'no early stopping'}\n"
         f"{count(split['train'] + split['validation'] + split['test'], 'crystal')} ({split['train']:,} train, "
@@ -91,7 +91,7 @@ def _search(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         threads=max(1, int(arguments.cpus_per_trial)),
         origin={
-            "run": run.path.name,
+            "run": folder.path.name,
             "store": {"source": Path(crystals.store).name, "fingerprint": settings.fingerprint},
             "split": settings.split,
             "graph": crystals.graphs.settings.as_dict(),
@@ -100,26 +100,28 @@ def _search(arguments: argparse.Namespace) -> int:
     if old is None:
         entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
     else:
-        entries = {"resumed": [*run.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
+        entries = {"resumed": [*folder.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
     campaign = Campaign(
-        run=run,
+        run=folder,
         entries=entries,
         settings=settings,
         space=space,
         factory=factory,
         # A cluster's GPUs are not those of the machine that this process is on.
-        evaluate=lambda folder: evaluate_on_test(crystals, folder, "auto" if arguments.address else arguments.device),
+        evaluate=lambda checkpoint: evaluate_on_test(
+            crystals, checkpoint, "auto" if arguments.address else arguments.device
+        ),
         means=_means(arguments, crystals.num_bytes),
         console=console,
-        resume_command=theirs or resume_command(run.path.name, arguments.runs),
+        resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )
     campaign.execute()
-    address = shlex.quote(run.address)
+    address = shlex.quote(folder.address)
     commands = (
         f"\nNext:\n  {invocation('tuner.report')} {address}\n"
-        f"  {invocation('tuner.export')} {address} -o {shlex.quote(f'exports/{run.path.name}')}"
+        f"  {invocation('tuner.export')} {address} -o {shlex.quote(f'exports/{folder.path.name}')}"
     )
-    say(f"\nResults: {run.address}" + ("" if theirs else commands))
+    say(f"\nResults: {folder.address}" + ("" if theirs else commands))
     return 0
 
 
@@ -170,21 +172,21 @@ def _open_run(
         name = arguments.name or runs.latest()
         if name is None:
             raise SearchError(f"--resume needs a run, but there is none in {runs}; leave --resume out to start one")
-        run = runs.open(name, say)
-        return run, SearchSettings.from_dict(run.read()["settings"])
+        folder = runs.open(name, say)
+        return folder, SearchSettings.from_dict(folder.read()["settings"])
     name = arguments.name or default_name(arguments.space)
     if runs.is_taken(name):
         raise SearchError(
             f"a new search needs a new name, but {runs.folder(name).address} exists; go on with it by --resume, "
             "choose another --name, or remove it"
         )
-    run = runs.folder(name)
-    run.check_place()
-    return run, None
+    folder = runs.folder(name)
+    folder.check_place()
+    return folder, None
 
 
 def _resolve(
-    arguments: argparse.Namespace, run: RunFolder, old: SearchSettings | None, say: Callable[[str], None]
+    arguments: argparse.Namespace, folder: RunFolder, old: SearchSettings | None, say: Callable[[str], None]
 ) -> "tuple[SearchSettings, Space, Crystals]":
     """Flags given, else what the run had, else defaults; checked against crystals and model."""
     if arguments.space is not None:
@@ -210,13 +212,13 @@ def _resolve(
         crystals = load_crystals(store, tasks, fractions=fractions, fingerprint=expected, say=say)
     except OtherCrystals as error:
         assert old is not None
-        raise other_store(old, store, run.path.name, "it holds other graphs or targets") from error
+        raise other_store(old, store, folder.path.name, "it holds other graphs or targets") from error
     except TasksNotThere as error:
         if old is None or arguments.tasks is not None:
             raise
-        raise other_store(old, store, run.path.name, f"it lacks {', '.join(old.tasks)}") from error
-    task_names = tuple(task.name for task in crystals.graphs.tasks)
-    space = parse_space(space_text, space_name, task_names, known_settings(), check_setting)
+        raise other_store(old, store, folder.path.name, f"it lacks {', '.join(old.tasks)}") from error
+    names = tuple(task.name for task in crystals.graphs.tasks)
+    space = parse_space(space_text, space_name, names, known_settings(), check_setting)
 
     def choose(name: str) -> Any:
         given = getattr(arguments, name)
@@ -232,7 +234,7 @@ def _resolve(
         space_text=space_text,
         store=absolute(store) if store is not None else None,
         fingerprint=crystals.graphs.fingerprint,
-        tasks=task_names,
+        tasks=names,
         units=tuple(task.unit for task in crystals.graphs.tasks),
         split=crystals.split.as_dict(),
         seed=choose("seed"),
@@ -245,7 +247,7 @@ def _resolve(
         final_epochs=choose("final_epochs"),
     )
     if old is not None:
-        check_resumed(old, settings, run.path.name, finalists_begun=run.finalist_epochs.exists())
+        check_resumed(old, settings, folder.path.name, finalists_begun=folder.finalist_epochs.exists())
     return settings, space, crystals
 
 
@@ -286,25 +288,6 @@ def _rungs_text(settings: SearchSettings) -> str:
     return ", ".join(map(str, rungs)) or "no epoch (the trials are too short)"
 
 
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _not_negative(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(minimum: int, text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if (number := int(text)) >= minimum:
-            return number
-    raise argparse.ArgumentTypeError(f"must be a whole number of at least {minimum}, got {text!r}")
-
-
-def _share(text: str) -> float:
-    return _amount(text, "of at least 0 and below 1", lambda number: 0 <= number < 1)
-
-
 def _cpus(text: str) -> float:
     return _amount(text, "above 0", lambda number: number > 0)
 
@@ -340,26 +323,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--tasks", metavar="A,B,C", type=task_names, help="properties to predict; all of the store when left out")
     add(
         "--valid",
-        type=_share,
+        type=share,
         metavar="SHARE",
         help="of the crystals, to choose epochs and trials by (0.1); with --resume as it was",
     )
-    add("--test", type=_share, metavar="SHARE", help="of the crystals, to measure the finalists on (0.1); likewise")
+    add("--test", type=share, metavar="SHARE", help="of the crystals, to measure the finalists on (0.1); likewise")
     add(
         "--trials",
-        type=_positive,
+        type=whole_number(1),
         metavar="N",
         help=f"trials to run ({_DEFAULTS['trials']}); may be raised with --resume",
     )
     add(
         "--max-epochs",
-        type=_positive,
+        type=whole_number(1),
         metavar="N",
         help=f"epochs of a trial that nothing stops ({_DEFAULTS['max_epochs']})",
     )
     add("--time-budget", type=_duration, metavar="2h", help="end the search after this time; finalists come on top")
     add("--name", help="name of the run; made of the space and the time when left out")
-    add("--seed", type=_not_negative, metavar="S", help=f"of sampler and trainings ({_DEFAULTS['seed']})")
+    add("--seed", type=whole_number(0, 2**63 - 1), metavar="S", help=f"of sampler and trainings ({_DEFAULTS['seed']})")
     add("--runs", default="runs", metavar="DIR", help="folder of all runs (runs), or s3://..., gs://...")
     add("--resume", action="store_true", help="go on with a run: --name, or the latest; its settings are kept")
     add(
@@ -371,18 +354,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--no-asha", action="store_true", help="let every trial run to --max-epochs")
     add(
         "--finalists",
-        type=_not_negative,
+        type=whole_number(0),
         metavar="K",
         help="best trials to train again and test; by default 1 to 3, for a third of the epochs that trials trained",
     )
     add(
         "--finalist-seeds",
-        type=_positive,
+        type=whole_number(1),
         metavar="S",
         help="trainings of each finalist, with different seeds (1 to 3, likewise)",
     )
-    add("--final-epochs", type=_positive, metavar="N", help="epochs of each of these trainings (as --max-epochs)")
-    add("--concurrent", type=_positive, metavar="N", help="trials at the same time; as many as fit when left out")
+    add("--final-epochs", type=whole_number(1), metavar="N", help="epochs of each of these trainings (as --max-epochs)")
+    add("--concurrent", type=whole_number(1), metavar="N", help="trials at the same time; as many as fit when left out")
     add("--cpus-per-trial", type=_cpus, default=1.0, metavar="N", help="CPU threads of a trial (1)")
     add("--gpus-per-trial", type=_gpus, metavar="N", help="share of a GPU for a trial (0.25 where there are GPUs)")
     add(

@@ -6,10 +6,13 @@ import shlex
 import time
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from graphdb.command import invocation
 from tuner.errors import SearchError, SettingsMismatch
+
+Sampler = Literal["tpe", "random", "grid"]
+"""Who proposes trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +35,7 @@ class SearchSettings:
     """Rule and sizes."""
     seed: int
     """Of the sampler and, through it, of all trainings."""
-    sampler: str
-    """"tpe", "random" or "grid"."""
+    sampler: Sampler
     asha: dict[str, int] | None
     """grace_epochs and reduction; None without early stopping."""
     max_epochs: int

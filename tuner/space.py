@@ -1,6 +1,5 @@
 """A search space: what is varied, what is fixed, what is tried first. Read from TOML, strictly."""
 
-import difflib
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -43,11 +42,6 @@ class Space:
     """A point to try first; parameters that it leaves out are drawn."""
     asha: Mapping[str, int]
     """grace_epochs and reduction, where the file sets them."""
-
-    @property
-    def has_conditions(self) -> bool:
-        """Whether any parameter exists only sometimes."""
-        return any(parameter.when for parameter in self.parameters)
 
     def is_whole(self, point: Mapping[str, Value]) -> bool:
         """Whether a point has all parameters that exist for it."""
@@ -171,9 +165,8 @@ class _Reader:
         allowed_names = list(allowed)
         for key in content:
             if key not in allowed_names:
-                near = difflib.get_close_matches(key, allowed_names, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(allowed_names)}"
-                raise SpaceError(f"{key!r} is not known in {place} of {self._source}; {hint}")
+                hint = did_you_mean(key, allowed_names) or f"; known are {', '.join(allowed_names)}"
+                raise SpaceError(f"{key!r} is not known in {place} of {self._source}{hint}")
 
     def setting_name(self, name: str, section: str) -> None:
         if name in _OWN_FLAG:

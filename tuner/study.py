@@ -20,10 +20,10 @@ from tuner.journal import BoundedStorage, JournalFile
 from tuner.parameters import Parameter, Value
 from tuner.patience import at_once
 from tuner.proposals import SeededSampler, distribution_of, quiet
+from tuner.settings import Sampler
 from tuner.space import Space
 
 Outcome = Literal["finished", "stopped", "diverged", "failed"]
-Sampler = Literal["tpe", "random", "grid"]
 
 WORST_SCORE = 100.0
 """Cap of the values that are told: a hundred times worse than predicting the mean."""

@@ -98,7 +98,11 @@ CASES: dict[str, tuple[str, Sequence[str], str]] = {
         r"there is no folder .*/a b; mkdir -p '.*/a b' makes it",
     ),
     "table as a folder": ("predict", ["{}/model", "{}/one.vasp", "-o", "{}/cifs"], "-o must be a file .* a folder"),
-    "table without a name": ("predict", ["{}/model", "{}/one.vasp", "-o", ""], "-o must be a file"),
+    "table without a name": (
+        "predict",
+        ["{}/model", "{}/one.vasp", "-o", ""],
+        "-o must be a file for the table, got ''; leave it out for the screen",
+    ),
     "table over a crystal": (
         "predict",
         ["{}/model", "{}/one.vasp", "-o", "{}/one.vasp"],
@@ -144,6 +148,11 @@ CASES: dict[str, tuple[str, Sequence[str], str]] = {
         "train",
         ["{}/salts.lmdb", "-o", "{}/new", "--tasks", "gap,"],
         "--tasks: must name properties, separated",
+    ),
+    "empty task in a name in quotes": (
+        "train",
+        ["{}/salts.lmdb", "-o", "{}/new", "--tasks", '"a,,b"'],
+        "got 'a,,b'; it has",
     ),
     "no epochs": ("train", ["{}/salts.lmdb", "-o", "{}/new", "--epochs", "0"], "--epochs: must be an integer of at le"),
     "half an epoch": ("train", ["{}/salts.lmdb", "-o", "{}/new", "--epochs", "1.5"], "of at least 1, got '1.5'"),
@@ -398,6 +407,20 @@ def test_files_of_other_kinds_in_a_folder_are_listed_and_no_failure(
     assert "3 of 3 crystals predicted" in printed.err and "1 file beside them" in printed.err
     assert 'README.md,,,,"not a structure' in printed.out
     assert predict.main([str(place / "model"), str(repository / "examples" / "README.md"), "--device", "cpu"]) == 1
+
+
+def test_table_in_a_folder_that_is_read_has_no_row_for_itself(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.vasp").write_text(NACL)
+    (tmp_path / "notes.txt").write_text("no crystal")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "out.csv")
+    output = tmp_path / "out.csv"
+    for _ in range(2):  # the second time over the first table
+        assert predict.main([str(place / "model"), str(tmp_path), "-o", str(output), "--device", "cpu"]) == 0
+        assert [line.partition(",")[0] for line in output.read_text().splitlines()] == [
+            "material_id",
+            "notes.txt",
+            "one",
+        ]
 
 
 def test_elements_that_were_not_in_training_are_named_and_counted(

@@ -17,7 +17,8 @@ from model.config import TrainConfig
 from model.errors import CheckpointError
 from model.inference import choose_device, evaluate, predict
 from model.network import Architecture
-from model.training import STATE, EpochReport, Trainer
+from model.shipped import STATE
+from model.training import EpochReport, Trainer
 
 SMALL = Architecture(num_convs=1, atom_dim=6, head_dim=5, num_rbf=8)
 CONFIG = TrainConfig(epochs=6, batch_size=4, learning_rate=0.01, seed=3)

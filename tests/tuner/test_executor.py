@@ -2,7 +2,6 @@
 
 import itertools
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,14 +51,21 @@ def test_an_exception_of_a_training_is_told_by_its_own_first_line() -> None:
     assert (unread.kind, unread.reason) == ("exception", "ValueError: no luck")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionError("Could not find any running Ray instance.\nAnd more."), "Could not find any running Ray .*"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
 def test_an_address_without_a_ray_behind_it_is_refused_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: OSError, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nobody(*_: Any, **__: Any) -> None:
-        raise ConnectionError("Could not find any running Ray instance.\nAnd more.")
+        raise error
 
     monkeypatch.setattr("tuner.rayprivate.resolved_address", nobody)
-    with pytest.raises(SearchError, match="must name a running Ray, got 'auto': Could not .*; start one with") as told:
+    with pytest.raises(SearchError, match=f"must name a running Ray, got 'auto': {reason}; start one with") as told:
         Cluster("auto").__enter__()
     assert "\n" not in str(told.value)
 

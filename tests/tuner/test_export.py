@@ -3,6 +3,9 @@
 import json
 import re
 import shlex
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -143,6 +146,34 @@ def test_export_touches_nothing_that_is_not_its_own(
         assert output.read_text() == "mine"
     else:
         assert {path.name: path.read_text() for path in output.iterdir()} == held
+
+
+KILLED_AT_A_RENAME = """
+import os, signal, sys
+from tuner import export
+left, rename = int(sys.argv.pop(1)), os.replace
+def replace(*paths):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*paths)
+os.replace = replace
+export.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("rename", [1, 4], ids=["before the checkpoint", "between weights and configuration"])
+def test_an_export_that_was_killed_is_done_anew_in_the_same_folder(
+    rename: int, run: RunFolder, exported: Path, tmp_path: Path, repository: Path
+) -> None:
+    arguments = [str(run.path), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    command = [sys.executable, "-c", KILLED_AT_A_RENAME, str(rename), *arguments]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert any((tmp_path / "out").iterdir())
+    assert export.main(arguments) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in exported.iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,11 @@ MISTAKES = [
     ("search --space table5 --tasks ' ,'", "argument --tasks: must name properties, separated by commas"),
     ("search --space table5 --valid 0.0001", "the validation split must have at least"),
     ("search --space table5 --valid 0.9 --test 0.2", "both together must leave crystals to train on"),
-    ("search --space table5 --valid 2", "argument --valid: must be a number of at least 0 and below 1, got '2'"),
-    ("search --space table5 --valid ten", "argument --valid: must be a number of at least 0 and below 1"),
+    (
+        "search --space table5 --valid 2",
+        "argument --valid: must be a share of at least 0 and below 1, such as 0.1, got '2'",
+    ),
+    ("search --space table5 --valid ten", "argument --valid: must be a share of at least 0 and below 1"),
     ("search --space table5 --test 0", "--test must be above 0, got 0: the finalists are measured on the test split"),
     # What the machine has.
     ("search --space table5 --gpus-per-trial 1", "must be at most 0, got 1: this machine has no GPUs; lower it"),
@@ -109,10 +112,14 @@ MISTAKES = [
     ("search --resume --space mine.toml", "--space was the space as it was (table5.toml) and is now another text"),
     ("search --resume --store {small}", "is not the sample that ships, with which the search began"),
     # How flags are written.
-    ("search --space table5 --trials 0", "argument --trials: must be a whole number of at least 1, got '0'"),
-    ("search --space table5 --seed -1", "argument --seed: must be a whole number of at least 0, got '-1'"),
-    ("search --space table5 --max-epochs 1e3", "argument --max-epochs: must be a whole number"),
-    ("search --space table5 --concurrent two", "argument --concurrent: must be a whole number of at least 1"),
+    ("search --space table5 --trials 0", "argument --trials: must be an integer of at least 1, got '0'"),
+    (
+        f"search --space table5 --seed {2**63}",
+        "argument --seed: must be an integer of at most 9,223,372,036,854,775,807",
+    ),
+    ("search --space table5 --seed -1", "argument --seed: must be an integer of at least 0, got '-1'"),
+    ("search --space table5 --max-epochs 1e3", "argument --max-epochs: must be an integer"),
+    ("search --space table5 --concurrent two", "argument --concurrent: must be an integer of at least 1"),
     ("search --space table5 --cpus-per-trial 0", "argument --cpus-per-trial: must be a number above 0, got '0'"),
     ("search --space table5 --gpus-per-trial inf", "argument --gpus-per-trial: must be a number of at least 0"),
     ("search --space table5 --time-budget 2d", "a duration must look like 2h, 30m, 90s or 1h30m, got '2d'"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuner.checks.clusterfile import ClusterFile, Keys, table
-from tuner.checks.finding import Finding, did_you_mean, error, unless_found, warning
+from tuner.checks.finding import Finding, error, mend_for, unless_found, warning
 
 _ADDED_BY_RAY = ("SubnetIds",)
 _SET_BY_RAY = ("MinCount", "MaxCount")
@@ -161,7 +161,7 @@ def _compare(shape: Any, value: Any, keys: Keys, file: ClusterFile) -> Iterator[
             if name in shape.members:
                 yield from _compare(shape.members[name], inner, (*keys, name), file)
             else:
-                mend = did_you_mean(str(name), shape.members)
+                mend = mend_for(str(name), shape.members)
                 yield error(file.where(*keys, name), f"is no key of EC2's {shape.name}: {name!r}", mend)
         for name in shape.required_members:
             if name not in value and name not in _SET_BY_RAY:
@@ -170,7 +170,7 @@ def _compare(shape: Any, value: Any, keys: Keys, file: ClusterFile) -> Iterator[
         for index, inner in enumerate(value):
             yield from _compare(shape.member, inner, (*keys, index), file)
     elif shape.type_name == "string" and shape.enum and value not in shape.enum:
-        mend = did_you_mean(value, shape.enum)
+        mend = mend_for(value, shape.enum)
         if shape.name == "InstanceType":
             mend += " If it is newer than your botocore: pip install -U boto3"
         yield error(file.where(*keys), f"must be a value of EC2's {shape.name}, got {value!r}", mend)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tuner.checks.account import IN_DOCS, Account, identity
 from tuner.checks.clusterfile import ClusterFile, table
-from tuner.checks.finding import Finding, did_you_mean, error, ok, warning
+from tuner.checks.finding import Finding, error, mend_for, ok, warning
 from tuner.checks.network import check_network
 
 # Service quotas, in vCPUs, by the first letter of the instance type: on demand, spot.
@@ -27,7 +27,7 @@ def check_cloud(file: ClusterFile, runs: str | None) -> list[Finding]:
     region, where = file.provider.get("region"), file.where("provider", "region")
     known = boto3.Session().get_available_regions("ec2")
     if region not in known:
-        return [error(where, f"must be a region of AWS, got {region!r}", did_you_mean(str(region), known))]
+        return [error(where, f"must be a region of AWS, got {region!r}", mend_for(str(region), known))]
     account = Account(file=file, session=boto3.Session(region_name=region))
     first = identity(account)
     if first.severity == "error":
@@ -57,7 +57,7 @@ def _zones(account: Account) -> None:
     if answer is not None:
         known = [zone["ZoneName"] for zone in answer["AvailabilityZones"]]
         wrong = [zone for zone in account.zones if zone not in known]
-        account.add(*(error(where, f"no zone {zone!r} in this region", did_you_mean(zone, known)) for zone in wrong))
+        account.add(*(error(where, f"no zone {zone!r} in this region", mend_for(zone, known)) for zone in wrong))
 
 
 def _with_template(account: Account, config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuner.checks.clusterfile import COMMANDS, ClusterFile, table
-from tuner.checks.finding import Finding, did_you_mean, error, unless_found, warning
+from tuner.checks.finding import Finding, error, mend_for, unless_found, warning
 from tuner.rayprivate import start_options
 from tuner.raytoken import MAKE_TOKEN
 
@@ -61,7 +61,7 @@ def check_variables(file: ClusterFile) -> list[Finding]:
                 mend = "on the head itself use localhost, or leave the address out"
                 findings.append(error(where, "$RAY_HEAD_IP is set for workers only", mend))
                 continue
-            near = did_you_mean(name, known)
+            near = mend_for(name, known)
             if not near.startswith("did"):
                 near = f"set it in this command ({name}=... ;), since each command has a shell of its own"
             findings.append(error(where, f"nobody sets ${name}, so it is empty", near))
@@ -101,7 +101,7 @@ def check_start(file: ClusterFile) -> list[Finding]:
             findings.append(error(file.where(key) if key in file.config else key, "must run `ray start`", mend))
             continue
         keys, command = start
-        findings += _start_findings(file, role, file.where(*keys), command)
+        findings += _start_findings(role, file.where(*keys), command)
     port = file.start_option("head", "--port") or "6379"
     address = file.start_option("worker", "--address")
     worker = file.start("worker")
@@ -166,12 +166,12 @@ def check_token(file: ClusterFile) -> list[Finding]:
     return unless_found(findings, "token")
 
 
-def _start_findings(file: ClusterFile, role: str, where: str, command: str) -> Iterator[Finding]:
+def _start_findings(role: str, where: str, command: str) -> Iterator[Finding]:
     known = start_options()
     _, _, options = command.partition(" start")
     for option in re.findall(r"(?<!\S)(--[\w-]+)", re.split(r"[;&|]", options)[0]):
         if option not in known:
-            yield error(where, f"`ray start` has no option {option}", did_you_mean(option, known))
+            yield error(where, f"`ray start` has no option {option}", mend_for(option, known))
     if role == "head":
         if "--head" not in options:
             yield error(where, "must have --head", "add --head")

@@ -1,9 +1,10 @@
 """One result of a check."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from graphdb.command import did_you_mean
 
 
 class Severity(StrEnum):
@@ -49,13 +50,13 @@ def unless_found(findings: list[Finding], what: str) -> list[Finding]:
     return findings or [ok(what)]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def mend_for(name: str, known: Iterable[str]) -> str:
     """``did you mean 'ImageId'?``, or the known names if none is near."""
     names = sorted(set(known))
-    lower = {other.lower(): other for other in reversed(names)}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    alike = [other for other in names if other.lower() == name.lower()]
+    near = did_you_mean(alike[0] if alike else name, names)
     if near:
-        return f"did you mean {lower[near[0]]!r}?"
+        return near.removeprefix("; ")
     return f"known are {', '.join(names)}" if 0 < len(names) <= 20 else "remove it"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.checks.clusterfile import ClusterFile, Keys, table
-from tuner.checks.finding import Finding, did_you_mean, error, unless_found, warning
+from tuner.checks.finding import Finding, error, mend_for, unless_found, warning
 
 # Ray's schema lets anything pass below `provider`; these are the keys that its code reads.
 _EVERY_PROVIDER = (
@@ -140,7 +140,7 @@ def _unknown_provider_keys(file: ClusterFile) -> Iterator[Finding]:
         if isinstance(kind, str):
             known = (*_PROVIDERS, "gcp", "azure", "kuberay", "vsphere", "external")
             if kind not in known:
-                yield error(file.where("provider", "type"), f"no provider {kind!r}", did_you_mean(kind, known))
+                yield error(file.where("provider", "type"), f"no provider {kind!r}", mend_for(kind, known))
             else:
                 yield warning(file.where("provider", "type"), f"its keys are not checked for provider {kind!r}")
         return
@@ -150,7 +150,7 @@ def _unknown_provider_keys(file: ClusterFile) -> Iterator[Finding]:
             yield _unknown(("provider", str(name)), known, file)
     for kind_name, node in file.node_types.items():
         for name in table(node.get("resources")):
-            near = did_you_mean(str(name), _RESOURCES)
+            near = mend_for(str(name), _RESOURCES)
             if name not in _RESOURCES and near.startswith("did"):
                 where = file.where("available_node_types", kind_name, "resources", str(name))
                 yield error(where, f"is no resource that trials ask for: {name!r}", near)
@@ -161,7 +161,7 @@ def _unknown(keys: Keys, known: Any, file: ClusterFile) -> Finding:
         what = f"is no key that Ray reads for provider {file.provider.get('type')!r}: {keys[-1]!r}"
     else:
         what = f"is no key that Ray knows here: {keys[-1]!r}"
-    return error(file.where(*keys), what, did_you_mean(str(keys[-1]), known))
+    return error(file.where(*keys), what, mend_for(str(keys[-1]), known))
 
 
 def _texts(value: object, keys: Keys) -> Iterator[tuple[Keys, str]]:
@@ -207,7 +207,7 @@ def _typed_nodes(file: ClusterFile) -> Iterator[Finding]:
         return
     if head not in types:
         where = file.where("head_node_type") if head else str(file.path)
-        yield error(where, f"must be one of available_node_types, got {head!r}", did_you_mean(str(head), types))
+        yield error(where, f"must be one of available_node_types, got {head!r}", mend_for(str(head), types))
         return
     if "min_workers" in file.config:
         mend = "put min_workers into the node type"
