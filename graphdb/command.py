@@ -231,7 +231,8 @@ def os_error_text(error: OSError) -> str:
         errno.EACCES: "; choose another place, or change its permissions",
         errno.EROFS: "; choose another place",
     }.get(error.errno or 0, "")
-    return f"{files or 'the operating system'}: {reason}{advice}"
+    what = "the output" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else "the operating system"
+    return f"{files or what}: {reason}{advice}"
 
 
 def _say(text: str) -> None:

@@ -6,6 +6,7 @@ nothing.
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def read_original(path: str | Path) -> dict[str, Any]:
     ]
     allowed += [np.dtypes.Float32DType]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch guesses about a file that is none of its own
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -51,7 +53,7 @@ def read_original(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # torch raises pickle's, zipfile's and its own errors alike for a file it cannot read
         raise ImportFailed(
             f"{path} is no checkpoint of CGCNN that can be read safely: such a file holds tensors and numbers, nothing "
-            f"else is read here ({type(error).__name__})"
+            f"else is read here ({type(error).__name__}); download it again, or name another file"
         ) from error
     missing = {"state_dict", "normalizer"} - set(content if isinstance(content, dict) else ())
     if missing:

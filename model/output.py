@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -45,13 +46,25 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError(f"-o must be another file than those that are read, got {output}; choose another name")
+        if path.is_file() and Path(source).is_dir() and path.resolve().is_relative_to(Path(source).resolve()):
+            if not _is_table(path):
+                raise OutputError(
+                    f"-o must not be a file among those that are read, but {output} lies in {source} and is no table of "
+                    "predictions; choose another name"
+                )
     # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
     needed = [path] if path.exists() else []
     if not _is_device(path):
         needed.append(folder)
     for place in needed:
-        if not os.access(place, os.W_OK):
+        if not os.access(place, os.W_OK) or (place.is_dir() and not _takes_files(place)):
             raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file begins as our tables do."""
+    with path.open("rb") as stream:
+        return stream.read(12) in (b"material_id,", b"")
 
 
 def _is_device(path: Path) -> bool:
@@ -99,6 +112,15 @@ def open_table(output: str, rows: str = "rows") -> Iterator[TextIO]:
         raise
 
 
+def _takes_files(folder: Path) -> bool:
+    """Whether a file can be made in a folder: tried, for permissions tell root nothing, nor of /proc."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def check_folder(output: Path, ours: Callable[[Path], bool], what: str) -> None:
     """Refuse a folder for results that holds other things.
 
@@ -117,7 +139,7 @@ def check_folder(output: Path, ours: Callable[[Path], bool], what: str) -> None:
         above = above.parent
     if not above.is_dir():
         raise OutputError(f"-o must be a folder, but {above} is a file; choose another")
-    if not os.access(above, os.W_OK):
+    if not _takes_files(above):
         raise OutputError(f"-o must be a folder that can be written to, but {above} cannot; choose another place")
     if not output.is_dir():
         return

@@ -28,7 +28,7 @@ def fenced_blocks(text: str) -> list[str]:
 
 def commands(path: Path) -> list[tuple[str, list[str]]]:
     """(module, arguments) of every `python -m` or `crystune` command in the code blocks of a document."""
-    found = []
+    found: list[tuple[str, list[str]]] = []
     for block in fenced_blocks(path.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             line = line.strip("'\" ")

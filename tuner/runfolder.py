@@ -1,9 +1,11 @@
 """The folder of one search: where each file is, who may write, and the resolved settings."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -126,20 +128,12 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             held = open(self._lock, "a+")  # noqa: SIM115
         except OSError as error:
-            raise SearchError(
-                f"--runs must be a folder that can be written to, but {self.path} cannot be made: "
-                f"{(error.strerror or str(error)).lower()}; choose another with --runs"
-            ) from error
+            raise self._not_writable(error) from error
         with held as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise SearchError(
-                    f"a run must have one writer, but process {holder} is searching in {self.path}; "
-                    "wait for it, stop it with Ctrl-C, or choose another --name"
-                ) from error
+                raise self._held() from error
             with suppress(OSError):  # a full disk; the lock itself needs no room
                 os.truncate(file.fileno(), 0)
                 os.write(file.fileno(), str(os.getpid()).encode())
@@ -150,6 +144,39 @@ class RunFolder:
                     self._lock.unlink(missing_ok=True)
                     with suppress(OSError):  # files of somebody else
                         self.path.rmdir()
+
+    def check_free(self) -> None:
+        """Refuse to go on with a run that this process could not hold, before anything is said or started.
+
+        Raises:
+            SearchError: if another process holds it, or it cannot be written to.
+        """
+        if is_held(self._lock):
+            raise self._held()
+        for place in (self.path, self.run_json):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise self._not_writable(PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+    def _held(self) -> SearchError:
+        try:
+            holder = self._lock.read_text().strip()
+        except OSError:
+            holder = ""
+        return SearchError(
+            f"a run must have one writer, but process {holder or 'unknown'} is searching in {self.path}; "
+            "wait for it, stop it with Ctrl-C, or choose another --name"
+        )
+
+    def _not_writable(self, error: OSError) -> SearchError:
+        reason = (error.strerror or str(error)).lower()
+        if self.exists():
+            return SearchError(
+                f"a run must be writable to go on with it, but {self.path} is not: {reason}; change its permissions"
+            )
+        return SearchError(
+            f"--runs must be a folder that can be written to, but {self.path} cannot be made: {reason}; "
+            "choose another with --runs"
+        )
 
     def is_being_written(self) -> bool:
         """Whether a process holds the run."""
@@ -163,6 +190,11 @@ class RunFolder:
         return content
 
 
+def _with_slashes(text: str) -> str:
+    scheme, _, rest = text.partition(":")
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.lstrip('/')}"
+
+
 class Runs:
     """All runs of a folder or of a place in object storage; those have a local working folder each."""
 
@@ -171,8 +203,13 @@ class Runs:
 
         Args:
             text: folder, or URI of s3, gs or file.
+
+        Raises:
+            SearchError: for a URI that lacks a slash, which would be a folder named ``s3:``.
         """
         self._text = text
+        if re.match(r"(?:s3|gs|gcs|file):(?!//)", text):
+            raise SearchError(f"--runs must be a folder or a URI, got {text!r}; did you mean {_with_slashes(text)!r}?")
         self._is_remote = "://" in text
         self._folder = _cache("runs", text) if self._is_remote else Path(text)
 

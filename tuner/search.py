@@ -173,6 +173,7 @@ def _open_run(
         if name is None:
             raise SearchError(f"--resume needs a run, but there is none in {runs}; leave --resume out to start one")
         folder = runs.open(name, say)
+        folder.check_free()
         return folder, SearchSettings.from_dict(folder.read()["settings"])
     name = arguments.name or default_name(arguments.space)
     if runs.is_taken(name):
@@ -227,8 +228,12 @@ def _resolve(
         return getattr(old, name) if old is not None else _DEFAULTS[name]
 
     sampler = arguments.sampler or (old.sampler if old is not None else "tpe")
-    if sampler == "grid" and space.size() is None:
-        raise SearchError(f"--sampler grid needs values that can be counted, but {space.source} has a continuous range")
+    endless = [parameter.name for parameter in space.parameters if parameter.grid() is None]
+    if sampler == "grid" and endless:
+        raise SearchError(
+            f"--sampler grid needs values that can be counted, but {endless[0]} in {space.source} has a continuous range; "
+            "list its values or give a step, or choose another --sampler"
+        )
     settings = SearchSettings(
         space_name=space_name,
         space_text=space_text,

@@ -128,7 +128,7 @@ def _flag_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items())
     if value is None:
-        return "none"
+        return "left out"
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -121,7 +121,7 @@ def test_a_full_disk_behind_the_output_is_an_error(repository: Path) -> None:
         command = [sys.executable, "-c", PROGRAM.format(body="pass")]
         done = subprocess.run(command, cwd=repository, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the operating system: no space left on device; make room")
+    assert done.stderr.startswith("error: the output: no space left on device; make room")
 
 
 def test_help_has_examples_and_version_names_the_packages(repository: Path) -> None:

@@ -236,6 +236,12 @@ PREDICT = [
         do="choose another",
     ),
     Mistake(
+        what="predict onto one crystal of a folder of them",
+        typed="predict model cifs -o cifs/NbCoSn.cif",
+        says="cifs/NbCoSn.cif lies in cifs",
+        do="choose another name",
+    ),
+    Mistake(
         what="predict with half the weights",
         first=lambda: cut("model/model.safetensors"),
         typed="predict model cifs",

@@ -209,6 +209,12 @@ SEARCH = [
         what="search into a place that is none", typed=f"{NEW} --runs ftp://x/y", says="'ftp://x/y", do="s3://bucket"
     ),
     Mistake(
+        what="search into a bucket with a slash too few",
+        typed=f"{NEW} --runs s3:/bucket/runs",
+        says="'s3:/bucket/runs'",
+        do="did you mean 's3://bucket/runs'?",
+    ),
+    Mistake(
         what="search with retries but no resume",
         typed=f"{NEW} --retry-failed",
         says="--retry-failed",

@@ -19,7 +19,7 @@ from tuner.jobs import Report
 from tuner.room import Means
 from tuner.runfolder import RunFolder
 from tuner.searchwork import SearchWork
-from tuner.settings import SearchSettings
+from tuner.settings import Sampler, SearchSettings
 from tuner.space import parse_space, read_space_text
 from tuner.study import Study
 
@@ -30,7 +30,7 @@ class Plan:
     trials: int = 8
     max_epochs: int = 9
     concurrency: int = 1
-    sampler: str = "tpe"
+    sampler: Sampler = "tpe"
     seed: int = 3
     finalists: int | None = 0
     finalist_seeds: int | None = 2
