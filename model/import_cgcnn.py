@@ -55,8 +55,8 @@ def _import(arguments: argparse.Namespace) -> int:
     from model.cgcnn_weights import convert, read_atom_init, read_original
     from model.checkpoint import save_checkpoint
 
-    elements = read_atom_init(arguments.atom_init)
     content = read_original(arguments.checkpoint)
+    elements = read_atom_init(arguments.atom_init)
     tasks = _tasks(arguments.tasks, content)
     model = convert(content, elements, tasks)
     graph = GraphSettings(neighbors="cgcnn", cutoff=model.architecture.rbf_cutoff).as_dict()

@@ -49,8 +49,8 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
         if path.is_file() and Path(source).is_dir() and path.resolve().is_relative_to(Path(source).resolve()):
             if not _is_table(path):
                 raise OutputError(
-                    f"-o must not be a file among those that are read, but {output} lies in {source} and is no table of "
-                    "predictions; choose another name"
+                    f"-o must not be a file among those that are read, but {output} lies in {source} and is no table "
+                    "of predictions; choose another name"
                 )
     # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
     needed = [path] if path.exists() else []

@@ -231,8 +231,8 @@ def _resolve(
     endless = [parameter.name for parameter in space.parameters if parameter.grid() is None]
     if sampler == "grid" and endless:
         raise SearchError(
-            f"--sampler grid needs values that can be counted, but {endless[0]} in {space.source} has a continuous range; "
-            "list its values or give a step, or choose another --sampler"
+            f"--sampler grid needs values that can be counted, but {endless[0]} in {space.source} has a continuous "
+            "range; list its values or give a step, or choose another --sampler"
         )
     settings = SearchSettings(
         space_name=space_name,

@@ -128,7 +128,7 @@ def _flag_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items())
     if value is None:
-        return "left out"
+        return "none"
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

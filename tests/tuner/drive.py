@@ -101,7 +101,7 @@ def search_in_process(plan: Plan) -> SearchWork:
     run.path.mkdir(parents=True, exist_ok=True)
     work = SearchWork(
         run,
-        Study(run.journal, space, sampler=plan.sampler, seed=plan.seed),  # type: ignore[arg-type]
+        Study(run.journal, space, sampler=plan.sampler, seed=plan.seed),
         asha=Asha(AshaSettings(**settings.asha), plan.max_epochs) if settings.asha else None,
         num_trials=plan.trials,
         max_epochs=plan.max_epochs,
