@@ -582,6 +582,20 @@ def test_a_home_that_cannot_be_written_to_is_no_obstacle_to_the_sample(
         build_sample_store(tmp_path / "home")
 
 
+def test_a_link_that_lies_where_the_sample_would_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary" / f"crystune-{os.getuid()}").symlink_to(elsewhere)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert build_sample_store().is_relative_to(tmp_path / "home")
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_the_sample_leaves_nothing_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
