@@ -442,7 +442,7 @@ def test_the_order_of_the_source_leaves_no_trace(tmp_path: Path, source: Path) -
 
 KILL_AT = """
 import os, signal, sys
-from graphdb import writer
+from graphdb import layout, writer
 from graphdb.build import build_store
 
 kind, countdown = sys.argv[3], int(sys.argv[4])
@@ -463,7 +463,8 @@ def counted_replace(*names):
     replace(*names)
     count("after rename")
 
-writer.write_items, os.replace, writer._COMMIT_BYTES = counted_write, counted_replace, 4_000
+writer.write_items = layout.write_items = counted_write
+os.replace, writer._COMMIT_BYTES = counted_replace, 4_000
 build_store(sys.argv[1], sys.argv[2], num_workers=1)
 """
 
