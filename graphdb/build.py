@@ -17,7 +17,6 @@ from graphdb.buildreport import (
     count_reasons,
     counted,
     example,
-    some,
     summary,
     unmatched_rows,
     write_skipped,
@@ -25,6 +24,7 @@ from graphdb.buildreport import (
 from graphdb.command import Parser, count, run, split_names
 from graphdb.errors import SkippedCrystal, SourceError, StoreError
 from graphdb.files import network_file_system, skipped_path
+from graphdb.matching import shown
 from graphdb.progress import Progress
 
 if TYPE_CHECKING:  # what is heavy is loaded by `build_store`, so that a command answers a mistake at once
@@ -214,7 +214,7 @@ def _columns_of(
         missing = [material_id for material_id in store.material_ids if material_id not in digests]
         if missing:
             raise StoreError(
-                f"{path} holds {count(len(missing), 'crystal')} that SOURCE lacks ({some(missing)}): a store holds "
+                f"{path} holds {count(len(missing), 'crystal')} that SOURCE lacks ({shown(missing)}): a store holds "
                 "what its source holds; give another STORE, add them to SOURCE, or let --overwrite drop them"
             )
         columns = {}

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from graphdb.command import count, invocation
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.files import skipped_path
+from graphdb.matching import shown
 from graphdb.progress import format_seconds
 
 if TYPE_CHECKING:
     from graphdb.store import Property
     from graphdb.targetfile import Matching
 
-_MAX_MESSAGE_IDS = 3
 _MAX_LISTED_ROWS = 20
 _MAX_SHOWN_COLUMNS = 8
 
@@ -101,7 +101,7 @@ def _matching_lines(report: BuildReport) -> Iterator[str]:
         if matching.unmatched:
             rows = count(len(matching.unmatched), "row")
             are = "is for a crystal that is" if len(matching.unmatched) == 1 else "are for crystals that are"
-            yield f"{rows} of {matching.name} {are} not in SOURCE ({some(matching.unmatched)})"
+            yield f"{rows} of {matching.name} {are} not in SOURCE ({shown(matching.unmatched)})"
     for name, num in report.without_row.items():
         if num:
             yield f"{count(num, 'crystal has', 'crystals have')} no row in {name}"
@@ -132,7 +132,7 @@ def write_skipped(path: Path, skipped: Sequence[SkippedCrystal]) -> None:
         return
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", newline="", encoding="utf-8", errors="replace") as stream:
-        writer = csv.writer(stream)
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["material_id", "reason", "message", "where"])
         writer.writerows([skip.material_id, skip.reason, skip.message, skip.where] for skip in skipped)
     os.replace(temporary, path)
@@ -150,12 +150,6 @@ def counted(skipped: Sequence[SkippedCrystal]) -> str:
     """The reasons with their counts, after a colon; empty without any."""
     counts = count_reasons(skipped)
     return ": " + ", ".join(f"{num:,} {reason}" for reason, num in counts.items()) if counts else ""
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names."""
-    shown = ", ".join(names[:_MAX_MESSAGE_IDS])
-    return shown + (", ..." if len(names) > _MAX_MESSAGE_IDS else "")
 
 
 def example(skipped: Sequence[SkippedCrystal], reason: str) -> str:

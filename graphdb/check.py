@@ -81,22 +81,6 @@ def checked_split(
     raise TargetsError(f"{problem} ({what}); {advice}")
 
 
-def check_targets(targets: NDArray[Any], split: Split, names: Sequence[str]) -> None:
-    """Refuse a split that cannot be trained on: `checked_split` for a split that is there already.
-
-    Args:
-        targets: (N, T), NaN where unknown.
-        split: of the N crystals.
-        names: (T,) of the tasks.
-
-    Raises:
-        TargetsError: as `checked_split`.
-    """
-    problem = _constant(targets, names) or _problem(targets, split, names)
-    if problem:
-        raise TargetsError(f"{problem}; {_leave_out(names)}")
-
-
 def _constant(targets: NDArray[Any], names: Sequence[str]) -> str:
     """The first task that no split of these crystals could teach; empty if there is none."""
     for column, name in enumerate(names):

@@ -38,6 +38,8 @@ _MODULATED = (
 )
 #: How equal the distances of one crystal are in two settings: computed by us, and written down with a few digits.
 _EXACTLY, _ROUGHLY = 1e-3, 0.1
+#: Atoms of a cell up to which that tells settings apart: a single atom elsewhere shows among 1,728, not among 2,744.
+_MAX_COMPARED = 500
 #: Reasons of a block that is a placeholder, not another crystal.
 _PLACEHOLDER = frozenset({Reason.NO_ATOMS, Reason.NO_LATTICE})
 
@@ -102,13 +104,11 @@ def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
         raise Unusable(Reason.UNPARSABLE, "a modulated structure has no cell that repeats")
     remarks = list(notes)
     sites = read_sites(block, remarks)
-    lattice = _lattice(block, remarks)
+    lattice = _lattice(block)
     formula = parse_formula(block.text("_chemical_formula_sum"))
     num_units = count_of(block.text("_cell_formula_units_z"))
-    if len(sites.numbers):
-        check_positions(len(sites.numbers))
-    readings = _readings(block, lattice, sites, formula, num_units, remarks)
-    numbers, fractions, merged = readings
+    check_positions(len(sites.numbers))
+    numbers, fractions, merged = _readings(block, lattice, sites, formula, num_units, remarks)
     if merged:
         what = "site of the list is" if merged == 1 else "sites of the list are"
         remarks.append(Note(Reason.SITES_MERGED, f"{merged:,} {what} at the place of an earlier one of its element"))
@@ -122,7 +122,7 @@ def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
 # --- cell
 
 
-def _lattice(block: Block, remarks: list[Note]) -> NDArray[np.float64]:
+def _lattice(block: Block) -> NDArray[np.float64]:
     """Rows a, b, c in Å; what the crystal system makes superfluous may be missing."""
     texts = {name: block.text(name) for name in (*LENGTHS, *ANGLES)}
     missing = [name for name, text in texts.items() if not text]
@@ -168,10 +168,9 @@ def _implied(block: Block, texts: dict[str, str]) -> dict[str, str]:
     system = block.text(*_SYSTEMS).lower()
     if not system:
         try:
-            found = {_system(int(block.text("_space_group_it_number", "_symmetry_int_tables_number")))}
+            system = _system(int(block.text("_space_group_it_number", "_symmetry_int_tables_number")))
         except ValueError:
-            found = set()
-        system = found.pop() if found else ""
+            return {}
     a, b, c, alpha, beta, gamma = (texts[name] for name in (*LENGTHS, *ANGLES))
     if system in ("rhombohedral", "trigonal") and not b and not c and alpha:
         values = (a, a, a, alpha, alpha, alpha)
@@ -247,7 +246,7 @@ def _names(block: Block) -> GroupNames:
             continue
         if re.search(r"name_h_m(?:_alt|_full)?$", name):
             symbols += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
-        elif re.search(r"name_h_m_ref$|name_schoenflies$", name) and "h_m" in name:
+        elif name.endswith("name_h_m_ref"):
             types += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
     number = block.text("_space_group_it_number", "_symmetry_int_tables_number", "_space_group_int_tables_number")
     value = number_of(number)
@@ -313,7 +312,7 @@ def _best(
     first = good[0][1]
     if (
         len(good) > 1
-        and len(first[0]) <= 500
+        and len(first[0]) <= _MAX_COMPARED
         and all(
             same_crystal((first[0], lattice, first[1]), (other[0], lattice, other[1]), _EXACTLY)
             for _, other in good[1:]

@@ -82,7 +82,7 @@ def read_sites(block: Block, remarks: list[Note]) -> Sites:
     if hydrogens and (bare := sum(count_of(hydrogens[row]) for row in rows)):
         message = f"{bare:g} hydrogens are attached to sites of the list without a place of their own"
         remarks.append(Note(Reason.SITE_WITHOUT_PLACE, message))
-    full = _full(block, elements, fractions, occupancies, rows, labels or types)
+    full = _full(elements, fractions, occupancies, rows, labels or types)
     _check_alternatives(block, [row for row, keep in zip(rows, full, strict=True) if keep])
     counts = [int(count_of(multiplicity[row])) if multiplicity else 0 for row in rows]
     return Sites(elements[full], fractions[full], np.array(counts, dtype=np.int64)[full])
@@ -222,7 +222,6 @@ def _label(label: str, expected: set[int]) -> tuple[int, bool]:
 
 
 def _full(
-    block: Block,
     elements: NDArray[np.int64],
     fractions: NDArray[np.float64],
     occupancies: list[Value],

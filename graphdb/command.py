@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog,
             description=textwrap.fill(description, max(40, min(100, shutil.get_terminal_size().columns - 2))),
-            epilog=shown if examples else None,
+            epilog=shown,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **options,
         )

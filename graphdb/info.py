@@ -14,8 +14,6 @@ from graphdb.command import Parser, count, invocation, run
 from graphdb.files import is_held, partial_path, skipped_path
 from graphdb.store import Store
 
-_WAYS = "a finished build's file; see python -m graphdb.build --help"
-
 
 def describe(store: Store) -> dict[str, Any]:
     """What is in a store, as values for JSON: counts, sizes, graph settings, properties, fingerprints."""
@@ -71,12 +69,10 @@ def _print(found: dict[str, Any], verified: bool) -> None:
             print(f"    {name:<{width}}  {entry['unit'] or '(no unit)':<9} {numbers}")
     else:
         print(f"  properties:  none; add some with {invocation('graphdb.build')} SOURCE STORE --targets CSV")
-    if found["num_skipped"]:
-        counts = ", ".join(f"{num:,} {reason}" for reason, num in found["num_skipped"].items())
-        print(f"  skipped:     {counts}; see {skipped_path(Path(found['path']))}")
-    if found["num_noted"]:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in found["num_noted"].items())
-        print(f"  noted:       {counts}; see {skipped_path(Path(found['path']))}")
+    for label, key in (("skipped: ", "num_skipped"), ("noted:   ", "num_noted")):
+        if found[key]:
+            counts = ", ".join(f"{num:,} {reason}" for reason, num in found[key].items())
+            print(f"  {label}    {counts}; see {skipped_path(Path(found['path']))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Tell what is in a store of graphs, and whether it is sound.",
         examples=["my.lmdb", "my.lmdb --verify", "my.lmdb --json | jq .properties"],
     )
-    parser.add_argument("store", metavar="STORE", type=Path, help=_WAYS)
+    parser.add_argument(
+        "store", metavar="STORE", type=Path, help=f"a finished build's file; see {invocation('graphdb.build')} --help"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--verify", action="store_true", help="read every byte and check it")
     return run(parser, _info, argv)

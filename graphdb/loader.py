@@ -1,7 +1,6 @@
 """Batches of graphs, from memory or streamed from LMDB: the same ones for the same seed either way."""
 
 import copy
-import difflib
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch, Task, collate, sender_order
+from graphdb.command import did_you_mean
 from graphdb.errors import CorruptRecord, StoreError, TaskError
 from graphdb.graph import FlatGraphs, GraphSettings
 
@@ -220,9 +220,8 @@ def choose_tasks(properties: Any, names: Sequence[str] | None, store: str = "the
         raise TaskError(f"a model needs at least one task, got none; the store has {known}")
     for name in chosen:
         if name not in properties:
-            near = difflib.get_close_matches(name, properties, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise TaskError(f"tasks must be properties of the store, got {name!r}; {hint}it has {known}")
+            hint = did_you_mean(name, properties) or ";"
+            raise TaskError(f"tasks must be properties of the store, got {name!r}{hint} it has {known}")
     if len(set(chosen)) < len(chosen):
         raise TaskError(f"each task must be named once, got {', '.join(chosen)}")
     return tuple(Task(name, properties[name].unit) for name in chosen)

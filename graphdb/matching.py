@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from operator import itemgetter
 
 from graphdb.filenames import file_id
 from graphdb.names import clean_id
@@ -82,17 +83,18 @@ def _changes(ids: Sequence[str], crystals: CrystalIds) -> list[_Change]:
     ]
     seen: set[str] = set()
     for text in filter(None, (clean_id(text) for text in ids[:_MAX_TRIED])):
-        alike = (name for name in crystals.known if _is_end(text, name) or _is_end(name, text))
-        near = sorted(alike, key=lambda name: (abs(len(name) - len(text)), name))
-        found = (change for name in near for change in _affixes(text, name) if change[0] not in seen)
-        for change in islice(found, _MAX_AFFIXES):
+        alike = (
+            name
+            for name in crystals.known
+            if (text in name and (name.startswith(text) or name.endswith(text)))
+            or (name in text and (text.startswith(name) or text.endswith(name)))
+        )
+        found = [(abs(len(name) - len(text)), name, change) for name in alike for change in _affixes(text, name)]
+        nearest = (change for _, _, change in sorted(found, key=itemgetter(0, 1)) if change[0] not in seen)
+        for change in islice(nearest, _MAX_AFFIXES):
             seen.add(change[0])
             changes.append(change)
     return changes
-
-
-def _is_end(short: str, long: str) -> bool:
-    return long.endswith(short) or long.startswith(short)
 
 
 def _affixes(text: str, name: str) -> list[_Change]:

@@ -63,9 +63,9 @@ def _factors(line: str) -> list[float]:
         if number is None:
             break
         values.append(number)
-    if len(values) not in (1, 3) and len(values) < 3:
+    if len(values) in (0, 2):
         raise Unusable(Reason.UNPARSABLE, f"line 2 must be one or three scaling factors, got {line.strip()[:40]!r}")
-    values = values[:3] if len(values) >= 3 else values
+    values = values[:3]
     if not np.isfinite(values).all() or 0 in values or (len(values) == 3 and min(values) <= 0):
         message = f"scaling factors must be finite and not 0, three of them positive, got {line.strip()[:40]!r}"
         raise Unusable(Reason.INVALID_CELL, message)

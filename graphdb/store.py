@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -344,7 +345,7 @@ class Store:
         """For a file whose pages are sound and whose description is whole: no damage takes single entries away."""
         return StoreVersionMismatch(
             f"{self.path} lacks the entry {entry!r} of format version {FORMAT_VERSION}: another version of crystune "
-            "wrote it; build it again (graphdb.build SOURCE STORE --overwrite)"
+            f"wrote it; build it again ({_build_command(self.path)} --overwrite)"
         )
 
     @contextlib.contextmanager
@@ -373,14 +374,14 @@ class Store:
             self.close()
             raise StoreVersionMismatch(
                 f"the format must be {FORMAT_NAME!r} version {FORMAT_VERSION}, got {name!r} version {version} "
-                f"({self.path}); build the store again with this crystune (graphdb.build SOURCE STORE --overwrite), or "
-                "read it with the version that wrote it"
+                f"({self.path}); build the store again with this crystune ({_build_command(self.path)} --overwrite), "
+                "or read it with the version that wrote it"
             )
         self._column(META_KEY)
         if not meta["finished"]:
             self.close()
             raise StoreUnfinished(
-                f"{self.path} is the work of an unfinished build: run graphdb.build again, it goes on"
+                f"{self.path} is the work of an unfinished build: run {invocation('graphdb.build')} again, it goes on"
             )
         return meta
 
@@ -422,18 +423,22 @@ def _shared_handle(path: Path) -> _Handle:
     return handle
 
 
+def _build_command(path: Path) -> str:
+    return f"{invocation('graphdb.build')} SOURCE {shlex.quote(str(path))}"
+
+
 def _check_is_store_file(path: Path) -> None:
     if not path.exists():
         if partial_path(path).exists():
             if is_held(partial_path(path)):
                 raise StoreUnfinished(f"{path} is not finished: its build is running; wait for it")
             raise StoreUnfinished(
-                f"{path} is not finished: its build was interrupted; run graphdb.build again with the same arguments, "
-                "it goes on where it stopped"
+                f"{path} is not finished: its build was interrupted; run {invocation('graphdb.build')} again with the "
+                "same arguments, it goes on where it stopped"
             )
-        raise StoreError(f"there is no store at {path}; python -m graphdb.build SOURCE {path} makes one")
+        raise StoreError(f"there is no store at {path}; {_build_command(path)} makes one")
     if path.is_dir():
-        raise StoreError(f"a store is a file, {path} is a folder; is it the SOURCE of graphdb.build?")
+        raise StoreError(f"a store is a file, {path} is a folder; is it the SOURCE of {invocation('graphdb.build')}?")
 
 
 def is_lmdb_file(path: Path) -> bool:
@@ -446,7 +451,7 @@ def _open_readonly(path: Path) -> Any:
     """Open a file for reading without locks; whatever is wrong with it is told in a sentence."""
     with path.open("rb") as stream:
         if stream.read(1) == b"":
-            raise StoreError(f"{path} is empty: no store of graphs; python -m graphdb.build SOURCE {path} makes one")
+            raise StoreError(f"{path} is empty: no store of graphs; {_build_command(path)} makes one")
     if not is_lmdb_file(path):
         raise StoreError(
             f"{path} is no store of graphs, but a file of another kind; "

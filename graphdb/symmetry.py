@@ -6,7 +6,7 @@ knows the sites decides.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -91,14 +91,14 @@ class GroupNames:
         symbols: Hermann-Mauguin symbols of the setting in use, perhaps short, perhaps with an extension.
         number: of the group, 1 to 230.
         code: of the setting, as the International Tables have it (1, 2, h, r, b1, -cba, ...).
+        types: symbols that name the group, but not its setting.
     """
 
     hall: str = ""
     symbols: tuple[str, ...] = ()
     number: str = ""
     code: str = ""
-    types: tuple[str, ...] = field(default=())
-    """symbols that name the group, but not its setting"""
+    types: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether a group is named at all."""

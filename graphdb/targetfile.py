@@ -61,11 +61,8 @@ class TargetFile:
         self._header = self._find_header()
         if self._header is not None:
             check_header(self._header, name)
-        elif names is not None and len(names) != self._width() - 1:
-            raise SourceError(
-                f"{name} has {count(self._width() - 1, 'target column')}, but --target-names gives "
-                f"{count(len(names), 'name')}: {', '.join(names)}; give one name for each"
-            )
+        else:
+            self._names()
         if self._width() < 2:
             raise SourceError(
                 f"{name} must have an id column and at least one target column, got {self._rows[0][1]}"
@@ -87,7 +84,7 @@ class TargetFile:
         """Add the rows of the crystals that there are to a table.
 
         Raises:
-            SourceError: if there is none, with what would match.
+            SourceError: if there is none, with what would match; or as `_names`.
         """
         header, rows = self._header, self._rows
         if header is not None and crystals.find(rows[0][1][0]) is not None:
@@ -96,7 +93,7 @@ class TargetFile:
             rows = rows[1:]
         remarks = [self._remark] if self._remark else []
         if header is None:
-            header = ["", *self._names(crystals)]
+            header = ["", *self._names()]
             remarks.append(f"read without header, its columns as {', '.join(header[1:])}")
         place, remark = self._id_column(header, rows, crystals)
         remarks += [remark] if remark else []
@@ -131,12 +128,23 @@ class TargetFile:
     def _width(self) -> int:
         return len(self._header) if self._header is not None else max(len(cells) for _, cells in self._rows)
 
-    def _names(self, crystals: CrystalIds) -> list[str]:
-        width = max(len(cells) for _, cells in self._rows)
-        if self._given_names is not None:
-            self.names_used = True
-            return list(self._given_names)
-        return ["target"] if width == 2 else [f"target_{i}" for i in range(1, width)]
+    def _names(self) -> list[str]:
+        """Names of the target columns of a file without header.
+
+        Raises:
+            SourceError: if they are given, but not as many as there are columns.
+        """
+        number = max(len(cells) for _, cells in self._rows) - 1
+        given = self._given_names
+        if given is None:
+            return ["target"] if number == 1 else [f"target_{i}" for i in range(1, number + 1)]
+        if len(given) != number:
+            raise SourceError(
+                f"{self.name} has {count(number, 'target column')}, but --target-names gives "
+                f"{count(len(given), 'name')}: {', '.join(given)}; give one name for each"
+            )
+        self.names_used = True
+        return list(given)
 
     def _id_column(self, header: list[str], rows: list[Row], crystals: CrystalIds) -> tuple[int, str]:
         """The column that holds the ids of the crystals, and a remark if that is not the usual one."""

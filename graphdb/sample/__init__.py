@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def _cache_folders() -> list[Path]:
     try:
         temporary = [Path(tempfile.gettempdir()) / f"crystune-{os.getuid()}"]
         temporary[0].mkdir(mode=0o700, exist_ok=True)
-        if temporary[0].stat().st_uid != os.getuid():  # whoever made it may put anything there
+        found = temporary[0].lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():  # whoever made it may put anything there
             temporary = []
     except OSError:
         temporary = []

@@ -442,7 +442,7 @@ def test_the_order_of_the_source_leaves_no_trace(tmp_path: Path, source: Path) -
 
 KILL_AT = """
 import os, signal, sys
-from graphdb import writer
+from graphdb import layout, writer
 from graphdb.build import build_store
 
 kind, countdown = sys.argv[3], int(sys.argv[4])
@@ -463,7 +463,8 @@ def counted_replace(*names):
     replace(*names)
     count("after rename")
 
-writer.write_items, os.replace, writer._COMMIT_BYTES = counted_write, counted_replace, 4_000
+writer.write_items = layout.write_items = counted_write
+os.replace, writer._COMMIT_BYTES = counted_replace, 4_000
 build_store(sys.argv[1], sys.argv[2], num_workers=1)
 """
 
@@ -580,6 +581,20 @@ def test_a_home_that_cannot_be_written_to_is_no_obstacle_to_the_sample(
     assert build_sample_store() == path
     with pytest.raises(StoreError, match=r"cannot write the sample's store in .*home.*XDG_CACHE_HOME"):
         build_sample_store(tmp_path / "home")
+
+
+def test_a_link_that_lies_where_the_sample_would_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary" / f"crystune-{os.getuid()}").symlink_to(elsewhere)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert build_sample_store().is_relative_to(tmp_path / "home")
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_the_sample_leaves_nothing_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -269,7 +270,7 @@ def move_to_partial(path: Path) -> None:
         (foreign_lmdb, StoreError, "is an LMDB file, but no store of graphs"),
         (lambda path: path.unlink(), StoreError, "there is no store at .*graphdb.build SOURCE"),
         (lambda path: (path.unlink(), path.mkdir()), StoreError, "a store is a file, .* is a folder"),
-        (move_to_partial, StoreUnfinished, "its build was interrupted; run graphdb.build again"),
+        (move_to_partial, StoreUnfinished, "its build was interrupted; run python -m graphdb.build again"),
         (lambda path: with_meta(path, finished=False), StoreUnfinished, "an unfinished build"),
         (lambda path: with_meta(path, format_version=99), StoreVersionMismatch, "version 1, got .* version 99"),
         (lambda path: with_meta(path, format_version=0), StoreVersionMismatch, "build the store again"),
@@ -291,6 +292,15 @@ def test_a_file_that_is_no_finished_store_is_refused_in_a_sentence(
         Store(path)
     assert info.main([str(path), "--verify"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_command_that_makes_a_store_can_be_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "my store.lmdb"
+    with pytest.raises(StoreError, match=f"python -m graphdb.build SOURCE '{re.escape(str(path))}' makes one"):
+        Store(path)
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match=f"python -m graphdb.build SOURCE '{re.escape(str(path))}' makes one"):
+        Store(path)
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(tmp_path: Path, small_store: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from graphdb.errors import Reason, SourceError
-from graphdb.matching import CrystalIds
+from graphdb.matching import CrystalIds, what_would_match
 from graphdb.targetfile import Matching, TargetFile
 from graphdb.targets import TargetTable, align, read_number
 from graphdb.units import split_header
@@ -237,6 +237,20 @@ def test_ids_that_match_nothing_are_an_error_that_says_what_would(
     assert f"SOURCE has {', '.join(sorted(known)[:3])}" in text
 
 
+def test_of_many_crystals_only_those_are_looked_at_whose_ids_begin_or_end_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at: list[str] = []
+
+    def affixes(text: str, name: str) -> list[object]:
+        looked_at.append(name)
+        return []
+
+    monkeypatch.setattr("graphdb.matching._affixes", affixes)
+    what_would_match(["mp-17"], CrystalIds([*(f"oqmd-{i}" for i in range(5000)), "mp-17-GGA", "x-mp-17", "17", "7-mp"]))
+    assert sorted(looked_at) == ["17", "mp-17-GGA", "x-mp-17"]
+
+
 def test_a_column_of_numbers_is_no_id_column_by_chance() -> None:
     with pytest.raises(SourceError, match="column 'num_sites' would match 2 of 3: name it material_id"):
         read("name,num_sites\nx,2\ny,4\nz,9\n", ["1", "2", "3", "4"])
@@ -279,9 +293,14 @@ def test_a_file_without_header_tells_of_odd_rows() -> None:
     assert found == [("b", Reason.BAD_TARGET_ROW), ("", Reason.BAD_TARGET_ROW), ("c", Reason.BAD_TARGET)]
 
 
-def test_the_wrong_number_of_names_is_an_error() -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["a,1,2\n", "a,unclear,none\nb,1,2\n", "a,metal,oxide\nb,metal,oxide\n"],
+    ids=["by its numbers", "by a crystal with unknown targets", "by a crystal with text"],
+)
+def test_the_wrong_number_of_names_is_an_error_however_the_missing_header_is_told(text: str) -> None:
     with pytest.raises(SourceError, match="has 2 target columns, but --target-names gives 1 name: gap"):
-        read("a,1,2\n", names=["gap"])
+        read(text, names=["gap"])
 
 
 @pytest.mark.parametrize(
