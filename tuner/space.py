@@ -165,7 +165,11 @@ class _Reader:
         allowed_names = list(allowed)
         for key in content:
             if key not in allowed_names:
-                hint = did_you_mean(key, allowed_names) or f"; known are {', '.join(allowed_names)}"
+                longer = [name for name in allowed_names if key and name.startswith(key)]
+                hint = (
+                    did_you_mean(longer[0] if longer else key, allowed_names)
+                    or f"; known are {', '.join(allowed_names)}"
+                )
                 raise SpaceError(f"{key!r} is not known in {place} of {self._source}{hint}")
 
     def setting_name(self, name: str, section: str) -> None:

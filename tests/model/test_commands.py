@@ -108,7 +108,7 @@ def test_diverged_training_leaves_room_for_another_try(
     [
         (
             "[train]\nlearning_rat = 1",
-            "keys that are known, got learning_rat .*; it may have epochs, .*; did you mean 'learning_rate'?",
+            "keys that are known, got learning_rat .*; it may have learning_rate, .*; did you mean 'learning_rate'?",
         ),
         ("[train]\nlearning_rate = 'fast'", "learning_rate must be above 0 .* got 'fast'"),
         ("[optimizer]\nx = 1", "tables .*architecture.*, got optimizer"),
