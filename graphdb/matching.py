@@ -46,7 +46,9 @@ class CrystalIds:
 
 def shown(ids: Sequence[str]) -> str:
     """The first three ids, for a person."""
-    text = ", ".join(material_id if len(material_id) <= 40 else material_id[:39] + "…" for material_id in ids[:_SHOWN_IDS])
+    text = ", ".join(
+        material_id if len(material_id) <= 40 else material_id[:39] + "…" for material_id in ids[:_SHOWN_IDS]
+    )
     return text + (", ..." if len(ids) > _SHOWN_IDS else "")
 
 

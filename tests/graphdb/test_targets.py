@@ -11,7 +11,7 @@ import pytest
 from graphdb.errors import Reason, SourceError
 from graphdb.matching import CrystalIds
 from graphdb.targetfile import Matching, TargetFile
-from graphdb.targets import TargetTable, align, read_number
+from graphdb.targets import MergedTargets, TargetTable, align, read_number
 from graphdb.units import split_header
 
 KNOWN = tuple("abcd")
@@ -41,6 +41,18 @@ def notes(table: TargetTable) -> list[tuple[str, Reason]]:
         (None, math.nan),
         ("N/A", math.nan),
         ("null", math.nan),
+        ("\u22121.5", -1.5),
+        (" \u20132e\u22123", -2e-3),
+        ("1.5D0", 1.5),
+        ("-.5d-1", -0.05),
+        ("1.5(2)", 1.5),
+        ("-12(3)e2", -1200.0),
+        ("(2)", None),
+        ("1.5(2", None),
+        ("D0", None),
+        ("\u2212", None),
+        ("3D", None),
+        ("2\u22121", None),
         ("inf", None),
         (float("-inf"), None),
         ("1e999", None),
@@ -107,6 +119,53 @@ def test_a_column_that_is_left_out_is_named_with_what_it_holds(text: str, name: 
     assert list(table.columns()) == ["gap"]
     assert list(table.left_out()) == [name]
     assert re.match(why, table.left_out()[name])
+
+
+def test_a_column_that_is_mostly_negative_keeps_its_negative_values() -> None:
+    table, _ = read("id,e\na,\u22121\nb,\u22122\nc,3\n")
+    assert (table.columns(), table.problems()) == ({"e": {"a": -1.0, "b": -2.0, "c": 3.0}}, [])
+
+
+def test_several_rows_of_a_crystal_fill_each_other_in() -> None:
+    table, _ = read("id,x,y,z\na,1,,\na,,3,oh\na,,,5\na,2,4,5\nb,7,8,9\n")
+    assert table.columns() == {"x": {"a": 1.0, "b": 7.0}, "y": {"a": 3.0, "b": 8.0}, "z": {"a": 5.0, "b": 9.0}}
+    assert [(note.reason, note.message) for note in table.problems()] == [
+        (Reason.DUPLICATE_TARGET, "x is 1 in targets.csv, line 2 and 2 here; the first row counts"),
+        (Reason.BAD_TARGET, "z must be a finite number, got 'oh'; taken as unknown"),
+    ]
+    table, _ = read("id,x\na,\na,3\na,4\n")
+    assert "x is 3 in targets.csv, line 3 and 4 here" in table.problems()[0].message
+
+
+def test_the_row_of_another_structure_fills_nothing_in() -> None:
+    table = TargetTable()
+    table.add("a", {"x": 1, "y": None}, "t.csv, line 2", content=1)
+    table.add("a", {"x": 1, "y": 2}, "t.csv, line 3", content=2)
+    assert (table.columns(), len(table.problems())) == ({"x": {"a": 1.0}}, 1)
+
+
+def test_tables_are_merged_by_crystal_and_the_later_value_counts() -> None:
+    merged = MergedTargets(["a", "b", "c", "d"])
+    for name, text in (("one.csv", "id,x,only\na,1,5\nb,2,\nc,3,\nz,9,9\n"), ("two.csv", "id,x [eV]\nb,2\nc,4\nd,5\n")):
+        table = TargetTable()
+        TargetFile(io.BytesIO(text.encode()), name).match(CrystalIds(["a", "b", "c", "d", "z"]), table)
+        assert merged.add(table, name)[0] == "x"
+    assert merged.columns == {"x": {"a": 1.0, "b": 2.0, "c": 4.0, "d": 5.0}, "only": {"a": 5.0}}
+    assert merged.units == {"x": "eV", "only": ""}
+    (note,) = merged.notes
+    assert (note.material_id, note.reason, note.where) == ("c", Reason.DUPLICATE_TARGET, "two.csv, line 3")
+    assert note.message == "x is 3 in one.csv, line 4 and 4 here; the later file counts"
+
+
+def test_columns_of_one_name_in_two_units_are_refused() -> None:
+    merged = MergedTargets(["a"])
+    for name, unit in (("one.csv", "eV"), ("two.csv", "meV")):
+        table, _ = read(f"id,gap [{unit}]\na,1\n")
+        if unit == "eV":
+            merged.add(table, name)
+            continue
+        with pytest.raises(SourceError, match="gap is in eV in one.csv and in meV in two.csv; convert"):
+            merged.add(table, name)
 
 
 def test_the_first_of_two_rows_counts() -> None:
