@@ -74,6 +74,7 @@ def build_store(
     from graphdb.intake import Intake
     from graphdb.sources import open_source
     from graphdb.store import Store
+    from graphdb.targetfile import Matching
     from graphdb.targets import MergedTargets, align
     from graphdb.writer import StoreWriter
 
@@ -98,6 +99,8 @@ def build_store(
         material_ids = writer.graph_ids(intake.digests)
         matched = _match(origin, files, intake, target_names)
         matchings = [matching for _, found in matched for matching in found]
+        if remarks := origin.targets.remarks:
+            matchings.insert(0, Matching.of_source(Path(source).name, remarks))
         merged = MergedTargets(material_ids)
         barren: list[str] = []
         for table, found in matched:

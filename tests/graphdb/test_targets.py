@@ -331,6 +331,42 @@ def test_a_file_without_header_keeps_its_first_row(
     assert read(text, names=names)[0].columns() == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected", "num_remarks"),
+    [
+        ("# my data\nid,gap\na,1\nb,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 0),
+        ("# by me, 2020\n\n# more\nid,gap\na,1\n", {"gap": {"a": 1.0}}, 0),
+        ("# my data\na,1\nb,2\n", {"target": {"a": 1.0, "b": 2.0}}, 1),
+        ("# my data\nid;gap\na;1\nb;2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        ("#id,gap\na,1\n", {"gap": {"a": 1.0}}, 0),
+        ("# my data\n# name,gap\na,1\n", {"gap": {"a": 1.0}}, 0),
+        ("sep=;\nid;gap\na;1.5\nb;2\n", {"gap": {"a": 1.5, "b": 2.0}}, 1),
+        ('"sep=,"\nid,gap\na,1\n', {"gap": {"a": 1.0}}, 0),
+        ("sep=\t\r\nid\tgap\r\na\t1\r\n", {"gap": {"a": 1.0}}, 1),
+        ("compound,0\na,1\nb,2\n", {"0": {"a": 1.0, "b": 2.0}}, 1),
+        ("compound,2019,2020\na,1,3\nb,2,4\n", {"2019": {"a": 1.0, "b": 2.0}, "2020": {"a": 3.0, "b": 4.0}}, 1),
+        ("mp-9,0\na,1\n", {"target": {"a": 1.0}}, 1),
+        ("compound,0\na,1\nz,2\n", {"target": {"a": 1.0}}, 1),
+        ("Unnamed: 0,id,gap\n9,a,1\n5,b,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        ("index,id,gap\n5,a,1\n9,b,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        (",index,id,gap\n0,5,a,1\n1,9,b,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        ("index,id\n9,a\n5,b\n", {"index": {"a": 9.0, "b": 5.0}}, 0),
+    ],
+)
+def test_the_header_is_found_below_comments_and_beside_an_index(
+    text: str, expected: dict[str, dict[str, float]], num_remarks: int
+) -> None:
+    table, matching = read(text)
+    assert (table.columns(), table.left_out()) == (expected, {})
+    assert len(matching.remarks) == num_remarks, matching.remarks
+
+
+def test_ids_may_begin_with_a_hash() -> None:
+    known = [f"#{i}" for i in range(80)]
+    table, _ = read("".join(f"{name},{i}\n" for i, name in enumerate(known)), known)
+    assert len(table.columns()["target"]) == 80
+
+
 def test_a_file_without_header_tells_of_odd_rows() -> None:
     table, _ = read("a,1,2\nb,3\nc,4,x\nd,5,6\n,7,8\n")
     assert table.columns() == {"target_1": {"a": 1.0, "c": 4.0, "d": 5.0}, "target_2": {"a": 2.0, "d": 6.0}}
