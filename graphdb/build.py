@@ -55,7 +55,8 @@ def build_store(
     Args:
         source: see `graphdb.sources.open_source`.
         store: the file to be.
-        targets: CSV files of targets by id; a later one wins where two have a column of the same name.
+        targets: CSV files of targets by id; columns of one name are merged, and of two values of one crystal that
+            of the later file counts.
         settings: of the graphs.
         target_names: for the columns of an ``id_prop.csv``, or of another file of targets without header.
         strict: a crystal, or a file of the source, that cannot be used is an error.
@@ -73,7 +74,8 @@ def build_store(
     from graphdb.intake import Intake
     from graphdb.sources import open_source
     from graphdb.store import Store
-    from graphdb.targets import align
+    from graphdb.targetfile import Matching
+    from graphdb.targets import MergedTargets, align
     from graphdb.writer import StoreWriter
 
     start = time.monotonic()
@@ -96,30 +98,29 @@ def build_store(
         skipped = sorted(intake.skipped + writer.skipped(intake.digests), key=_order)
         material_ids = writer.graph_ids(intake.digests)
         matched = _match(origin, files, intake, target_names)
-        target_notes = sorted((note for table, _ in matched for note in table.problems()), key=_order)
         matchings = [matching for _, found in matched for matching in found]
+        if remarks := origin.targets.remarks:
+            matchings.insert(0, Matching.of_source(Path(source).name, remarks))
+        merged = MergedTargets(material_ids)
+        barren: list[str] = []
+        for table, found in matched:
+            given = merged.add(table, found[0].name if found else Path(source).name)
+            if found and not given:
+                problem = next((f"{note.message} ({note.where})" for note in table.problems()), "no column")
+                why = columns_text({name: merged.left_out[name] for name in table.names()}) or problem
+                barren.append(f"{found[0].name} must have numbers for crystals in SOURCE, got none: {why}")
+        target_notes = sorted([*merged.notes, *(note for table, _ in matched for note in table.problems())], key=_order)
         notes = sorted(writer.notes(intake.digests), key=_order)
         write_skipped(skipped_path(path), [*skipped, *notes, *target_notes, *unmatched_rows(matchings)])
         _check_outcome(path, Path(source), material_ids, skipped, [*skipped, *notes] if strict else [])
+        if barren:
+            raise SourceError(barren[0])
         columns: dict[str, NDArray[np.float64]] = {}
         units: dict[str, str] = {}
         if path.exists() and not overwrite:
             columns, units = _columns_of(path, material_ids, intake.digests)
-        left_out: dict[str, str] = {}
-        for table, found in matched:
-            left_out |= table.left_out()
-            known = {name: align(values, material_ids) for name, values in table.columns().items()}
-            for name, values in known.items():
-                if np.isnan(values).all():
-                    left_out[name] = "no value for a crystal that can be used"
-                else:
-                    columns[name], units[name] = values, table.units[name]
-            if found and all(name in left_out for name in known):
-                problem = next((f"{note.message} ({note.where})" for note in table.problems()), "no column")
-                raise SourceError(
-                    f"{found[0].name} must have numbers for crystals in SOURCE, got none: "
-                    f"{columns_text(left_out) or problem}"
-                )
+        for name, values in merged.columns.items():
+            columns[name], units[name] = align(values, material_ids), merged.units[name]
         fingerprint = writer.finish(intake.digests, columns, units, [*skipped, *notes])
     with Store(path) as finished:
         return BuildReport(
@@ -136,7 +137,7 @@ def build_store(
                 for table, found in matched
                 if found
             },
-            left_out=left_out,
+            left_out=merged.left_out,
             properties=finished.properties,
             fingerprint=fingerprint,
             seconds=time.monotonic() - start,

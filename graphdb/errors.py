@@ -109,7 +109,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.BAD_TARGET: "a target that is no finite number; taken as unknown",
     Reason.TEXT_COLUMN: "a target column of text; left out (in stores of earlier versions)",
     Reason.BAD_TARGET_ROW: "a row of targets with too few or too many cells, or without id",
-    Reason.DUPLICATE_TARGET: "a second, different row of targets for an id (the first one counts)",
+    Reason.DUPLICATE_TARGET: "another value of a target for an id (the first row of a file counts, and the last file)",
     Reason.TARGET_WITHOUT_CRYSTAL: "rows of targets for crystals that the source lacks",
     Reason.FORMULA_DIFFERS: "stored, but the sites are not what the formula says (hydrogens without sites, ...)",
     Reason.SITE_WITHOUT_PLACE: "stored without sites that have no coordinates",

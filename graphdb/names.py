@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 ID_COLUMN = "material_id"
 _ID_COLUMNS = frozenset(
@@ -30,6 +31,12 @@ def id_column(header: list[str], among: list[int] | None = None) -> int | None:
     return next((i for i, key in keys.items() if key.replace(" ", "_") in _ID_COLUMNS), None)
 
 
-def is_row_index(name: str, cells: list[str]) -> bool:
-    """Whether a column is what pandas puts before a table: no name, or one like ``Unnamed: 0``, and 0, 1, 2, ..."""
-    return bool(_INDEX_NAME.fullmatch(name)) and all(cell.strip() == str(i) for i, cell in enumerate(cells))
+def is_row_index(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column is what pandas puts before a table: named like ``Unnamed: 0`` or ``index``, and whole numbers.
+
+    Of a table from which rows were taken the numbers have gaps; of one that was shuffled, too, they only differ.
+    """
+    if not _INDEX_NAME.fullmatch(name) or not all(cell.strip().isdecimal() for cell in cells):
+        return False
+    numbers = [int(cell) for cell in cells]
+    return len(set(numbers)) == len(numbers) and (name[:1] in "uU" or numbers == sorted(numbers))

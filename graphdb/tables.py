@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from graphdb.errors import Reason, SkippedCrystal, SourceError
-from graphdb.filenames import file_id
+from graphdb.filenames import file_id, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
 from graphdb.foreign import what_cells_are, what_json_is, what_text_is
 from graphdb.names import ID_COLUMN, id_column, is_row_index
@@ -15,7 +15,7 @@ from graphdb.parse import Format, sniff
 from graphdb.rows import table_form, table_rows
 from graphdb.sources import Entry, raw_crystal
 from graphdb.targetfile import TargetFile, check_header
-from graphdb.targets import TargetTable
+from graphdb.targets import TargetTable, read_number
 
 _PROBED_ROWS = 50
 _ID_FIELDS = (ID_COLUMN, "id", "_id", "task_id", "jid", "entry_id")
@@ -25,7 +25,8 @@ _STRUCTURE_FIELDS = ("structure", "final_structure", "cif", "poscar")
 class CsvSource:
     """A CSV (or .csv.gz) in which one column holds structures: CIF, POSCAR or pymatgen JSON, told by their content.
 
-    The id column is ``material_id``, or the first other one. The numeric columns are targets.
+    The id column is told by its name, else it is the first one whose texts differ; where there is none, rows are
+    counted. The numeric columns are targets. A first row with a structure in it is no header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,6 +34,7 @@ class CsvSource:
         self.targets = TargetTable()
         self.target_files: list[TargetFile] = []
         self.path = path
+        self._stem = PurePath(uncompressed_name(path.name)).stem
         self._size = max(1, path.stat().st_size)
         self._position = 0
 
@@ -50,24 +52,59 @@ class CsvSource:
         with self.path.open("rb") as raw:
             form = table_form(raw, name)
             rows = table_rows(raw, form, name)
-            header = next(rows, (0, []))[1]
+            line, header = next(rows, (0, []))
             if not header:
                 raise SourceError(f"{name} must begin with a header, but it is empty")
-            check_header(header, name)
             probed = list(islice(rows, _PROBED_ROWS))
-            column = self._structure_column(header, [cells for _, cells in probed])
-            others = [i for i in range(len(header)) if i != column]
+            has_header = all(sniff(cell) is None for cell in header)
+            if has_header:
+                check_header(header, name)
+            else:
+                probed.insert(0, (line, header))
+                header = [""] * len(header)
+            cells = [cells for _, cells in probed]
+            column = self._structure_column(header, cells)
+            others = {i: [row[i].strip() for row in cells if i < len(row)] for i in range(len(header)) if i != column}
             if not others:
                 raise SourceError(f"{self.path} must have an id column beside the structures, got only {header}")
-            named = id_column(header, others)
-            id_index = others[0] if named is None else named
-            firsts = [cells[0] for _, cells in probed if cells]
+            id_index = self._id_column(header, others)
             names = {i: header[i] for i in others if i != id_index and header[i]}
-            if 0 in names and is_row_index(header[0], firsts):
-                self.targets.drop(names.pop(0), "it counts the rows")
-            for line, cells in chain(probed, rows):
+            for i in [i for i in names if is_row_index(names[i], others[i])]:
+                self.targets.drop(names.pop(i), "it counts the rows")
+            if not has_header:
+                unnamed = [i for i in others if i != id_index and not _counts_rows(i, "", others[i])]
+                names = {i: f"target_{n}" if len(unnamed) > 1 else "target" for n, i in enumerate(unnamed, 1)}
+                told = f", its columns as {', '.join(names.values())}" if names else ""
+                self.targets.remarks.append(f"read without header{told}")
+            for number, (line, row) in enumerate(chain(probed, rows)):
                 self._position = raw.tell()
-                yield from self._entry(len(header), cells, id_index, column, names, f"{name}, line {line}")
+                given = f"{self._stem}-{number}" if id_index is None else row[id_index] if id_index < len(row) else ""
+                yield from self._entry(given, len(header), row, column, names, f"{name}, line {line}")
+
+    def _id_column(self, header: list[str], others: Mapping[int, list[str]]) -> int | None:
+        """The column of ids: by its name, else the first of texts that differ, or of whole numbers; None to count rows.
+
+        Args:
+            header: names of all columns; all empty if the table has none.
+            others: the first cells of the columns without structures, by position.
+        """
+        named = id_column(header, list(others))
+        if named is not None:
+            return named
+        usual = [i for i in others if not _counts_rows(i, header[i], others[i])] or list(others)
+        first = usual[0]
+        found = next((i for i in usual if _are_names(others[i])), None)
+        if found is None and all(cell.isdecimal() for cell in others[first]):
+            found = first if len(set(others[first])) == len(others[first]) else None
+        if found is None:
+            self.targets.remarks.append(
+                f"read with ids that count its rows ({self._stem}-0, ...), since no column holds ids; "
+                f"name the column that does {ID_COLUMN}"
+            )
+        elif found != min(others):
+            column = repr(header[found]) if header[found] else str(found + 1)
+            self.targets.remarks.append(f"read with the ids of column {column}")
+        return found
 
     def _structure_column(self, header: list[str], rows: list[list[str]]) -> int:
         """The column in which most cells look like structures; the first of several."""
@@ -85,9 +122,8 @@ class CsvSource:
         return hits.index(max(hits))
 
     def _entry(
-        self, width: int, cells: list[str], id_index: int, column: int, names: Mapping[int, str], where: str
+        self, material_id: str, width: int, cells: list[str], column: int, names: Mapping[int, str], where: str
     ) -> Iterator[Entry]:
-        material_id = cells[id_index] if id_index < len(cells) else ""
         if len(cells) != width:
             message = f"the row must have {width} cells, got {len(cells)}"
             yield SkippedCrystal(material_id.strip()[:80], Reason.UNPARSABLE, message, where)
@@ -95,8 +131,20 @@ class CsvSource:
         text = cells[column]
         entry = raw_crystal(material_id, sniff(text) or _claimed_format(text), text.encode("utf-8", "replace"), where)
         if not isinstance(entry, SkippedCrystal):
-            self.targets.add(entry.material_id, {name: cells[i] for i, name in names.items()}, where)
+            row = {name: cells[i] for i, name in names.items()}
+            self.targets.add(entry.material_id, row, where, content=hash(entry.content))
         yield entry
+
+
+def _counts_rows(place: int, name: str, cells: list[str]) -> bool:
+    """Whether a column counts the rows: pandas' index, which may have no name."""
+    return bool(name or place == 0) and is_row_index(name, cells)
+
+
+def _are_names(cells: list[str]) -> bool:
+    """Whether the cells of a column may be ids: texts, of which most differ."""
+    num_texts = sum(read_number(cell) is None and "\n" not in cell for cell in cells)
+    return num_texts > len(cells) / 2 and len(set(cells)) > len(cells) / 2
 
 
 class JsonSource:
@@ -160,7 +208,7 @@ def _json_entry(
     else:
         entry = SkippedCrystal(material_id[:80], Reason.NOT_A_STRUCTURE, f"got {type(structure).__name__}", where)
     if row and not isinstance(entry, SkippedCrystal):
-        targets.add(entry.material_id, row, where)
+        targets.add(entry.material_id, row, where, content=hash(entry.content))
     yield entry
 
 
@@ -183,7 +231,10 @@ def _json_structures(content: bytes, stem: str) -> list[tuple[str, object, dict[
     if isinstance(value, dict):  # an answer of the Materials Project
         value = next((value[name] for name in ("data", "response") if _is_list_of_entries(value.get(name))), value)
     if isinstance(value, list) and value:
-        return [_json_row(item, f"{stem}-{i}") for i, item in enumerate(value)]
+        labels = [item.get("index") if isinstance(item, dict) else None for item in value]
+        are_ids = all(isinstance(label, str) for label in labels) and len(set(labels)) == len(labels)
+        keys = (label if are_ids else f"{stem}-{i}" for i, label in enumerate(labels))
+        return _without_row_index([_json_row(item, str(key)) for key, item in zip(keys, value, strict=True)])
     if isinstance(value, dict) and any(isinstance(value.get(name), dict) for name in _STRUCTURE_FIELDS):
         return [_json_row(value, stem)]
     if isinstance(value, dict) and any(_looks_like_entry(item) for item in value.values()):
@@ -193,6 +244,15 @@ def _json_structures(content: bytes, stem: str) -> list[tuple[str, object, dict[
             for key, row in ((key, _json_row(item, str(key))) for key, item in value.items())
         ]
     return "it holds no structure"
+
+
+def _without_row_index(rows: list[tuple[str, object, dict[str, Any]]]) -> list[tuple[str, object, dict[str, Any]]]:
+    """The entries of a list without pandas' index, of which ``to_json(orient="table")`` makes a column."""
+    for name in ("index", "level_0"):
+        labels = [row[name] for _, _, row in rows if name in row]
+        if labels and is_row_index(name, [str(label) for label in labels]):
+            rows = [(key, item, {k: v for k, v in row.items() if k != name}) for key, item, row in rows]
+    return rows
 
 
 def _is_list_of_entries(value: object) -> bool:

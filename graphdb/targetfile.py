@@ -35,6 +35,11 @@ class Matching:
     unmatched: tuple[str, ...]
     remarks: tuple[str, ...]
 
+    @classmethod
+    def of_source(cls, name: str, remarks: Sequence[str]) -> "Matching":
+        """What is to be said of a source that brings its targets itself."""
+        return cls(name=name, num_rows=0, num_crystals=0, unmatched=(), remarks=tuple(remarks))
+
 
 class TargetFile:
     """A CSV (or .csv.gz) of targets, or CGCNN's ``id_prop.csv``, which has no header."""
@@ -92,6 +97,9 @@ class TargetFile:
         elif header is not None:
             rows = rows[1:]
         remarks = [self._remark] if self._remark else []
+        if header is None and self._counts_columns(crystals):
+            header, rows = rows[0][1], rows[1:]
+            remarks.append(f"read with its first row as header, its columns as {', '.join(header[1:])}")
         if header is None:
             header = ["", *self._names()]
             remarks.append(f"read without header, its columns as {', '.join(header[1:])}")
@@ -124,6 +132,19 @@ class TargetFile:
         if is_short and id_column(first) is None and first[0] and any(cells[-1].strip() for _, cells in self._rows):
             return ["", *first]  # R names no column of ids
         return first
+
+    def _counts_columns(self, crystals: CrystalIds) -> bool:
+        """Whether the first row names columns by numbers (``compound,0`` of pandas, years): only it has no crystal."""
+        (_, (first, *columns)), *rows = self._rows
+        return (
+            self._given_names is None
+            and not any(character.isdigit() for character in first)
+            and all(column.isdecimal() for column in columns)
+            and len(set(columns)) == len(columns)
+            and crystals.find(first) is None
+            and bool(rows)
+            and _num_found(rows, 0, crystals) == len(rows)
+        )
 
     def _width(self) -> int:
         return len(self._header) if self._header is not None else max(len(cells) for _, cells in self._rows)
@@ -220,7 +241,7 @@ class TargetFile:
                     (
                         f"column {i + 1}"
                         for i, cell in enumerate(cells)
-                        if not names[i] and i not in (0, place) and cell.strip()
+                        if not header[i] and i not in (0, place) and cell.strip()
                     ),
                     "",
                 )
@@ -237,11 +258,13 @@ class TargetFile:
         return num_rows, len(found), unmatched, remarks
 
     def _without_index(self, names: list[str], rows: list[Row], place: int) -> tuple[list[str], list[str]]:
-        """The names without that of a column that only counts the rows."""
-        cells = [cells[0] for _, cells in rows if cells]
-        if place != 0 and names[0] and is_row_index(names[0], cells):
-            return ["", *names[1:]], [f"read without column {names[0]!r}, which counts the rows"]
-        return names, []
+        """The names without those of columns that only count the rows."""
+        remarks = []
+        for i, name in enumerate(names):
+            if i != place and name and is_row_index(name, [cells[i] for _, cells in rows if i < len(cells)]):
+                remarks.append(f"read without column {name!r}, which counts the rows")
+                names = [*names[:i], "", *names[i + 1 :]]
+        return names, remarks
 
 
 def open_target_file(path: Path, *, names: Sequence[str] | None = None) -> TargetFile:

@@ -92,6 +92,25 @@ def test_a_new_column_replaces_the_old_one_of_its_name(tmp_path: Path, source: P
     assert report.properties["gap"].mean == 2.0
 
 
+def test_targets_of_several_files_and_of_the_source_are_merged(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = rows_of_csv(source)
+    names = [row[0] for row in rows]
+    table = write_csv(tmp_path / "t.csv", [[*header, "gap"], *([*row, 1] for row in rows)])
+    first = write_csv(tmp_path / "a.csv", [["id", "gap"], [names[0], 2], [names[1], 3]])
+    second = write_csv(tmp_path / "b.csv", [["id", "gap"], [names[1], 4]])
+    report = build_store(table, tmp_path / "s", targets=[first, second])
+    values = dict(zip(sorted(names), Store(tmp_path / "s").targets(["gap"])[:, 0].tolist(), strict=True))
+    assert values == dict.fromkeys(names, 1.0) | {names[0]: 2.0, names[1]: 4.0}
+    assert sorted(note.where for note in report.target_notes) == ["a.csv, line 2", "a.csv, line 3", "b.csv, line 2"]
+    for unit, path in (("eV", first), ("meV", second)):
+        write_csv(path, [["id", f"gap [{unit}]"], [names[1], 4]])
+    command = [str(source), str(tmp_path / "u"), "--targets", str(first), "--targets", str(second)]
+    assert build.main(command) == 2
+    assert "gap is in eV in a.csv and in meV in b.csv" in capsys.readouterr().err
+
+
 def test_numeric_columns_of_a_csv_source_are_targets(tmp_path: Path, sample_csv: Path) -> None:
     report = build_store(sample_csv, tmp_path / "s", targets=[sample_csv])
     assert list(report.properties) == ["a", "energy", "formation_energy_per_atom", "band_gap", "fermi_energy"]

@@ -443,6 +443,57 @@ def test_a_table_says_which_columns_it_leaves_out(tmp_path: Path) -> None:
     assert list(source.targets.left_out()) == ["Unnamed: 0", "split", "is_metal"]
 
 
+NACL_CIF, IRON_CIF = text(NACL, "cif"), text(IRON, "cif")
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids", "columns", "remark"),
+    [
+        ([["cif", "gap"], [NACL_CIF, 0.5], [IRON_CIF, 0.5]], ["t-0", "t-1"], {"gap": [0.5, 0.5]}, "count its rows"),
+        ([["cif", "gap"], [NACL_CIF, 0.5], [IRON_CIF, 1.5]], ["t-0", "t-1"], {"gap": [0.5, 1.5]}, "count its rows"),
+        ([["cif", "n"], [NACL_CIF, 7], [IRON_CIF, 7]], ["t-0", "t-1"], {"n": [7, 7]}, "count its rows"),
+        ([["number", "cif", "n"], [17, NACL_CIF, 7], [3, IRON_CIF, 7]], ["17", "3"], {"n": [7, 7]}, ""),
+        ([["", "name", "cif", "n"], [0, "x", NACL_CIF, 7], [1, "y", IRON_CIF, 8]], ["x", "y"], {"n": [7, 8]}, "'name'"),
+        ([["", "name", "cif", "n"], [4, "x", NACL_CIF, 7], [9, "y", IRON_CIF, 8]], ["x", "y"], {"n": [7, 8]}, "'name'"),
+        ([["", "cif", "n"], [0, NACL_CIF, 7.5], [1, IRON_CIF, 8]], ["t-0", "t-1"], {"n": [7.5, 8]}, "count its rows"),
+        ([["n", "name", "cif"], [1.5, "x", NACL_CIF], [2, "y", IRON_CIF]], ["x", "y"], {"n": [1.5, 2]}, "'name'"),
+        ([["Unnamed: 0", "id", "cif"], [5, "x", NACL_CIF], [3, "y", IRON_CIF]], ["x", "y"], {}, ""),
+        ([["", "cif"], [0, NACL_CIF], [1, IRON_CIF]], ["0", "1"], {}, ""),
+        (
+            [["x", NACL_CIF, 1], ["y", IRON_CIF, 2]],
+            ["x", "y"],
+            {"target": [1, 2]},
+            "without header, its columns as target",
+        ),
+        ([["x", NACL_CIF], ["y", IRON_CIF]], ["x", "y"], {}, "without header"),
+        ([[1, "x", NACL_CIF, 5], [2, "y", IRON_CIF, 6]], ["x", "y"], {"target": [5, 6]}, "ids of column 2"),
+        ([[text(NACL, "poscar"), "x"], [text(IRON, "poscar"), "y"]], ["x", "y"], {}, "without header"),
+        ([["# mine"], ["id", "cif", "n"], ["x", NACL_CIF, 1], ["y", IRON_CIF, 2]], ["x", "y"], {"n": [1, 2]}, ""),
+        ([["id", "cif", "n"], ["x", NACL_CIF, 1], ["x", IRON_CIF, ""]], ["x", "x"], {"n": [1]}, ""),
+    ],
+)
+def test_ids_of_a_table_are_no_targets_and_no_crystal_is_a_header(
+    tmp_path: Path, rows: list[list[Any]], ids: list[str], columns: dict[str, list[float]], remark: str
+) -> None:
+    source = open_source(write_csv(tmp_path / "t.csv", rows))
+    found = list(source.entries())
+    assert [entry.material_id for entry in found] == ids
+    assert all(isinstance(entry, RawCrystal) for entry in found)
+    assert {name: list(values.values()) for name, values in source.targets.columns().items()} == columns
+    assert remark in " ".join(source.targets.remarks) and bool(remark) == bool(source.targets.remarks)
+
+
+def test_the_index_of_a_pandas_table_in_json_is_no_target(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    structures = [IRON.as_dict(), NACL.as_dict()]
+    for labels, ids in (([5, 9], ["t-0", "t-1"]), (["x", "y"], ["x", "y"])):
+        rows = [{"index": label, "structure": item, "n": 3} for label, item in zip(labels, structures, strict=True)]
+        path.write_text(json.dumps({"schema": {"primaryKey": ["index"]}, "data": rows}))
+        source = open_source(path)
+        assert [entry.material_id for entry in source.entries()] == ids
+        assert list(source.targets.columns()) == ["n"]
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

@@ -11,7 +11,7 @@ import pytest
 from graphdb.errors import Reason, SourceError
 from graphdb.matching import CrystalIds, what_would_match
 from graphdb.targetfile import Matching, TargetFile
-from graphdb.targets import TargetTable, align, read_number
+from graphdb.targets import MergedTargets, TargetTable, align, read_number
 from graphdb.units import split_header
 
 KNOWN = tuple("abcd")
@@ -41,6 +41,18 @@ def notes(table: TargetTable) -> list[tuple[str, Reason]]:
         (None, math.nan),
         ("N/A", math.nan),
         ("null", math.nan),
+        ("\u22121.5", -1.5),
+        (" \u20132e\u22123", -2e-3),
+        ("1.5D0", 1.5),
+        ("-.5d-1", -0.05),
+        ("1.5(2)", 1.5),
+        ("-12(3)e2", -1200.0),
+        ("(2)", None),
+        ("1.5(2", None),
+        ("D0", None),
+        ("\u2212", None),
+        ("3D", None),
+        ("2\u22121", None),
         ("inf", None),
         (float("-inf"), None),
         ("1e999", None),
@@ -107,6 +119,53 @@ def test_a_column_that_is_left_out_is_named_with_what_it_holds(text: str, name: 
     assert list(table.columns()) == ["gap"]
     assert list(table.left_out()) == [name]
     assert re.match(why, table.left_out()[name])
+
+
+def test_a_column_that_is_mostly_negative_keeps_its_negative_values() -> None:
+    table, _ = read("id,e\na,\u22121\nb,\u22122\nc,3\n")
+    assert (table.columns(), table.problems()) == ({"e": {"a": -1.0, "b": -2.0, "c": 3.0}}, [])
+
+
+def test_several_rows_of_a_crystal_fill_each_other_in() -> None:
+    table, _ = read("id,x,y,z\na,1,,\na,,3,oh\na,,,5\na,2,4,5\nb,7,8,9\n")
+    assert table.columns() == {"x": {"a": 1.0, "b": 7.0}, "y": {"a": 3.0, "b": 8.0}, "z": {"a": 5.0, "b": 9.0}}
+    assert [(note.reason, note.message) for note in table.problems()] == [
+        (Reason.DUPLICATE_TARGET, "x is 1 in targets.csv, line 2 and 2 here; the first row counts"),
+        (Reason.BAD_TARGET, "z must be a finite number, got 'oh'; taken as unknown"),
+    ]
+    table, _ = read("id,x\na,\na,3\na,4\n")
+    assert "x is 3 in targets.csv, line 3 and 4 here" in table.problems()[0].message
+
+
+def test_the_row_of_another_structure_fills_nothing_in() -> None:
+    table = TargetTable()
+    table.add("a", {"x": 1, "y": None}, "t.csv, line 2", content=1)
+    table.add("a", {"x": 1, "y": 2}, "t.csv, line 3", content=2)
+    assert (table.columns(), len(table.problems())) == ({"x": {"a": 1.0}}, 1)
+
+
+def test_tables_are_merged_by_crystal_and_the_later_value_counts() -> None:
+    merged = MergedTargets(["a", "b", "c", "d"])
+    for name, text in (("one.csv", "id,x,only\na,1,5\nb,2,\nc,3,\nz,9,9\n"), ("two.csv", "id,x [eV]\nb,2\nc,4\nd,5\n")):
+        table = TargetTable()
+        TargetFile(io.BytesIO(text.encode()), name).match(CrystalIds(["a", "b", "c", "d", "z"]), table)
+        assert merged.add(table, name)[0] == "x"
+    assert merged.columns == {"x": {"a": 1.0, "b": 2.0, "c": 4.0, "d": 5.0}, "only": {"a": 5.0}}
+    assert merged.units == {"x": "eV", "only": ""}
+    (note,) = merged.notes
+    assert (note.material_id, note.reason, note.where) == ("c", Reason.DUPLICATE_TARGET, "two.csv, line 3")
+    assert note.message == "x is 3 in one.csv, line 4 and 4 here; the later file counts"
+
+
+def test_columns_of_one_name_in_two_units_are_refused() -> None:
+    merged = MergedTargets(["a"])
+    for name, unit in (("one.csv", "eV"), ("two.csv", "meV")):
+        table, _ = read(f"id,gap [{unit}]\na,1\n")
+        if unit == "eV":
+            merged.add(table, name)
+            continue
+        with pytest.raises(SourceError, match="gap is in eV in one.csv and in meV in two.csv; convert"):
+            merged.add(table, name)
 
 
 def test_the_first_of_two_rows_counts() -> None:
@@ -284,6 +343,42 @@ def test_a_file_without_header_keeps_its_first_row(
     text: str, names: list[str] | None, expected: dict[str, dict[str, float]]
 ) -> None:
     assert read(text, names=names)[0].columns() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "num_remarks"),
+    [
+        ("# my data\nid,gap\na,1\nb,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 0),
+        ("# by me, 2020\n\n# more\nid,gap\na,1\n", {"gap": {"a": 1.0}}, 0),
+        ("# my data\na,1\nb,2\n", {"target": {"a": 1.0, "b": 2.0}}, 1),
+        ("# my data\nid;gap\na;1\nb;2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        ("#id,gap\na,1\n", {"gap": {"a": 1.0}}, 0),
+        ("# my data\n# name,gap\na,1\n", {"gap": {"a": 1.0}}, 0),
+        ("sep=;\nid;gap\na;1.5\nb;2\n", {"gap": {"a": 1.5, "b": 2.0}}, 1),
+        ('"sep=,"\nid,gap\na,1\n', {"gap": {"a": 1.0}}, 0),
+        ("sep=\t\r\nid\tgap\r\na\t1\r\n", {"gap": {"a": 1.0}}, 1),
+        ("compound,0\na,1\nb,2\n", {"0": {"a": 1.0, "b": 2.0}}, 1),
+        ("compound,2019,2020\na,1,3\nb,2,4\n", {"2019": {"a": 1.0, "b": 2.0}, "2020": {"a": 3.0, "b": 4.0}}, 1),
+        ("mp-9,0\na,1\n", {"target": {"a": 1.0}}, 1),
+        ("compound,0\na,1\nz,2\n", {"target": {"a": 1.0}}, 1),
+        ("Unnamed: 0,id,gap\n9,a,1\n5,b,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        ("index,id,gap\n5,a,1\n9,b,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        (",index,id,gap\n0,5,a,1\n1,9,b,2\n", {"gap": {"a": 1.0, "b": 2.0}}, 1),
+        ("index,id\n9,a\n5,b\n", {"index": {"a": 9.0, "b": 5.0}}, 0),
+    ],
+)
+def test_the_header_is_found_below_comments_and_beside_an_index(
+    text: str, expected: dict[str, dict[str, float]], num_remarks: int
+) -> None:
+    table, matching = read(text)
+    assert (table.columns(), table.left_out()) == (expected, {})
+    assert len(matching.remarks) == num_remarks, matching.remarks
+
+
+def test_ids_may_begin_with_a_hash() -> None:
+    known = [f"#{i}" for i in range(80)]
+    table, _ = read("".join(f"{name},{i}\n" for i, name in enumerate(known)), known)
+    assert len(table.columns()["target"]) == 80
 
 
 def test_a_file_without_header_tells_of_odd_rows() -> None:
