@@ -13,22 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.cifblock import Block, read_blocks
+from graphdb.cifgroup import Symmetry, read_symmetry
 from graphdb.cifsites import Sites, count_of, number_of, read_sites
 from graphdb.crystal import Crystal, Note, Unusable, check_size, checked, listed
 from graphdb.errors import Reason
 from graphdb.formula import formula_agrees, formula_text, parse_formula
 from graphdb.orbits import check_positions, expand, independent, merge_equal, same_crystal
-from graphdb.symmetry import GroupNames, Operations, SymmetryError, identity, listed_operations, settings
+from graphdb.symmetry import GroupNames, Operations, SymmetryError, identity, listed_operations, settings, systems
 
 LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
-_OPERATIONS = (
-    "_space_group_symop_magn_operation_xyz",
-    "_space_group_symop_operation_xyz",
-    "_symmetry_equiv_pos_as_xyz",
-)
-_CENTERINGS = "_space_group_symop_magn_centering_xyz"
-_SYSTEMS = ("_symmetry_cell_setting", "_space_group_crystal_system")
 _MODULATED = (
     "_space_group_ssg",
     "_space_group_symop_ssg",
@@ -40,6 +34,8 @@ _MODULATED = (
 _EXACTLY, _ROUGHLY = 1e-3, 0.1
 #: Atoms of a cell up to which that tells settings apart: a single atom elsewhere shows among 1,728, not among 2,744.
 _MAX_COMPARED = 500
+#: The angle that no monoclinic cell needs to have written down.
+_RIGHT_ANGLES = frozenset({"90", "90.", "90.0", "90.00", "90.000", "90.0000"})
 #: Reasons of a block that is a placeholder, not another crystal.
 _PLACEHOLDER = frozenset({Reason.NO_ATOMS, Reason.NO_LATTICE})
 
@@ -104,11 +100,12 @@ def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
         raise Unusable(Reason.UNPARSABLE, "a modulated structure has no cell that repeats")
     remarks = list(notes)
     sites = read_sites(block, remarks)
-    lattice = _lattice(block)
+    symmetry = read_symmetry(block)
+    lattice = _lattice(block, symmetry)
     formula = parse_formula(block.text("_chemical_formula_sum"))
     num_units = count_of(block.text("_cell_formula_units_z"))
     check_positions(len(sites.numbers))
-    numbers, fractions, merged = _readings(block, lattice, sites, formula, num_units, remarks)
+    numbers, fractions, merged = _readings(symmetry, lattice, sites, formula, num_units, remarks)
     if merged:
         what = "site of the list is" if merged == 1 else "sites of the list are"
         remarks.append(Note(Reason.SITES_MERGED, f"{merged:,} {what} at the place of an earlier one of its element"))
@@ -122,12 +119,12 @@ def _crystal(block: Block, notes: tuple[Note, ...]) -> Crystal:
 # --- cell
 
 
-def _lattice(block: Block) -> NDArray[np.float64]:
+def _lattice(block: Block, symmetry: Symmetry) -> NDArray[np.float64]:
     """Rows a, b, c in Å; what the crystal system makes superfluous may be missing."""
     texts = {name: block.text(name) for name in (*LENGTHS, *ANGLES)}
     missing = [name for name, text in texts.items() if not text]
     if missing:
-        texts.update(_implied(block, texts))
+        texts.update(_implied(symmetry, texts))
         missing = [name for name, text in texts.items() if not text]
     if missing:
         raise Unusable(Reason.NO_LATTICE, f"{missing[0]} is missing")
@@ -163,14 +160,10 @@ def cell_vectors(a: float, b: float, c: float, alpha: float, beta: float, gamma:
     return np.array(rows)
 
 
-def _implied(block: Block, texts: dict[str, str]) -> dict[str, str]:
+def _implied(symmetry: Symmetry, texts: dict[str, str]) -> dict[str, str]:
     """The lengths and angles that follow from the others in the crystal system that the file names."""
-    system = block.text(*_SYSTEMS).lower()
-    if not system:
-        try:
-            system = _system(int(block.text("_space_group_it_number", "_symmetry_int_tables_number")))
-        except ValueError:
-            return {}
+    found = systems(symmetry.names) or {symmetry.system}
+    system = found.pop() if len(found) == 1 else ""
     a, b, c, alpha, beta, gamma = (texts[name] for name in (*LENGTHS, *ANGLES))
     if system in ("rhombohedral", "trigonal") and not b and not c and alpha:
         values = (a, a, a, alpha, alpha, alpha)
@@ -182,23 +175,18 @@ def _implied(block: Block, texts: dict[str, str]) -> dict[str, str]:
         values = (a, b or a, c, alpha or "90", beta or "90", gamma or "90")
     elif system == "orthorhombic":
         values = (a, b, c, alpha or "90", beta or "90", gamma or "90")
-    elif system == "monoclinic" and beta:
-        values = (a, b, c, alpha or "90", beta, gamma or "90")
+    elif system == "monoclinic" and (beta or {alpha, gamma} - {"", *_RIGHT_ANGLES}):
+        values = (a, b, c, alpha or "90", beta or "90", gamma or "90")
     else:
         return {}
     return dict(zip((*LENGTHS, *ANGLES), values, strict=True))
-
-
-def _system(number: int) -> str:
-    ends = (("triclinic", 2), ("monoclinic", 15), ("orthorhombic", 74), ("tetragonal", 142), ("trigonal", 167))
-    return next((name for name, last in (*ends, ("hexagonal", 194), ("cubic", 230)) if number <= last), "")
 
 
 # --- symmetry
 
 
 def _readings(
-    block: Block,
+    symmetry: Symmetry,
     lattice: NDArray[np.float64],
     sites: Sites,
     formula: dict[int, float],
@@ -206,23 +194,14 @@ def _readings(
     remarks: list[Note],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
     """Atomic numbers and coordinates of all atoms of the cell, and how many were there twice."""
-    names = _names(block)
-    texts = [value for value in block.column(*_OPERATIONS) if value is not None and value.strip()]
-    centerings = [value for value in block.column(_CENTERINGS) if value]
+    names, texts = symmetry.names, symmetry.operations
     try:
-        operations = listed_operations(texts, centerings) if texts else None
+        operations = listed_operations(texts, symmetry.centerings) if texts else None
     except SymmetryError as error:
         raise Unusable(Reason.UNKNOWN_SYMMETRY, str(error)) from error
-    if operations is None and not names:
-        if block.text("_space_group_magn_name_bns", "_space_group_magn_number_bns", "_space_group_magn_number_og"):
-            message = "a magnetic space group is named; list its operations in the file"
-            raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
-        if (system := block.text(*_SYSTEMS).lower()) not in ("", "triclinic"):
-            remarks.append(
-                Note(Reason.SYMMETRY_DIFFERS, f"the cell is {system}, but no space group is named: taken as P 1")
-            )
-        operations = identity()
-    is_magnetic = _OPERATIONS[0] in block.values
+    if not names and (operations is None or (len(operations) == 1 and operations.is_group())):
+        operations = _without_name(symmetry, remarks)
+    is_magnetic = symmetry.is_magnetic
     if operations is None:
         named = _named(names, lattice)
         return _best(named, names, lattice, sites, formula, num_units)
@@ -238,25 +217,26 @@ def _readings(
     return _atoms(sites, operations, lattice)
 
 
-def _names(block: Block) -> GroupNames:
-    """What a block says about its space group."""
-    symbols, types = [], []
-    for name in block.values:
-        if not name.startswith(("_symmetry_", "_space_group_")) or "magn" in name:
-            continue
-        if re.search(r"name_h_m(?:_alt|_full)?$", name):
-            symbols += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
-        elif name.endswith("name_h_m_ref"):
-            types += [value for value in dict.fromkeys(block.column(name)) if value and value.strip()]
-    number = block.text("_space_group_it_number", "_symmetry_int_tables_number", "_space_group_int_tables_number")
-    value = number_of(number)
-    return GroupNames(
-        hall=block.text("_space_group_name_hall", "_symmetry_space_group_name_hall"),
-        symbols=tuple(dict.fromkeys(symbols)),
-        number=str(int(value)) if value is not None and value.is_integer() else number,
-        code=block.text("_space_group_it_coordinate_system_code"),
-        types=tuple(types),
-    )
+def _without_name(symmetry: Symmetry, remarks: list[Note]) -> Operations:
+    """The operations of P 1, where no group is named and no other operation listed.
+
+    Raises:
+        Unusable: if no operation is listed, but the file says something of another group.
+    """
+    listed_alone = bool(symmetry.operations)
+    if symmetry.magnetic and not listed_alone:
+        message = "a magnetic space group is named; list its operations in the file"
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    if symmetry.others and not listed_alone:
+        message = f"{symmetry.others[0]!r} does not tell the space group; name it, or list its operations in the file"
+        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    if symmetry.others:
+        message = f"only the operation x, y, z is listed, but the file has {symmetry.others[0]!r}; the list counts"
+        remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    elif symmetry.system not in ("", "triclinic"):
+        message = f"the cell is {symmetry.system}, but no space group is named: taken as P 1"
+        remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    return identity()
 
 
 def _named(names: GroupNames, lattice: NDArray[np.float64]) -> list[Operations]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphdb.groupsymbols import all_settings, by_symbol
+
 #: How far translations such as 0.333 may be from the 24th of a cell that they stand for.
 _TRANSLATION_TOLERANCE = 0.004
 #: How far the cell may be from the shape that the operations ask for, relative to its squared lengths.
@@ -20,8 +22,6 @@ _METRIC_TOLERANCE = 0.02
 #: A group has at most 192 operations, 384 with time reversal, and a few times as many in a larger cell.
 _MAX_OPERATIONS = 1000
 _TERM = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)?(?:/(\d+\.?\d*))?\*?([xyz])?(?:/(\d+))?")
-#: How ICSD and others tell settings apart, and what the table calls them.
-_EXTENSIONS = {"s": "1", "z": "2", "h": "H", "r": "R", "1": "1", "2": "2", "o1": "1", "o2": "2"}
 
 
 class SymmetryError(ValueError):
@@ -55,8 +55,6 @@ class Operations:
 
     def is_group(self) -> bool:
         """Whether any two of them, one after the other, are a third of them."""
-        if len(self) == 1:
-            return True
         known = self._keys(self.rotation, self.translation)
         for rotation, translation in zip(self.rotation, self.translation, strict=True):
             products = self._keys(rotation @ self.rotation, self.translation @ rotation.T + translation)
@@ -174,34 +172,9 @@ def settings(names: GroupNames) -> tuple[Operations, ...]:
     Raises:
         SymmetryError: if a name is unknown, or names contradict each other.
     """
-    found = _table()
-    if names.code:  # a code that the table does not have tells nothing
-        found = [s for s in found if names.code.lower() in (s.ext.strip("\x00").lower(), s.qualifier)] or found
-    for symbol in names.symbols:
-        matching = _by_symbol(symbol)
-        if not matching and names.hall:  # which says it all
-            continue
-        if not matching:
-            raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
-        found = [s for s in found if s in matching]
-    for symbol in names.types:
-        numbers = {s.number for s in _by_symbol(symbol)}
-        found = [s for s in found if s.number in numbers] if numbers else found
-    if names.number:
-        if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
-            raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
-        found = [s for s in found if s.number == int(names.number)]
-    if names.hall:
-        operations, number = _by_hall(names.hall)
-        keys = operations._keys(operations.rotation, operations.translation)
-        same = [s for s in found if s.number == number]
-        exact = [s for s in same if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
-        others = names.symbols or names.number or names.types
-        if others and number and not (exact if names.symbols and _in_table(keys) else same):
-            raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-        return (operations,)
-    if not found:
-        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
+    found, exact = _fitting(names)
+    if exact is not None:
+        return (exact,)
     distinct: dict[frozenset[bytes], Operations] = {}
     for setting in found:
         operations = _operations(setting)
@@ -209,11 +182,53 @@ def settings(names: GroupNames) -> tuple[Operations, ...]:
     return tuple(distinct.values())
 
 
-@cache
-def _table() -> list[Any]:
-    import gemmi
+def systems(names: GroupNames) -> set[str]:
+    """The crystal systems, such as 'cubic', of the settings that the names fit; empty if that cannot be told."""
+    if not names:
+        return set()
+    try:
+        return {setting.crystal_system_str() for setting in _fitting(names)[0]}
+    except SymmetryError:
+        return set()
 
-    return list(gemmi.spacegroup_table())
+
+def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
+    """The settings of the table that all names fit, and the operations of the Hall symbol, which needs no table.
+
+    Raises:
+        SymmetryError: if a name is unknown, or names contradict each other.
+    """
+    found = all_settings()
+    if names.code:  # a code that the table does not have tells nothing
+        found = [s for s in found if names.code.lower() in (s.ext.strip("\x00").lower(), s.qualifier)] or found
+    matching = {symbol: by_symbol(symbol) for symbol in names.symbols}
+    for symbol, some in matching.items():
+        if some:
+            found = [s for s in found if s in some]
+        elif not names.hall and not any(matching.values()):  # which say it all
+            raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+    types = {symbol: {s.number for s in by_symbol(symbol)} for symbol in names.types}
+    for symbol, numbers in types.items():
+        if numbers:
+            found = [s for s in found if s.number in numbers]
+        elif not names.hall and not names.symbols and not names.number and not any(types.values()):
+            raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+    if names.number:
+        if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
+            raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
+        found = [s for s in found if s.number == int(names.number)]
+    operations = None
+    if names.hall:
+        operations, number = _by_hall(names.hall)
+        keys = operations._keys(operations.rotation, operations.translation)
+        found = [s for s in found if s.number == number]
+        exact = [s for s in found if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
+        others = names.symbols or names.number or names.types
+        if others and number and not (exact if names.symbols and _in_table(keys) else found):
+            raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
+    elif not found:
+        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
+    return found, operations
 
 
 @cache
@@ -246,62 +261,8 @@ def _by_hall(symbol: str) -> tuple[Operations, int]:
 
 @cache
 def _all_keys() -> set[frozenset[bytes]]:
-    return {frozenset((o := _operations(s))._keys(o.rotation, o.translation)) for s in _table()}
+    return {frozenset((o := _operations(s))._keys(o.rotation, o.translation)) for s in all_settings()}
 
 
 def _in_table(keys: set[bytes]) -> bool:
     return frozenset(keys) in _all_keys()
-
-
-@cache
-def _symbols() -> dict[str, list[Any]]:
-    """Settings by symbol without blanks, in lower case: full, short, and as gemmi abbreviates them."""
-    found: dict[str, list[Any]] = {}
-    for setting in _table():
-        full = _squashed(setting.hm)
-        for key in dict.fromkeys([full, _squashed(setting.short_name()), "".join(_short(setting.hm)).lower()]):
-            found.setdefault(key, []).append(setting)
-    for key, group in found.items():  # a full symbol is that setting, whatever else it abbreviates
-        if full_ones := [setting for setting in group if _squashed(setting.hm) == key]:
-            found[key] = full_ones
-    return found
-
-
-def _short(symbol: str) -> list[str]:
-    """The words of 'P 21/c' for 'P 1 21/c 1'; 'P 3 2 1' may not be written 'P 3 2'."""
-    words = symbol.split()
-    return [word for word in words if word != "1"] if len(words) == 4 and words.count("1") == 2 else words
-
-
-def _boundaries(symbol: str) -> set[int]:
-    """Where blanks part a symbol, counted in letters."""
-    lengths = [len(_squashed(word)) for word in symbol.split(":")[0].split()]
-    return {sum(lengths[:i]) for i in range(1, len(lengths))}
-
-
-def _squashed(symbol: str) -> str:
-    return re.sub(r"[\s_()]", "", symbol).lower()
-
-
-def _by_symbol(symbol: str) -> list[Any]:
-    """The settings that a Hermann-Mauguin symbol fits."""
-    import gemmi
-
-    text = _squashed(re.sub(r"\(?\s*origin\s*(?:choice)?\s*([12])\s*\)?\s*$", r":\1", symbol, flags=re.IGNORECASE))
-    base, _, extension = text.partition(":")
-    if not extension and base not in _symbols():
-        for ending in ("o1", "o2", "s", "z", "h", "r"):
-            if base.endswith(ending) and any(s.ext.strip("\x00") for s in _symbols().get(base[: -len(ending)], ())):
-                base, extension = base[: -len(ending)], ending
-                break
-    found = _symbols().get(base)
-    if found is not None:  # "P 3 2" is not P 32
-        blanks = {place for place in _boundaries(symbol) if place < len(base)}
-        found = [s for s in found if blanks <= _boundaries(s.hm) or blanks <= _boundaries(" ".join(_short(s.hm)))]
-    else:  # old and new names: F m 3 m, C m c e
-        setting = gemmi.find_spacegroup_by_name(base)
-        found = _symbols()[_squashed(setting.hm)] if setting else []
-    if extension:
-        wanted = (_EXTENSIONS.get(extension, extension.upper()), extension)
-        found = [s for s in found if s.ext in wanted or s.qualifier in wanted]
-    return found

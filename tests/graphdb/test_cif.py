@@ -10,6 +10,7 @@ from graphdb.cif import cell_vectors
 from graphdb.crystal import Unusable
 from graphdb.errors import Reason
 from graphdb.parse import parse_crystal
+from graphdb.symmetry import GroupNames, settings
 from tests.graphdb.looks import formula, shortest_distance
 
 ROCK_SALT = "Cl4 Na4"
@@ -74,6 +75,65 @@ class Bad:
     message: str = ""
 
 
+#: The group of rock salt under the names that programs give it, and under what they call the items.
+NAMES_OF_225 = [
+    "_symmetry_space_group_name_H-M 'F 4/m -3 2/m'",
+    "_symmetry_space_group_name_H-M 'F 4/m -3 2/m'\n_symmetry_Int_Tables_number 225",
+    "_space_group_name_H-M_alt 'F m -3 m'\n_space_group_name_H-M_full 'F 4/m -3 2/m'",
+    "_symmetry_space_group_name_H-M 'F4/m-32/m'",
+    "_symmetry_space_group_name_H-M 'F m -3 m S'",
+    "_symmetry_space_group_name_H-M 'Fm-3m (225)'",
+    "_symmetry_space_group_name_H-M 'F m -3 m, No. 225'",
+    "_space_group_name_H-M_alt 'F m -3 m'\n_space_group_name_H-M_full 'as in the paper'",
+    "_symmetry_space_group_name_HM 'F m -3 m'",
+    "_symmetry_space_group_name_H-M_original 'F m -3 m'",
+    "_space_group_name 'F m -3 m'",
+    "_symmetry_space_group 225",
+    "_symmetry_group_IT_number 225",
+    "_symmetry_space_group_number 225",
+    "_space_group_name_Schoenflies Oh^5",
+    "_space_group_name_Schoenflies 'O_h^5'",
+    "_space_group.name_Schoenflies 'Oh^5'\n_space_group.name_Hall ?",
+    "_symmetry_space_group_name_Schoenflies Oh.5\n_space_group_patterson_name_H-M 'F m -3 m'",
+    "_space_group_symop_operation_xyz ?\n_symmetry_Int_Tables_number 225",
+]
+#: Items of lists of operations, beside another one that says nothing.
+LISTS = [
+    "_symmetry_equiv_position_as_xyz",
+    "_space_group_symop_xyz",
+    "_symmetry_equiv_pos_xyz",
+]
+#: Items that say something of the symmetry, but do not tell the group.
+HINTS = [
+    "_space_group_bravais_type cF",
+    "_space_group_centring_type F",
+    "_space_group_point_group_H-M m-3m",
+    "_space_group_laue_class m-3m",
+    "_space_group_patterson_name_H-M 'F m -3 m'",
+    "_symmetry_generators '-x,y,z'",
+    "_space_group_of_my_own 'F m -3 m'",
+]
+#: Names, and what short name and setting they stand for.
+SAME_NAMES = [
+    ("R -3 2/c :H", "R -3 c:H"),
+    ("R -3 c {hexagonal axes}", "R -3 c:H"),
+    ("P 63/m 2/m 2/c", "P 63/m m c"),
+    ("P 21/n 21/m 21/a", "P n m a"),
+    ("Pnma (62)", "P n m a"),
+    ("P 2(1)/n 2(1)/m 2(1)/a", "P n m a"),
+    ("I 4/m 2/m 2/m", "I 4/m m m"),
+    ("P 42/m 21/n 2/m", "P 42/m n m"),
+    ("P -3 1 2/m", "P -3 1 m"),
+    ("P -3 2/m 1", "P -3 m 1"),
+    ("P 21/a -3", "P a -3"),
+    ("P 21/m 21/m 2/n (origin choice 2)", "P m m n:2"),
+    ("F 41/d -3 2/m :2", "F d -3 m:2"),
+    ("F d -3 m {origin @ centre}", "F d -3 m:2"),
+    ("Fd3mS", "F d -3 m:1"),
+    ("Fd3mZ", "F d -3 m:2"),
+    ("P 1 21/n 1", "P 1 21/n 1"),
+    ("P 4(2)", "P 42"),
+]
 NOTED, DIFFERS, MERGED = Reason.SITE_WITHOUT_PLACE, Reason.FORMULA_DIFFERS, Reason.SITES_MERGED
 BASE = cif()
 GOOD = [
@@ -329,6 +389,22 @@ GOOD = [
         2.82,
         (Reason.SYMMETRY_DIFFERS,),
     ),
+    *(Good(names, rock_salt(names), ROCK_SALT, 2.82) for names in NAMES_OF_225),
+    *(
+        Good(
+            f"{item}, the longer of two lists",
+            rock_salt(f"{other}\nloop_\n{item}\n" + "\n".join(f"'{operation}'" for operation in OPERATIONS_OF_F)),
+            ROCK_SALT,
+            2.82,
+        )
+        for item in LISTS
+        for other in ("_space_group_symop_operation_xyz ?", "_symmetry_equiv_pos_as_xyz x,y,z")
+    ),
+    *(
+        Good(f"{hint}, but x, y, z", cif(symmetry=hint, operations=["x,y,z"]), notes=(Reason.SYMMETRY_DIFFERS,))
+        for hint in HINTS
+    ),
+    Good("nothing but what P 1 has", cif(symmetry="_space_group_bravais_type aP\n_space_group_laue_class -1")),
     # formula
     Good("formula and Z", cif(extra="_chemical_formula_sum 'Cl Na'\n_cell_formula_units_Z 1")),
     Good(
@@ -424,6 +500,31 @@ BAD = [
     Bad("a vacancy", labelled("Va1", "O1"), Reason.UNKNOWN_ELEMENT, "Va1"),
     Bad("no element named", cif("0 0 0", columns="fract_x fract_y fract_z"), Reason.UNKNOWN_ELEMENT, "type_symbol"),
     Bad("an element that is none", cif("J1 J 0 0 0"), Reason.UNKNOWN_ELEMENT, "'J'"),
+    *(Bad(hint, cif(symmetry=hint), Reason.UNKNOWN_SYMMETRY, "list its operations") for hint in HINTS),
+    Bad("one operation, not x, y, z", cif(operations=["-x,-y,-z"]), Reason.UNKNOWN_SYMMETRY, "not all"),
+    Bad(
+        "a Schoenflies symbol that is none",
+        cif(symmetry="_space_group_name_Schoenflies Oh^11"),
+        Reason.UNKNOWN_SYMMETRY,
+    ),
+    Bad(
+        "two numbers",
+        cif(symmetry="_space_group_IT_number 225\n_symmetry_Int_Tables_number 1"),
+        Reason.UNKNOWN_SYMMETRY,
+        "contradictory: numbers 1, 225",
+    ),
+    Bad(
+        "a name with the number of another",
+        rock_salt(hm("F m -3 m (227)")),
+        Reason.UNKNOWN_SYMMETRY,
+        "not in the tables",
+    ),
+    Bad(
+        "a monoclinic cell without its angle",
+        cif(cell=("5", "6", "7", "90", "", "90"), symmetry=hm("P 21/c")),
+        Reason.NO_LATTICE,
+        "_cell_angle_beta",
+    ),
     Bad("half a cell", cif(cell=("5", "5", "", "90", "90", "90")), Reason.NO_LATTICE, "_cell_length_c"),
     Bad("angles that cannot be", cif(cell=("5", "5", "5", "60", "60", "130")), Reason.INVALID_CELL, "volume"),
     Bad("an unknown group", cif(symmetry=hm("F q -3 m")), Reason.UNKNOWN_SYMMETRY, "not in the tables"),
@@ -523,6 +624,34 @@ def test_bad_variants_are_refused_for_the_right_reason(case: Bad) -> None:
     assert refused.value.reason == case.reason, refused.value.message
     assert case.message in refused.value.message
     assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("group", "given", "whole"),
+    [
+        ("F m -3 m", ("20", "", "", "", "", ""), ("20", "20", "20", "90", "90", "90")),
+        ("P 63/m m c", ("9", "", "11", "90", "90", ""), ("9", "9", "11", "90", "90", "120")),
+        ("P 63/m 2/m 2/c", ("9", "", "11", "", "", ""), ("9", "9", "11", "90", "90", "120")),
+        ("P 4/m m m", ("9", "", "11", "", "", ""), ("9", "9", "11", "90", "90", "90")),
+        ("P n m a", ("9", "10", "11", "", "", ""), ("9", "10", "11", "90", "90", "90")),
+        ("P 21/c", ("9", "10", "11", "", "95", ""), ("9", "10", "11", "90", "95", "90")),
+        ("P 1 1 21/b", ("9", "10", "11", "", "", "95"), ("9", "10", "11", "90", "90", "95")),
+        ("R -3 m:R", ("9", "", "", "70", "", ""), ("9", "9", "9", "70", "70", "70")),
+        ("R -3 m:H", ("9", "", "30", "", "", ""), ("9", "9", "30", "90", "90", "120")),
+    ],
+)
+def test_a_group_completes_its_cell(group: str, given: tuple[str, ...], whole: tuple[str, ...]) -> None:
+    one, other = (
+        parse_crystal(cif("Na1 Na 0.13 0.21 0.34", cell=cell, symmetry=hm(group)).encode(), "cif")
+        for cell in (given, whole)
+    )
+    assert np.allclose(one.lattice, other.lattice)
+    assert np.array_equal(one.frac_coords, other.frac_coords)
+
+
+@pytest.mark.parametrize(("name", "setting"), SAME_NAMES)
+def test_names_of_a_setting_mean_the_same(name: str, setting: str) -> None:
+    assert [found.name for found in settings(GroupNames(symbols=(name,)))] == [setting]
 
 
 def test_cell_vectors_have_the_lengths_and_angles_given() -> None:
