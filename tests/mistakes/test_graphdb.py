@@ -262,7 +262,7 @@ BUILD = [
 
 INFO = [
     Mistake(what="info of nothing", typed="info", says="required: STORE", do="info --help"),
-    Mistake(what="info of a store that is not there", typed="info no.lmdb", says="no.lmdb", do="graphdb.build"),
+    Mistake(what="info of a store that is not there", typed="info no.lmdb", says="no.lmdb", do="crystune build SOURCE"),
     Mistake(what="info of a folder", typed="info cifs", says="cifs", do="store"),
     Mistake(
         what="info of another file", typed="info notes.txt", says="notes.txt", do="build SOURCE STORE makes a store"
@@ -272,7 +272,7 @@ INFO = [
         first=lambda: write("empty.lmdb", ""),
         typed="info empty.lmdb",
         says="empty.lmdb",
-        do="graphdb.build",
+        do="crystune build SOURCE",
     ),
     Mistake(
         what="info of half a store",

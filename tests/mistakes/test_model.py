@@ -46,7 +46,7 @@ TRAIN = [
         what="train on a store that is not there",
         typed=f"train no.lmdb -o new {QUICK}",
         says="no.lmdb",
-        do="graphdb.build",
+        do="crystune build SOURCE",
     ),
     Mistake(what="train on a folder", typed=f"train cifs -o new {QUICK}", says="cifs", do="build"),
     Mistake(what="train on another file", typed=f"train notes.txt -o new {QUICK}", says="notes.txt", do="build"),
@@ -325,7 +325,10 @@ EVALUATE = [
     Mistake(what="evaluate without a store", typed="evaluate model", says="required: STORE", do="evaluate --help"),
     Mistake(what="evaluate a model that is not there", typed="evaluate modle my.lmdb", says="modle", do="did you mean"),
     Mistake(
-        what="evaluate on a store that is not there", typed="evaluate model no.lmdb", says="no.lmdb", do="graphdb.build"
+        what="evaluate on a store that is not there",
+        typed="evaluate model no.lmdb",
+        says="no.lmdb",
+        do="crystune build SOURCE",
     ),
     Mistake(
         what="evaluate on a split that is none",

@@ -119,7 +119,7 @@ SEARCH = [
         what="search over a store that is not there",
         typed="search --space mine.toml --store no.lmdb",
         says="no.lmdb",
-        do="graphdb.build",
+        do="crystune build SOURCE",
     ),
     Mistake(what="search over crystals", typed="search --space mine.toml --store cifs", says="cifs", do="build"),
     Mistake(
