@@ -516,6 +516,33 @@ def test_a_table_of_structures_may_be_utf_16_with_tabs(tmp_path: Path) -> None:
     assert source.targets.columns() == {"n": {"a": 3.0}}
 
 
+def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_path: Path) -> None:
+    files = {
+        "x/relax/CONTCAR": text(NACL, "poscar"),
+        "x/relax/POSCAR": text(IRON, "poscar"),
+        "y/relax/CONTCAR": text(IRON, "poscar"),
+        "y/relax/POSCAR": "",
+        "z/relax/CONTCAR": text(NACL, "poscar"),
+    }
+    for name, content in files.items():
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text(content)
+    for source in (tmp_path / "f", write_tar(tmp_path / "f.tar", files)):
+        notes = {item.where: item for _, item in iter_structures(source) if isinstance(item, SkippedCrystal)}
+        assert {where: note.reason for where, note in notes.items()} == {
+            "x/relax/POSCAR": Reason.DUPLICATE_ID,
+            "y/relax/CONTCAR": Reason.ID_TAKEN,
+            "y/relax/POSCAR": Reason.ID_TAKEN,
+            "z/relax/CONTCAR": Reason.DUPLICATE_ID,
+        }
+        assert "rename the file or its folder" in notes["y/relax/CONTCAR"].message
+    rows = [["id", "cif"], ["a", NACL_CIF], ["a", IRON_CIF], ["a", NACL_CIF]]
+    table = write_csv(tmp_path / "t.csv", rows)
+    reasons = [(item.reason, item.message) for _, item in iter_structures(table) if isinstance(item, SkippedCrystal)]
+    assert [reason for reason, _ in reasons] == [Reason.ID_TAKEN, Reason.DUPLICATE_ID]
+    assert reasons[0][1].endswith("give each row an id of its own")
+
+
 def test_the_first_usable_structure_of_an_id_counts_in_predictions(tmp_path: Path) -> None:
     for folder, contcar in (("a", ""), ("b", text(IRON, "poscar")), ("c", "")):
         (tmp_path / folder).mkdir()
