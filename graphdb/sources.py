@@ -18,7 +18,7 @@ from typing import IO, Protocol
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.filenames import file_id, name_format, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
-from graphdb.foreign import HEAD_BYTES, what_is
+from graphdb.foreign import HEAD_BYTES, is_binary, what_is
 from graphdb.names import clean_id
 from graphdb.parse import MAX_TEXT_BYTES, Crystal, Format, Unusable, decode, parse_crystal, sniff
 from graphdb.targetfile import TargetFile
@@ -347,12 +347,12 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
         yield SkippedCrystal(material_id, Reason.TOO_LARGE, f"must be below {limit:,} bytes, got {size:,}", where)
         return
     content = stream.read()
-    if uncompressed_name(where) != where:
-        kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}[PurePosixPath(where).suffix.lower()]
-        try:
-            with decompressed(io.BytesIO(content)) as unzipped:
-                content = unzipped.read(limit + 1)
-        except READ_ERRORS as error:
+    try:
+        with decompressed(io.BytesIO(content)) as unzipped:  # by content, for some are named as if they were not
+            content = unzipped.read(limit + 1)
+    except READ_ERRORS as error:
+        if uncompressed_name(where) != where or is_binary(content[:HEAD_BYTES]):
+            kind = {b"\x1f\x8b": "gzip", b"BZ": "bzip2"}.get(content[:2], "xz")
             yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the {kind} stream is damaged: {error}", where)
             return
     if format != "json" and (foreign := what_is("", content[:HEAD_BYTES])):
@@ -390,11 +390,12 @@ def id_problem(material_id: str) -> str:
 
 def _about_unknown(name: str, head: bytes) -> str:
     """What a file is whose name is not that of a structure; empty if nothing is known about it."""
+    base = uncompressed_name(name).lower()
     try:
         format = sniff(decode(head))
     except Unusable:
         format = None
-    if format is not None and (found := _FORMAT_NAMES[format])[1] not in name:
+    if format is not None and not base.endswith((found := _FORMAT_NAMES[format])[1]):
         return f"it looks like {found[0]}: give it a name that ends in {found[1]}"
     foreign = what_is(name, head)
     return f"it is {foreign}" if foreign else ""
