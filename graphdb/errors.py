@@ -60,6 +60,7 @@ class Reason(StrEnum):
     TOO_SPARSE = "too sparse"
     WORKER_CRASHED = "worker crashed"
     DUPLICATE_ID = "duplicate id"
+    ID_TAKEN = "id taken"
     BAD_ID = "bad id"
     UNREADABLE = "unreadable"
     BAD_TARGET = "bad target"
@@ -104,6 +105,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.TOO_SPARSE: "atoms without enough neighbors even within the largest cutoff",
     Reason.WORKER_CRASHED: "the process died or ran out of memory while working on it",
     Reason.DUPLICATE_ID: "another text with the same id counts: the first one that can be used",
+    Reason.ID_TAKEN: "a crystal of another folder or row has the same id and counts; give each a name of its own",
     Reason.BAD_ID: "id that is empty, too long, or has control characters",
     Reason.UNREADABLE: "the file system or the archive refused to read it",
     Reason.BAD_TARGET: "a target that is no finite number; taken as unknown",

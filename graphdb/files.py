@@ -42,6 +42,14 @@ def decompressed(raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
+def utf_16_without_mark(head: bytes) -> str:
+    """The encoding of a text in UTF-16 that does not begin with a byte order mark; empty if it is none."""
+    for encoding, zeros in (("utf-16-le", head[1:400:2]), ("utf-16-be", head[0:400:2])):
+        if len(zeros) > 2 and zeros.count(0) > 0.9 * len(zeros) and head[:400].count(0) < 0.6 * len(head[:400]):
+            return encoding
+    return ""
+
+
 def is_held(path: Path) -> bool:
     """Whether a living process of this machine holds a file locked, as a build holds its partial file."""
     try:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from graphdb.filenames import uncompressed_name
+from graphdb.names import STRUCTURE_FIELDS
 
 #: As much of a file as is needed to tell what it is.
 HEAD_BYTES = 8192
@@ -164,6 +165,10 @@ _PANDAS = (
     "a pandas table {orient}whose structures stand in {column!r}, which is not read yet: "
     "write a list of objects with 'material_id' and 'structure'"
 )
+_OBJECTS = (
+    "JSON whose structures stand in {column!r}, which is not read yet: "
+    "write a list of objects with 'material_id' and 'structure'"
+)
 _JSON_LINES = "JSON Lines (one object per line), which is not read yet: make it one list, for example by 'jq -s .'"
 
 
@@ -175,20 +180,21 @@ def what_json_is(value: object) -> str:
             return _OPTIMADE
         if {"ids", "nextid"} <= value.keys():
             return _ASE_DB
-        columns = [name for name in value if "structure" in name and isinstance(value[name], dict)]
+        columns = [name for name in value if "structure" in name and _is_column(value[name])]
         if columns and all(isinstance(column, dict) for column in value.values()):
             return _PANDAS.format(orient="by columns ", column=columns[0])
         if isinstance(value.get("columns"), list) and isinstance(data, list):
             columns = [name for name in value["columns"] if "structure" in str(name) or name == "atoms"]
-            return _PANDAS.format(orient="", column=columns[0]) if columns and columns[0] != "structure" else ""
+            is_read = not columns or any(name in value["columns"] for name in STRUCTURE_FIELDS)
+            return "" if is_read else _PANDAS.format(orient="", column=columns[0])
     for item in _objects(value):
         if "lattice_mat" in item or "lattice_mat" in _sub(item, "atoms"):
             return _JARVIS
         if "lattice_vectors" in _sub(item, "attributes"):
             return _OPTIMADE
         column = next((name for name in item if "structure" in name and isinstance(item[name], dict)), None)
-        if column and column != "structure" and "structure" not in item:
-            return _PANDAS.format(orient="", column=column)
+        if column and not any(name in item for name in STRUCTURE_FIELDS):
+            return _OBJECTS.format(column=column)
         if item.get("@class") == "ComputedEntry":
             return "a list of pymatgen's entries without structures: save ComputedStructureEntry objects instead"
     return ""
@@ -224,6 +230,11 @@ def _objects(value: object) -> list[dict[str, Any]]:
     items = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
     found = [value] if isinstance(value, dict) else []
     return [*found, *(item for item in items[:20] if isinstance(item, dict))]
+
+
+def _is_column(value: object) -> bool:
+    """Whether a value may be a column of a table, from labels to cells, and is no structure itself."""
+    return isinstance(value, dict) and "lattice" not in value and "sites" not in value
 
 
 def _sub(item: dict[str, Any], name: str) -> dict[str, Any]:

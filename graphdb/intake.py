@@ -77,7 +77,7 @@ class Intake:
                 elif entry.material_id not in self.digests:
                     yield from self._first_text(entry)
                 elif self._usable.get(entry.material_id):
-                    self.skipped.append(duplicate(entry, self._places[entry.material_id]))
+                    self.skipped.append(self._duplicate(entry))
                 else:
                     self._waiting.setdefault(entry.material_id, []).append(entry)
         except SourceError as error:
@@ -101,7 +101,7 @@ class Intake:
                 del self._waiting[material_id]
             digest = text_digest(entry)
             if digest == self.digests[material_id]:
-                self.skipped.append(duplicate(entry, self._places[material_id]))
+                self.skipped.append(self._duplicate(entry))
             elif self._writer.known(material_id, digest) and self._writer.has_graph(material_id):
                 self._choose(entry, digest)
             else:
@@ -111,7 +111,11 @@ class Intake:
     def _accept(self, material_id: str) -> None:
         self._usable[material_id] = True
         for entry in self._waiting.pop(material_id, []):
-            self.skipped.append(duplicate(entry, self._places[material_id]))
+            self.skipped.append(self._duplicate(entry))
+
+    def _duplicate(self, entry: RawCrystal) -> SkippedCrystal:
+        material_id = entry.material_id
+        return duplicate(entry, self._places[material_id], is_equal=text_digest(entry) == self.digests[material_id])
 
     def _choose(self, entry: RawCrystal, digest: bytes) -> None:
         """Let a later text count, since those before it could not be used."""

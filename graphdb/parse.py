@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.cif import read_cif
+from graphdb.cif import cell_vectors, read_cif
 from graphdb.crystal import Crystal, Unusable, atomic_number, check_lattice, check_size, checked
 from graphdb.errors import Reason
+from graphdb.files import utf_16_without_mark
 from graphdb.poscar import read_poscar
 
 __all__ = ["MAX_TEXT_BYTES", "Crystal", "Format", "Unusable", "decode", "parse_crystal", "sniff"]
@@ -26,10 +27,11 @@ MAX_TEXT_BYTES = 64 * 2**20
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 #: Atoms of two readers that are closer than this (Å) are the same one.
 _SAME_PLACE = 0.01
+_SHARE_TOLERANCE = 1e-3
 
 
 def decode(content: bytes) -> str:
-    """Text of a file of unknown origin: UTF-8 or UTF-16 with or without mark, else Latin-1; line ends become newlines.
+    """Text of a file of unknown origin: UTF-8, UTF-16 with or without mark, else Windows-1252; line ends as newlines.
 
     Raises:
         Unusable: empty, or binary.
@@ -38,11 +40,13 @@ def decode(content: bytes) -> str:
         raise Unusable(Reason.TOO_LARGE, f"a structure may have {MAX_TEXT_BYTES:,} bytes of text, got {len(content):,}")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = content.decode("utf-16", errors="replace")
+    elif encoding := utf_16_without_mark(content):
+        text = content.decode(encoding, errors="replace")
     else:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
-            text = content.decode("latin-1")
+            text = content.decode("cp1252", errors="replace")
     if not text.strip("\x00 \t\r\n\f\v"):
         raise Unusable(Reason.EMPTY_FILE, "the file has no content")
     if "\x00" in text or len(_CONTROL.findall(text[:2000])) > 8:
@@ -132,9 +136,7 @@ def _read_json(text: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         raise Unusable(Reason.UNPARSABLE, f"not JSON: {error}") from error
     if not isinstance(entry, dict) or not ("lattice" in entry or "sites" in entry):
         raise Unusable(Reason.NOT_A_STRUCTURE, "a pymatgen structure has 'lattice' and 'sites', this JSON has not")
-    if not isinstance(entry.get("lattice"), dict) or "matrix" not in entry["lattice"]:
-        raise Unusable(Reason.NO_LATTICE, "the structure has no lattice matrix (a molecule?)")
-    lattice = np.array(entry["lattice"]["matrix"], dtype=np.float64)
+    lattice = _json_lattice(entry.get("lattice"))
     check_lattice(lattice)
     sites = entry.get("sites")
     if not sites:
@@ -142,13 +144,42 @@ def _read_json(text: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     check_size(len(sites))
     numbers: list[int] = []
     fractions: list[Any] = []
-    for site in sites:
-        species = site["species"]
-        if len(species) != 1 or abs(float(species[0].get("occu", 1)) - 1) > 1e-8:
-            raise Unusable(Reason.DISORDERED, f"site {site.get('label', len(numbers))} is shared or partly empty")
-        numbers.append(atomic_number(str(species[0]["element"])))
+    for place, site in enumerate(sites):
+        if not isinstance(site, dict):
+            raise Unusable(Reason.UNPARSABLE, f"site {place} must be an object, got {type(site).__name__}")
+        name = site.get("label", place)
+        numbers.append(_json_species(site, name))
+        if "abc" not in site and "xyz" not in site:
+            raise Unusable(Reason.BAD_COORDINATES, f"site {name} must have 'abc' or 'xyz', it has neither")
         fractions.append(site["abc"] if "abc" in site else np.linalg.solve(lattice.T, np.asarray(site["xyz"], float)))
     return np.array(numbers), lattice, np.array(fractions, dtype=np.float64)
+
+
+def _json_lattice(lattice: object) -> NDArray[np.float64]:
+    """The cell vectors as rows, Å: given themselves, or by lengths and angles."""
+    if not isinstance(lattice, dict):
+        raise Unusable(Reason.NO_LATTICE, "the structure has no lattice (a molecule?)")
+    if "matrix" in lattice:
+        return np.array(lattice["matrix"], dtype=np.float64)
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    missing = [name for name in names if lattice.get(name) is None]
+    if missing:
+        raise Unusable(Reason.NO_LATTICE, f"the lattice must have 'matrix', or {', '.join(names)}; no {missing[0]}")
+    return cell_vectors(*(float(lattice[name]) for name in names))
+
+
+def _json_species(site: dict[str, Any], name: object) -> int:
+    """The atomic number of a site; several species of one element, such as two charges, may share it."""
+    species = site.get("species")
+    if not isinstance(species, list) or not species:
+        raise Unusable(Reason.UNKNOWN_ELEMENT, f"site {name} must have a list 'species', it has none")
+    if not all(isinstance(item, dict) and "element" in item for item in species):
+        raise Unusable(Reason.UNKNOWN_ELEMENT, f"the species of site {name} must each have an 'element'")
+    symbols = [str(item["element"]) for item in species]
+    share = sum(float(item.get("occu", 1)) for item in species)
+    if len({symbol.rstrip("+-.0123456789") for symbol in symbols}) > 1 or abs(share - 1) > _SHARE_TOLERANCE:
+        raise Unusable(Reason.DISORDERED, f"site {name} is shared or partly empty")
+    return atomic_number(symbols[0])
 
 
 def _num_floats(line: str) -> int:

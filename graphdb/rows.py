@@ -11,7 +11,7 @@ from itertools import islice
 from typing import IO
 
 from graphdb.errors import SourceError
-from graphdb.files import READ_ERRORS, decompressed
+from graphdb.files import READ_ERRORS, decompressed, utf_16_without_mark
 from graphdb.foreign import HEAD_BYTES, is_binary, what_is
 from graphdb.names import id_column
 from graphdb.targets import read_number
@@ -120,9 +120,8 @@ def _is_header_of(comment: list[str], row: list[str]) -> bool:
 def _encoding(head: bytes, rest: IO[bytes], name: str) -> str:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    for encoding, zeros in (("utf-16-le", head[1:400:2]), ("utf-16-be", head[0:400:2])):
-        if len(zeros) > 2 and zeros.count(0) > 0.9 * len(zeros) and head[:400].count(0) < 0.6 * len(head[:400]):
-            return encoding
+    if encoding := utf_16_without_mark(head):
+        return encoding
     if is_binary(head[:HEAD_BYTES]) or what_is("", head[:HEAD_BYTES]):
         what = what_is("", head[:HEAD_BYTES]) or "binary, not text: save it as CSV (UTF-8)"
         raise SourceError(f"{name} must be a CSV, but it is {what}")

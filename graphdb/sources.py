@@ -5,6 +5,7 @@
 
 import io
 import os
+import re
 import stat
 import tarfile
 import unicodedata
@@ -17,7 +18,7 @@ from typing import IO, Protocol
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.filenames import file_id, name_format, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
-from graphdb.foreign import HEAD_BYTES, what_is
+from graphdb.foreign import HEAD_BYTES, is_binary, what_is
 from graphdb.names import clean_id
 from graphdb.parse import MAX_TEXT_BYTES, Crystal, Format, Unusable, decode, parse_crystal, sniff
 from graphdb.targetfile import TargetFile
@@ -26,6 +27,8 @@ from graphdb.targets import TargetTable
 #: Ids are keys of LMDB, which end at 511 bytes.
 MAX_ID_BYTES = 500
 _MAX_TABLE_BYTES = 256 * 2**20
+#: How the place of an entry ends that is one of several in a file.
+_ROW = re.compile(r", (?:line|entry) \d+$")
 #: Files of CGCNN's own layout that are no structures.
 _ID_PROP = "id_prop.csv"
 _COMPANIONS = frozenset({_ID_PROP, "atom_init.json"})
@@ -129,8 +132,9 @@ def iter_structures(
     """Id and crystal of everything in a source; what cannot be used comes as the reason why.
 
     Of several entries with the same id the first one that can be used counts, so an id has at most one crystal. The
-    others come with the reason "duplicate id". All come in the order of the source, but for those that cannot be used
-    while others with their id are to be expected: whether such a one takes their place is known at the end.
+    others come with the reason "duplicate id", or "id taken" if they may be other crystals. All come in the order of
+    the source, but for those that cannot be used while others with their id are to be expected: whether such a one
+    takes their place is known at the end.
 
     Args:
         path: what `open_source` reads.
@@ -141,6 +145,7 @@ def iter_structures(
         SourceError: if the source as a whole cannot be read.
     """
     places: dict[str, str] = {}
+    contents: dict[str, int] = {}
     refused: list[SkippedCrystal] = []
     source = open_source(path)
     for entry in source.entries():
@@ -148,7 +153,8 @@ def iter_structures(
         if isinstance(entry, SkippedCrystal):
             skip = entry
         elif entry.material_id in places:
-            skip = duplicate(entry, places[entry.material_id])
+            is_equal = hash(entry.content) == contents[entry.material_id]
+            skip = duplicate(entry, places[entry.material_id], is_equal=is_equal)
         else:
             try:
                 crystal = parse_crystal(entry.content, entry.format, keep_order=keep_order)
@@ -156,28 +162,51 @@ def iter_structures(
                 skip = SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
             else:
                 places[entry.material_id] = entry.where
+                contents[entry.material_id] = hash(entry.content)
                 yield entry.material_id, crystal
                 continue
-        if skip.reason != Reason.DUPLICATE_ID and source.may_repeat(skip.material_id):
+        if skip.reason not in (Reason.DUPLICATE_ID, Reason.ID_TAKEN) and source.may_repeat(skip.material_id):
             refused.append(skip)
         else:
             yield skip.material_id, skip
-    told: set[str] = set()
+    told: dict[str, str] = {}
     for skip in refused:
         if skip.material_id in places:
-            message = f"{skip.message}; {places[skip.material_id]} has the same id and counts"
-            skip = replace(skip, reason=Reason.DUPLICATE_ID, message=message)
-        elif skip.material_id and skip.material_id in told:
+            place = places[skip.material_id]
+            reason = Reason.DUPLICATE_ID if _are_beside(skip.where, place) else skip.reason
+            skip = replace(skip, reason=reason, message=f"{skip.message}; {place} has the same id and counts")
+        elif skip.material_id in told and _are_beside(skip.where, told[skip.material_id]):
             message = f"{skip.message} ({skip.reason}), like an earlier one with the same id"
             skip = replace(skip, reason=Reason.DUPLICATE_ID, message=message)
-        told.add(skip.material_id)
+        if skip.material_id:
+            told.setdefault(skip.material_id, skip.where)
         yield skip.material_id, skip
 
 
-def duplicate(entry: RawCrystal, place: str) -> SkippedCrystal:
-    """The note on an entry whose id is that of a crystal before it."""
+def duplicate(entry: RawCrystal, place: str, *, is_equal: bool) -> SkippedCrystal:
+    """The note on an entry whose id is that of a crystal before it.
+
+    Args:
+        entry: that does not count.
+        place: where the one that counts stands.
+        is_equal: whether both have the same text.
+    """
     message = f"the id is that of {place} too; that one counts"
-    return SkippedCrystal(entry.material_id, Reason.DUPLICATE_ID, message, entry.where)
+    if is_equal or _are_beside(entry.where, place):
+        return SkippedCrystal(entry.material_id, Reason.DUPLICATE_ID, message, entry.where)
+    advice = (
+        "give each row an id of its own"
+        if _ROW.search(entry.where)
+        else "rename the file or its folder, or give a table with ids"
+    )
+    message = f"{message}, though the texts differ: if they are two crystals, {advice}"
+    return SkippedCrystal(entry.material_id, Reason.ID_TAKEN, message, entry.where)
+
+
+def _are_beside(one: str, other: str) -> bool:
+    """Whether two places are files of one folder, such as CONTCAR and POSCAR: forms or stages of one crystal."""
+    are_rows = _ROW.search(one) or _ROW.search(other)
+    return not are_rows and PurePosixPath(one).parent == PurePosixPath(other).parent
 
 
 class FolderSource:
@@ -318,12 +347,12 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
         yield SkippedCrystal(material_id, Reason.TOO_LARGE, f"must be below {limit:,} bytes, got {size:,}", where)
         return
     content = stream.read()
-    if uncompressed_name(where) != where:
-        kind = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}[PurePosixPath(where).suffix.lower()]
-        try:
-            with decompressed(io.BytesIO(content)) as unzipped:
-                content = unzipped.read(limit + 1)
-        except READ_ERRORS as error:
+    try:
+        with decompressed(io.BytesIO(content)) as unzipped:  # by content, for some are named as if they were not
+            content = unzipped.read(limit + 1)
+    except READ_ERRORS as error:
+        if uncompressed_name(where) != where or is_binary(content[:HEAD_BYTES]):
+            kind = {b"\x1f\x8b": "gzip", b"BZ": "bzip2"}.get(content[:2], "xz")
             yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"the {kind} stream is damaged: {error}", where)
             return
     if format != "json" and (foreign := what_is("", content[:HEAD_BYTES])):
@@ -361,11 +390,12 @@ def id_problem(material_id: str) -> str:
 
 def _about_unknown(name: str, head: bytes) -> str:
     """What a file is whose name is not that of a structure; empty if nothing is known about it."""
+    base = uncompressed_name(name).lower()
     try:
         format = sniff(decode(head))
     except Unusable:
         format = None
-    if format is not None and (found := _FORMAT_NAMES[format])[1] not in name:
+    if format is not None and not base.endswith((found := _FORMAT_NAMES[format])[1]):
         return f"it looks like {found[0]}: give it a name that ends in {found[1]}"
     foreign = what_is(name, head)
     return f"it is {foreign}" if foreign else ""

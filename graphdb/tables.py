@@ -10,7 +10,7 @@ from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.filenames import file_id, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
 from graphdb.foreign import what_cells_are, what_json_is, what_text_is
-from graphdb.names import ID_COLUMN, id_column, is_row_index
+from graphdb.names import ID_COLUMN, STRUCTURE_FIELDS, id_column, is_row_index
 from graphdb.parse import Format, sniff
 from graphdb.rows import table_form, table_rows
 from graphdb.sources import Entry, raw_crystal
@@ -19,7 +19,6 @@ from graphdb.targets import TargetTable, read_number
 
 _PROBED_ROWS = 50
 _ID_FIELDS = (ID_COLUMN, "id", "_id", "task_id", "jid", "entry_id")
-_STRUCTURE_FIELDS = ("structure", "final_structure", "cif", "poscar")
 
 
 class CsvSource:
@@ -235,7 +234,7 @@ def _json_structures(content: bytes, stem: str) -> list[tuple[str, object, dict[
         are_ids = all(isinstance(label, str) for label in labels) and len(set(labels)) == len(labels)
         keys = (label if are_ids else f"{stem}-{i}" for i, label in enumerate(labels))
         return _without_row_index([_json_row(item, str(key)) for key, item in zip(keys, value, strict=True)])
-    if isinstance(value, dict) and any(isinstance(value.get(name), dict) for name in _STRUCTURE_FIELDS):
+    if isinstance(value, dict) and any(isinstance(value.get(name), dict) for name in STRUCTURE_FIELDS):
         return [_json_row(value, stem)]
     if isinstance(value, dict) and any(_looks_like_entry(item) for item in value.values()):
         counted = list(value) == [str(i) for i in range(len(value))]  # such keys are no ids, if there are others
@@ -272,7 +271,7 @@ def _json_row(item: object, fallback_id: str) -> tuple[str, object, dict[str, An
     material_id = next((str(candidate) for candidate in candidates if _is_id(candidate)), fallback_id)
     if _is_structure(item):
         return material_id, item, {}
-    field = next((name for name in _STRUCTURE_FIELDS if name in item), None)
+    field = next((name for name in STRUCTURE_FIELDS if name in item), None)
     row = {name: value for name, value in item.items() if name not in (*_ID_FIELDS, field) and name[:1] != "@"}
     return material_id, item[field] if field else item, row if field else {}
 
@@ -285,7 +284,8 @@ def _json_split_table(value: dict[str, Any], stem: str) -> list[tuple[str, objec
     """The table of pandas' ``to_json(orient="split")``, which matbench uses."""
     columns, rows = value["columns"], value["data"]
     index = value.get("index", list(range(len(rows))))
-    if not rows or "structure" not in columns or len(index) != len(rows) or any(len(r) != len(columns) for r in rows):
+    named = any(name in columns for name in STRUCTURE_FIELDS)
+    if not rows or not named or len(index) != len(rows) or any(len(r) != len(columns) for r in rows):
         return "it holds a table without a complete column 'structure'"
     ids = [str(label) if isinstance(label, str) else f"{stem}-{label}" for label in index]
     return [_json_row(dict(zip(columns, row, strict=True)), id) for id, row in zip(ids, rows, strict=True)]
@@ -298,7 +298,7 @@ def _is_structure(value: object) -> bool:
 def _looks_like_entry(value: object) -> bool:
     if isinstance(value, str):
         return sniff(value) is not None
-    return _is_structure(value) or (isinstance(value, dict) and any(name in value for name in _STRUCTURE_FIELDS))
+    return _is_structure(value) or (isinstance(value, dict) and any(name in value for name in STRUCTURE_FIELDS))
 
 
 def _claimed_format(text: str) -> Format:

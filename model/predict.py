@@ -88,6 +88,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             "column 'error' says what each is",
             file=sys.stderr,
         )
+    if found.empty:
+        print(f"no crystal in {', '.join(found.empty)}", file=sys.stderr)
     if found.warned:
         print(
             f"{count(found.warned, 'crystal')} with elements that the model has not seen in training: the column "
@@ -99,7 +101,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             "note: this model does not say which elements it was trained on, so nothing warns of others",
             file=sys.stderr,
         )
-    return 0 if found.predicted and not found.failed else 1
+    return 0 if found.predicted and not found.failed and not found.empty else 1
 
 
 def check_inputs(files: Sequence[str]) -> None:
@@ -139,6 +141,8 @@ class Tally:
         self.elements_known = elements_known
         """Whether the model tells what it was trained on."""
         self.read = self.failed = self.warned = self.others = 0
+        self.empty: list[str] = []
+        """Sources without a crystal."""
 
     @property
     def predicted(self) -> int:
@@ -195,7 +199,7 @@ def write_predictions(
         if tally.read:  # the first one waits for the parser's packages, and tells nothing of the time of the others
             tell(share, count(tally.read, "crystal"))
 
-    for item in _graphs(sources, settings, known, own, note):
+    for item in _graphs(sources, settings, known, own, note, tally):
         pending.append(item)
         refused = item[1] if isinstance(item[1], _Refused) else None
         if refused is not None and not refused.is_crystal:
@@ -225,15 +229,24 @@ def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") 
 
 
 def _graphs(
-    sources: Sequence[str], settings: Any, known: frozenset[int], own: frozenset[str], tell: Callable[[float], None]
+    sources: Sequence[str],
+    settings: Any,
+    known: frozenset[int],
+    own: frozenset[str],
+    tell: Callable[[float], None],
+    tally: Tally,
 ) -> Iterator[tuple[str, Any]]:
-    """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table, `own` our files."""
+    """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table, `own` our files.
+
+    Sources without a crystal are noted in `tally`, which its reader keeps up to date.
+    """
     from graphdb.errors import SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
     from graphdb.sources import iter_structures
     from model.elements import element_symbols
 
     for number, source in enumerate(sources):
+        num_before = tally.read
 
         def tell_all(share: float, before: int = number) -> None:
             tell((before + share) / len(sources))
@@ -260,6 +273,8 @@ def _graphs(
                     yield material_id, _Refused(f"{error.reason}: {error}")
         except SourceError as error:
             yield Path(source).stem, _Refused(str(error))
+        if tally.read == num_before:
+            tally.empty.append(source)
 
 
 def _rows(

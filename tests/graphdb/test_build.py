@@ -338,6 +338,14 @@ def test_the_first_usable_text_of_an_id_counts(
     assert changed.fingerprint == build_store(folder, tmp_path / "t").fingerprint
 
 
+def test_another_crystal_of_the_same_id_is_left_out_with_what_to_do(tmp_path: Path) -> None:
+    folder = poscar_folder(tmp_path / "f", {"x/run/CONTCAR": SALT, "y/run/CONTCAR": IRON, "z/run/CONTCAR": SALT})
+    report = build_store(folder, tmp_path / "s")
+    notes = [(skip.where, str(skip.reason)) for skip in report.skipped]
+    assert notes == [("z/run/CONTCAR", "duplicate id"), ("y/run/CONTCAR", "id taken")]
+    assert "if they are two crystals, rename the file or its folder" in report.skipped[1].message
+
+
 STOP_AT = """
 import os, signal, sys
 from graphdb import intake

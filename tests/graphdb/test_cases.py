@@ -82,8 +82,8 @@ def test_a_good_poscar_takes_the_place_of_an_empty_contcar(tmp_path: Path) -> No
     ("source", "what"),
     [
         ("02-jarvis-json/jdft_3d.json", "it is JARVIS' JSON"),
-        ("04-wbm-tables/records.json", "it is a pandas table whose structures stand in 'initial_structure'"),
-        ("04-wbm-tables/cse_records.json", "it is a pandas table whose structures stand in 'computed_structure_entry'"),
+        ("04-wbm-tables/records.json", "it is JSON whose structures stand in 'initial_structure'"),
+        ("04-wbm-tables/cse_records.json", "it is JSON whose structures stand in 'computed_structure_entry'"),
         ("04-wbm-tables/wbm-initial-structures.json", "it is a pandas table by columns whose structures stand in"),
         ("05-optimade/structures.json", "it is an OPTIMADE response"),
         ("07-csv-python-dicts/df.csv", "its column 'structure' has Python dicts (with single quotes), not JSON"),

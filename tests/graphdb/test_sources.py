@@ -22,7 +22,7 @@ from pymatgen.io.vasp.inputs import Poscar
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.filenames import file_id, name_format
 from graphdb.matching import CrystalIds
-from graphdb.parse import Crystal
+from graphdb.parse import Crystal, Unusable, decode, parse_crystal
 from graphdb.sources import Entry, RawCrystal, Source, iter_structures, open_source
 from graphdb.targets import TargetTable
 
@@ -346,6 +346,7 @@ FOREIGN: dict[str, tuple[str, bytes, str]] = {
     "zip as cif": ("a.cif", b"PK\x03\x04" + 26 * b"\x00" + b"a.cif", "a zip archive"),
     "poscar as text": ("a.txt", text(IRON, "poscar").encode(), "looks like a POSCAR: .*ends in .vasp"),
     "cif as text": ("a.txt", text(IRON, "cif").encode(), "looks like a CIF: .*ends in .cif"),
+    "cif with two suffixes": ("a.cif.txt", text(IRON, "cif").encode(), "looks like a CIF: .*ends in .cif"),
     "json as text": ("a.txt", text(IRON, "json").encode(), "looks like pymatgen JSON: .*ends in .json"),
 }
 
@@ -376,7 +377,8 @@ def test_a_folder_that_is_an_lmdb_is_named(tmp_path: Path) -> None:
         ([{"id": "x", "attributes": {"lattice_vectors": []}}], "an OPTIMADE response"),
         ({"1": {"cell": []}, "ids": [1], "nextid": 2}, "ASE's JSON database"),
         ({"id": {"0": "a"}, "structure": {"0": IRON.as_dict()}}, "a pandas table by columns .* 'structure'"),
-        ([{"id": "a", "relaxed_structure": IRON.as_dict()}], "a pandas table .* 'relaxed_structure'"),
+        ([{"id": "a", "relaxed_structure": IRON.as_dict()}], "JSON whose structures stand in 'relaxed_structure'"),
+        ([{"id": "a", "structure_initial": IRON.as_dict()}], "JSON whose structures stand in 'structure_initial'"),
         (
             {"columns": ["id", "initial_structure"], "index": [0], "data": [["a", IRON.as_dict()]]},
             "a pandas table .* 'initial_structure'",
@@ -391,6 +393,70 @@ def test_json_of_another_program_is_named_with_what_to_do(tmp_path: Path, value:
         entries(path)
     (skip,) = skips(tmp_path)
     assert (skip.reason, bool(re.match(f"it is {message}", skip.message))) == (Reason.NOT_A_STRUCTURE, True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"id": "a", "final_structure": IRON.as_dict(), "structure_initial": NACL.as_dict()}],
+        {"id": "a", "final_structure": IRON.as_dict()},
+        {"a": {"final_structure": IRON.as_dict()}},
+        {"columns": ["id", "final_structure"], "index": ["a"], "data": [["a", IRON.as_dict()]]},
+    ],
+)
+def test_structures_have_several_names_in_json(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(value))
+    ((name, crystal),) = iter_structures(path)
+    assert name == "a" and isinstance(crystal, Crystal) and set(crystal.atomic_numbers.tolist()) == {26}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "cp1252"])
+def test_the_encoding_of_a_structure_is_told_by_its_content(encoding: str) -> None:
+    content = "# a dash \u2013 here\n" + text(IRON, "cif")
+    assert decode(content.encode(encoding)).removeprefix("\ufeff") == content
+    assert len(parse_crystal(content.encode(encoding), "cif").atomic_numbers) == 2
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_may_be_named_as_if_it_were_not(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    content = compress(text(IRON, "cif").encode())
+    (tmp_path / "a.cif").write_bytes(content)
+    (tmp_path / "b.cif").write_bytes(content[:-9])
+    found = dict(iter_structures(tmp_path))
+    assert isinstance(found["a"], Crystal)
+    assert isinstance(found["b"], SkippedCrystal) and "stream is damaged" in found["b"].message
+
+
+LATTICE = {"a": 3, "b": 3, "c": 4, "alpha": 90, "beta": 90, "gamma": 120}
+SITE = {"species": [{"element": "Fe", "occu": 1}], "abc": [0, 0, 0]}
+SHARED = [{"element": "Fe2+", "occu": 0.5}, {"element": "Fe3+", "occu": 0.5}]
+
+
+def test_a_structure_in_json_may_have_lengths_and_angles_and_charges() -> None:
+    crystal = parse_crystal(json.dumps({"lattice": LATTICE, "sites": [{**SITE, "species": SHARED}]}).encode(), "json")
+    assert crystal.atomic_numbers.tolist() == [26]
+    assert abs(_volume(crystal) - 36 * 0.75**0.5) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "message"),
+    [
+        ({"lattice": {**LATTICE, "beta": None}}, Reason.NO_LATTICE, "or a, b, c, alpha, beta, gamma; no beta"),
+        ({"lattice": None}, Reason.NO_LATTICE, "a molecule?"),
+        ({"sites": [{"abc": [0, 0, 0]}]}, Reason.UNKNOWN_ELEMENT, "site 0 must have a list 'species'"),
+        ({"sites": [{"label": "Fe7", "abc": [0, 0, 0]}]}, Reason.UNKNOWN_ELEMENT, "site Fe7 must have"),
+        ({"sites": ["Fe"]}, Reason.UNPARSABLE, "site 0 must be an object, got str"),
+        ({"sites": [{**SITE, "species": [{"occu": 1}]}]}, Reason.UNKNOWN_ELEMENT, "must each have an 'element'"),
+        ({"sites": [{"species": SITE["species"]}]}, Reason.BAD_COORDINATES, "must have 'abc' or 'xyz'"),
+        ({"sites": [{**SITE, "species": SHARED[:1]}]}, Reason.DISORDERED, "shared or partly empty"),
+        ({"sites": [{**SITE, "species": [SHARED[0], {"element": "Co", "occu": 0.5}]}]}, Reason.DISORDERED, "shared"),
+    ],
+)
+def test_what_a_structure_in_json_lacks_is_named(change: dict[str, Any], reason: Reason, message: str) -> None:
+    with pytest.raises(Unusable) as caught:
+        parse_crystal(json.dumps({"lattice": LATTICE, "sites": [SITE]} | change).encode(), "json")
+    assert caught.value.reason == reason and message in caught.value.message
 
 
 def test_json_lines_are_named(tmp_path: Path) -> None:
@@ -514,6 +580,33 @@ def test_a_table_of_structures_may_be_utf_16_with_tabs(tmp_path: Path) -> None:
     source = open_source(tmp_path / "t.tsv")
     assert [entry.material_id for entry in source.entries()] == ["a"]
     assert source.targets.columns() == {"n": {"a": 3.0}}
+
+
+def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_path: Path) -> None:
+    files = {
+        "x/relax/CONTCAR": text(NACL, "poscar"),
+        "x/relax/POSCAR": text(IRON, "poscar"),
+        "y/relax/CONTCAR": text(IRON, "poscar"),
+        "y/relax/POSCAR": "",
+        "z/relax/CONTCAR": text(NACL, "poscar"),
+    }
+    for name, content in files.items():
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text(content)
+    for source in (tmp_path / "f", write_tar(tmp_path / "f.tar", files)):
+        notes = {item.where: item for _, item in iter_structures(source) if isinstance(item, SkippedCrystal)}
+        assert {where: note.reason for where, note in notes.items()} == {
+            "x/relax/POSCAR": Reason.DUPLICATE_ID,
+            "y/relax/CONTCAR": Reason.ID_TAKEN,
+            "y/relax/POSCAR": Reason.ID_TAKEN,
+            "z/relax/CONTCAR": Reason.DUPLICATE_ID,
+        }
+        assert "rename the file or its folder" in notes["y/relax/CONTCAR"].message
+    rows = [["id", "cif"], ["a", NACL_CIF], ["a", IRON_CIF], ["a", NACL_CIF]]
+    table = write_csv(tmp_path / "t.csv", rows)
+    reasons = [(item.reason, item.message) for _, item in iter_structures(table) if isinstance(item, SkippedCrystal)]
+    assert [reason for reason, _ in reasons] == [Reason.ID_TAKEN, Reason.DUPLICATE_ID]
+    assert reasons[0][1].endswith("give each row an id of its own")
 
 
 def test_the_first_usable_structure_of_an_id_counts_in_predictions(tmp_path: Path) -> None:

@@ -423,6 +423,33 @@ def test_table_in_a_folder_that_is_read_has_no_row_for_itself(place: Path, tmp_p
         ]
 
 
+def test_another_crystal_of_the_same_id_is_a_failure(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / "deep" / name / "relax" for name in ("mp-1", "mp-2")]
+    for folder, text in zip(folders, (NACL, NACL), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "CONTCAR").write_text(text)
+    command = [str(place / "model"), str(tmp_path / "deep"), "--device", "cpu"]
+    assert predict.main(command) == 0
+    (folders[1] / "CONTCAR").write_text(NACL.replace("Cl", "Br"))
+    (folders[1] / "POSCAR").write_text(NACL.replace("Cl", "I"))
+    capsys.readouterr()
+    assert predict.main(command) == 1
+    printed = capsys.readouterr()
+    assert "1 of 3 crystals predicted" in printed.err
+    assert printed.out.count("id taken: the id is that of mp-1/relax/CONTCAR too") == 2
+
+
+def test_a_folder_without_crystals_beside_others_is_told(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("nothing here")
+    assert predict.main([str(place / "model"), str(place / "one.vasp"), str(tmp_path), "--device", "cpu"]) == 1
+    printed = capsys.readouterr().err
+    assert "1 of 1 crystals predicted" in printed and f"no crystal in {tmp_path}" in printed
+
+
 def test_elements_that_were_not_in_training_are_named_and_counted(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
