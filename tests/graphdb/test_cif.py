@@ -75,6 +75,17 @@ class Bad:
     message: str = ""
 
 
+#: Type symbols of sites that several elements share, or that are partly empty; and of one element.
+SHARED = [
+    *("Fe0.5Co0.5", "Mg0.9Fe0.1", "Fe-Co", "Fe:Co", "Fe|Co", "Fe;Co", "Fe_Co", "Fe Co", "Fe,Co", "Fe1Co1", "Fe+Co"),
+    *("0.648(4)Mn + 0.352(4)Fe", "Fe2+/Co2+", "Fe2+Co3+", "(Fe,Co)", "Fe.5Co.5", "fe:co", "0.5Fe0.5Co"),
+]
+PARTLY = ["Fe0.5", "0.5Fe", "Fe.5", "Fe(0.5)", "Fe0.5(2)"]
+SPECIES = {
+    **{"Fe3+": "Fe1", "Fe+3": "Fe1", "Fe2.5+": "Fe1", "Fe+2.5": "Fe1", "Fe0": "Fe1", "Fe0+": "Fe1", "FE": "Fe1"},
+    **{"Fe1": "Fe1", "Fe1.0": "Fe1", "Fe(III)": "Fe1", "Cu(I)": "Cu1", "O1W": "O1", "57Fe": "Fe1", "Fe_a": "Fe1"},
+    **{"O2-": "O1", "O-2": "O1", "Fe0.33-": "Fe1", "Fe,": "Fe1", "Fe*": "Fe1", "Fe'": "Fe1"},
+}
 #: The group of rock salt under the names that programs give it, and under what they call the items.
 NAMES_OF_225 = [
     "_symmetry_space_group_name_H-M 'F 4/m -3 2/m'",
@@ -175,6 +186,7 @@ GOOD = [
     ),
     # numbers
     Good("uncertainties", BASE.replace("5.64", "5.640(2)").replace("90", "90.(0)").replace("0.5 ", "0.500(13) ")),
+    Good("uncertainties behind a blank", BASE.replace("5.64", "'5.640 (2)'").replace("_alpha 90", "_alpha '90 (0) '")),
     Good("numbers without zero or with exponent", BASE.replace("0.5 0.5 0.5", ".5 5.E-1 +0.5")),
     Good("outside of the cell", BASE.replace("0.5 0.5 0.5", "-0.5 1.5 7.5")),
     # elements
@@ -192,6 +204,11 @@ GOOD = [
         "labels in capitals, told by the formula", labelled("CA1", "O1", extra="_chemical_formula_sum 'Ca O'"), "Ca1 O1"
     ),
     Good("labels of carbon, told by the formula", labelled("CA1", "O1", extra="_chemical_formula_sum 'C O'"), "C1 O1"),
+    Good("tungsten, as the formula has it", labelled("W1", "O1", extra="_chemical_formula_sum 'W O'"), "O1 W1"),
+    Good("tungsten, without oxygen", labelled("W1", "C1"), "C1 W1"),
+    Good("tritium, as the formula has it", labelled("T1", "O1", extra="_chemical_formula_sum 'T O'"), "H1 O1"),
+    Good("labels with one more letter", labelled("Na1A", "Cl2_b", "O1W", "C1B"), "C1 Cl1 Na1 O1", 2.82),
+    *(Good(f"{name} is {atoms}", cif(f"A1 '{name}' 0 0 0", CL), f"Cl1 {atoms}") for name, atoms in SPECIES.items()),
     Good("labels of water", labelled("Na1", "OW1"), "Na1 O1"),
     # occupancy
     Good("occupancy unknown", occupied("Na1 Na 0 0 0 ?", "Cl1 Cl 0.5 0.5 0.5 .")),
@@ -495,6 +512,35 @@ BAD = [
         cif("Na1 Na 0 0 0 1", "Na2 Na 0.05 0 0 2", columns="label type_symbol fract_x fract_y fract_z disorder_group"),
         Reason.DISORDERED,
         "disorder groups 1, 2",
+    ),
+    *(
+        Bad(f"shared, as {name}", cif(f"M1 '{name}' 0 0 0", CL), Reason.DISORDERED, "several elements")
+        for name in SHARED
+    ),
+    *(
+        Bad(f"shared, as {name} in a label", labelled(name, "Cl1"), Reason.DISORDERED, "several elements")
+        for name in ("Fe/Co", "Fe1/Co1", "Fe-Co", "Fe,Co1", "FeCo1", "Al1Si1", "Fe0.5Co0.5", "Fe_Co")
+    ),
+    *(Bad(f"partly empty, as {name}", cif(f"M1 '{name}' 0 0 0", CL), Reason.DISORDERED, name) for name in PARTLY),
+    Bad(
+        "a site shared with a vacancy",
+        occupied("Na1 Na 0 0 0 0.5", "Va1 Va 0 0 0 0.5", f"{CL} 1"),
+        Reason.DISORDERED,
+        "partly empty",
+    ),
+    Bad("tungsten or water", labelled("W1", "O1"), Reason.UNKNOWN_ELEMENT, "W or water"),
+    Bad(
+        "water beside a formula without tungsten",
+        labelled("Na1", "W1", extra="_chemical_formula_sum 'Na O'"),
+        Reason.UNKNOWN_ELEMENT,
+        "'W1'",
+    ),
+    Bad("a tetrahedral site", labelled("T1", "O1"), Reason.UNKNOWN_ELEMENT, "'T1'"),
+    Bad(
+        "a tetrahedral site and a formula",
+        labelled("T1", extra="_chemical_formula_sum Si"),
+        Reason.UNKNOWN_ELEMENT,
+        "T1",
     ),
     Bad("a label with two readings", labelled("CA1", "O1"), Reason.UNKNOWN_ELEMENT, "Ca or C"),
     Bad("a vacancy", labelled("Va1", "O1"), Reason.UNKNOWN_ELEMENT, "Va1"),
