@@ -48,10 +48,21 @@ class Operations:
 
     def fit(self, lattice: NDArray[np.float64]) -> bool:
         """Whether a cell (rows, Å) has the shape that these operations leave as it is."""
+        return self.misfit(lattice) <= _METRIC_TOLERANCE
+
+    def misfit(self, lattice: NDArray[np.float64]) -> float:
+        """How far a cell (rows, Å) is from the shape that they leave as it is, relative to its squared lengths."""
         metric = lattice @ lattice.T
         turned = np.swapaxes(self.rotation, 1, 2) @ metric @ self.rotation
         scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
-        return bool((np.abs(turned - metric) <= _METRIC_TOLERANCE * scale).all())
+        return float((np.abs(turned - metric) / scale).max())
+
+    def is_monoclinic_along_b(self) -> bool:
+        """Whether they are those of a monoclinic group with the unique axis b."""
+        along_b = np.diag([-1.0, 1.0, -1.0])
+        unlike = np.abs(np.abs(self.rotation) - np.eye(3)).max(axis=(1, 2)) > 0
+        diagonals = {tuple(np.diag(rotation) * np.linalg.det(rotation)) for rotation in self.rotation}
+        return not unlike.any() and diagonals == {(1.0, 1.0, 1.0), tuple(np.diag(along_b))}
 
     def is_group(self) -> bool:
         """Whether any two of them, one after the other, are a third of them."""

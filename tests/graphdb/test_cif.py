@@ -75,6 +75,7 @@ class Bad:
     message: str = ""
 
 
+Z = "_cell_formula_units_Z"
 #: Type symbols of sites that several elements share, or that are partly empty; and of one element.
 SHARED = [
     *("Fe0.5Co0.5", "Mg0.9Fe0.1", "Fe-Co", "Fe:Co", "Fe|Co", "Fe;Co", "Fe_Co", "Fe Co", "Fe,Co", "Fe1Co1", "Fe+Co"),
@@ -422,6 +423,42 @@ GOOD = [
         for hint in HINTS
     ),
     Good("nothing but what P 1 has", cif(symmetry="_space_group_bravais_type aP\n_space_group_laue_class -1")),
+    *(
+        Good(
+            f"a list of a part of {name}, by formula and Z the group",
+            cif(*sites, cell=cell, symmetry=hm(name), operations=part, extra=f"_chemical_formula_sum Na\n{Z} {number}"),
+            f"Na{number}",
+            distance,
+            (Reason.SYMMETRY_DIFFERS,),
+        )
+        for name, cell, part, sites, number, distance in (
+            ("F m -3 m", ("20",) * 3 + ("90",) * 3, ["x,y,z", "-x,-y,-z"], [NA], 4, 14.142),
+            (
+                "P 21/c",
+                ("6", "7", "8", "90", "95", "90"),
+                ["x,y,z", "-x,y+1/2,-z+1/2"],
+                ["Na1 Na 0.1 0.1 0.1"],
+                4,
+                2.372,
+            ),
+            (
+                "R -3 m",
+                ("9", "9", "20", "90", "90", "120"),
+                ["x,y,z", "-y,x-y,z", "-x+y,-x,z", "-x,-y,-z", "y,-x+y,-z", "x-y,x,-z"]
+                + ["y,x,-z", "x-y,-y,-z", "-x,-x+y,-z", "-y,-x,z", "-x+y,y,z", "x,x-y,z"],
+                [NA],
+                3,
+                8.452,
+            ),
+        )
+    ),
+    Good(
+        "a list of a part, as formula and Z have it",
+        rock_salt(operations=OPERATIONS_OF_F, extra=f"_chemical_formula_sum 'Na Cl'\n{Z} 4"),
+        ROCK_SALT,
+        2.82,
+        (Reason.SYMMETRY_DIFFERS,),
+    ),
     # formula
     Good("formula and Z", cif(extra="_chemical_formula_sum 'Cl Na'\n_cell_formula_units_Z 1")),
     Good(
@@ -693,6 +730,27 @@ def test_a_group_completes_its_cell(group: str, given: tuple[str, ...], whole: t
     )
     assert np.allclose(one.lattice, other.lattice)
     assert np.array_equal(one.frac_coords, other.frac_coords)
+
+
+@pytest.mark.parametrize(
+    ("name", "angles", "setting"),
+    [
+        ("P 21/n", ("90", "90", "90"), "P 1 21/n 1"),
+        ("P 21/c", ("90", "90.00", "90"), "P 1 21/c 1"),
+        ("P 21/c", ("90", "90.03", "90"), "P 1 21/c 1"),
+        ("C 2/m", ("90", "90.2", "90"), "C 1 2/m 1"),
+        ("P 21/n", ("90", "90", "90.2"), "P 1 1 21/n"),
+        ("C 2/m", ("89.9", "90", "90"), "C 2/m 1 1"),
+        ("P 21/n", ("90.01", "92", "90"), "P 1 21/n 1"),
+        ("P 21", ("90", "90", "90"), "P 1 21 1"),
+    ],
+)
+def test_a_monoclinic_cell_tells_its_axis(name: str, angles: tuple[str, ...], setting: str) -> None:
+    short, full = (
+        parse_crystal(cif("Na1 Na 0.13 0.21 0.34", cell=("6", "7", "8", *angles), symmetry=hm(n)).encode(), "cif")
+        for n in (name, setting)
+    )
+    assert np.array_equal(short.frac_coords, full.frac_coords)
 
 
 @pytest.mark.parametrize(("name", "setting"), SAME_NAMES)
