@@ -21,6 +21,8 @@ SYMBOLS: tuple[str, ...] = (
 ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
 #: Uncertainties and oxidation numbers behind a symbol.
 _IN_PARENTHESES = re.compile(r"\((?:\d+|[IVX]+)\)", re.IGNORECASE)
+#: A charge, behind which a spin or a place may be named: 'Mn2+_up'.
+_CHARGE = re.compile(r"^(?:\d*[+-]|[+-]\d+)(?=[_(.\s])")
 #: A number with a point that is no charge, before or behind a symbol.
 _SHARE = re.compile(r"\s*\(?\s*(\d*\.\d+)(?![\d.]*\s*[+-])")
 _HEAVY_HYDROGEN = {"D": 1, "T": 1}
@@ -107,6 +109,7 @@ def check_whole(species: str, *, is_label: bool = False) -> None:
     parts = re.findall(r"[A-Z][a-z]?", first.group())
     several = is_label and "".join(parts) == first.group() and any(_is_pair(part) for part in parts[1:])
     for between, letters in re.findall(r"([^A-Za-z]*)([A-Za-z]+)", text[first.end() :]):
+        between = _CHARGE.sub("", between)
         if re.search(r"[+,/&|;:]|\.\d", between):
             several |= not is_label or element_number(letters) > 0
         else:

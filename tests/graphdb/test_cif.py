@@ -79,12 +79,24 @@ Z = "_cell_formula_units_Z"
 #: Type symbols of sites that several elements share, or that are partly empty; and of one element.
 SHARED = [
     *("Fe0.5Co0.5", "Mg0.9Fe0.1", "Fe-Co", "Fe:Co", "Fe|Co", "Fe;Co", "Fe_Co", "Fe Co", "Fe,Co", "Fe1Co1", "Fe+Co"),
-    *("0.648(4)Mn + 0.352(4)Fe", "Fe2+/Co2+", "Fe2+Co3+", "(Fe,Co)", "Fe.5Co.5", "fe:co", "0.5Fe0.5Co"),
+    *(
+        "0.648(4)Mn + 0.352(4)Fe",
+        "Fe2+/Co2+",
+        "Fe2+Co3+",
+        "(Fe,Co)",
+        "Fe.5Co.5",
+        "fe:co",
+        "Fe2+_Co2+",
+        "Fe2+ Co2+",
+        "Mn + Fe",
+        "0.5Fe0.5Co",
+    ),
 ]
 PARTLY = ["Fe0.5", "0.5Fe", "Fe.5", "Fe(0.5)", "Fe0.5(2)"]
 SPECIES = {
     **{"Fe3+": "Fe1", "Fe+3": "Fe1", "Fe2.5+": "Fe1", "Fe+2.5": "Fe1", "Fe0": "Fe1", "Fe0+": "Fe1", "FE": "Fe1"},
     **{"Fe1": "Fe1", "Fe1.0": "Fe1", "Fe(III)": "Fe1", "Cu(I)": "Cu1", "O1W": "O1", "57Fe": "Fe1", "Fe_a": "Fe1"},
+    **{"Mn2+_up": "Mn1", "O2-(w)": "O1", "Fe+2 up": "Fe1"},
     **{"O2-": "O1", "O-2": "O1", "Fe0.33-": "Fe1", "Fe,": "Fe1", "Fe*": "Fe1", "Fe'": "Fe1"},
 }
 #: The group of rock salt under the names that programs give it, and under what they call the items.
