@@ -98,7 +98,7 @@ class GroupNames:
     Attributes:
         hall: a Hall symbol.
         symbols: Hermann-Mauguin symbols of the setting in use, perhaps short, perhaps with an extension.
-        number: of the group, 1 to 230.
+        number: of the group, 1 to 230; several, parted by commas, contradict each other.
         code: of the setting, as the International Tables have it (1, 2, h, r, b1, -cba, ...).
     """
 
@@ -224,6 +224,8 @@ def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
             found = [s for s in found if s.number in numbers]
         elif not names.hall and not names.symbols and not names.number and not any(types.values()):
             raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+    if ", " in names.number:
+        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
     if names.number:
         if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
             raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")

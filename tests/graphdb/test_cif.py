@@ -134,6 +134,8 @@ HINTS = [
     "_space_group_point_group_H-M m-3m",
     "_space_group_laue_class m-3m",
     "_space_group_patterson_name_H-M 'F m -3 m'",
+    "_symmetry_equiv_pos_number 192",
+    "_space_group_num_symops 192",
     "_symmetry_generators '-x,y,z'",
     "_space_group_of_my_own 'F m -3 m'",
 ]
@@ -465,6 +467,12 @@ GOOD = [
         )
     ),
     Good(
+        "two numbers, but a list of operations",
+        rock_salt("_space_group_IT_number 225\n_symmetry_Int_Tables_number 1", operations=OPERATIONS_OF_F),
+        ROCK_SALT,
+        2.82,
+    ),
+    Good(
         "a list of a part, as formula and Z have it",
         rock_salt(operations=OPERATIONS_OF_F, extra=f"_chemical_formula_sum 'Na Cl'\n{Z} 4"),
         ROCK_SALT,
@@ -606,7 +614,7 @@ BAD = [
         "two numbers",
         cif(symmetry="_space_group_IT_number 225\n_symmetry_Int_Tables_number 1"),
         Reason.UNKNOWN_SYMMETRY,
-        "contradictory: numbers 1, 225",
+        "contradictory: number 1, 225",
     ),
     Bad(
         "a name with the number of another",
