@@ -2,7 +2,7 @@
 
 Where a file can be understood in several ways, what it says elsewhere decides (formula times Z, multiplicities, the
 shape of the cell); where nothing decides, it is refused with what would have to be added. One exception: a list of just
-x, y, z beside the name of a group is taken as it stands, with a note.
+x, y, z, or of a part of the group that is named, is taken as it stands, with a note.
 """
 
 import math
@@ -30,15 +30,19 @@ _MODULATED = (
     "_atom_site_displace",
     "_cell_subsystem",
 )
+#: How different the misfits of two settings may be where the cell tells nothing of them; 90.003 degrees are more.
+_SAME_SHAPE = 5e-5
 #: How equal the distances of one crystal are in two settings: computed by us, and written down with a few digits.
 _EXACTLY, _ROUGHLY = 1e-3, 0.1
 #: Atoms of a cell up to which that tells settings apart: a single atom elsewhere shows among 1,728, not among 2,744.
 _MAX_COMPARED = 500
 #: The angle that no monoclinic cell needs to have written down.
 _RIGHT_ANGLES = frozenset({"90", "90.", "90.0", "90.00", "90.000", "90.0000"})
+_SHAPE = "the cell does not have the shape that its symmetry operations ask for"
 #: Reasons of a block that is a placeholder, not another crystal.
 _PLACEHOLDER = frozenset({Reason.NO_ATOMS, Reason.NO_LATTICE})
 
+_Atoms = tuple[NDArray[np.int64], NDArray[np.float64], int]
 Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -192,7 +196,7 @@ def _readings(
     formula: dict[int, float],
     num_units: float,
     remarks: list[Note],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+) -> _Atoms:
     """Atomic numbers and coordinates of all atoms of the cell, and how many were there twice."""
     names, texts = symmetry.names, symmetry.operations
     try:
@@ -205,15 +209,16 @@ def _readings(
     if operations is None:
         named = _named(names, lattice)
         return _best(named, names, lattice, sites, formula, num_units)
-    if not operations.is_group() or (names and not is_magnetic and len(operations) == 1):
+    order = _order(names, lattice) if names and not is_magnetic else set()
+    is_part = names and not is_magnetic and (len(operations) == 1 or len(operations) < min(order, default=0))
+    if is_part or not operations.is_group():
         return _doubtful(operations, names, lattice, sites, formula, num_units, remarks)
-    if names and not is_magnetic and (order := _order(names)) and len(operations) not in order:
+    if order and len(operations) not in order:
         counts = "" if len(order) > 1 else f" ({min(order)})"
         message = f"{len(operations)} operations are listed, not those of {names}{counts}; the list counts"
         remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
     if not operations.fit(lattice):
-        message = "the cell does not have the shape that its symmetry operations ask for"
-        raise Unusable(Reason.INVALID_CELL, message)
+        raise Unusable(Reason.INVALID_CELL, _SHAPE)
     return _atoms(sites, operations, lattice)
 
 
@@ -251,12 +256,13 @@ def _named(names: GroupNames, lattice: NDArray[np.float64]) -> list[Operations]:
     return fitting
 
 
-def _order(names: GroupNames) -> set[int]:
-    """How many operations the group that is named may have; empty if that cannot be told."""
+def _order(names: GroupNames, lattice: NDArray[np.float64]) -> set[int]:
+    """How many operations the group that is named may have in this cell; empty if that cannot be told."""
     try:
-        return {len(operations) for operations in settings(names)}
+        candidates = settings(names)
     except SymmetryError:
         return set()
+    return {len(operations) for operations in candidates if operations.fit(lattice)} or set(map(len, candidates))
 
 
 def _best(
@@ -266,7 +272,7 @@ def _best(
     sites: Sites,
     formula: dict[int, float],
     num_units: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+) -> _Atoms:
     """The atoms by the one candidate that agrees with all that the file says.
 
     Raises:
@@ -289,6 +295,8 @@ def _best(
             f"no setting of the space group named ({names}) agrees with the sites; list its operations in the file"
         )
         raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
+    if len(good) > 1:
+        good = _closest(good, lattice)
     first = good[0][1]
     if (
         len(good) > 1
@@ -306,6 +314,13 @@ def _best(
     return first
 
 
+def _closest(good: list[tuple[Operations, _Atoms]], lattice: NDArray[np.float64]) -> list[tuple[Operations, _Atoms]]:
+    """Those settings whose shape the cell has best; of monoclinic ones in a rectangular cell those along b."""
+    misfits = [operations.misfit(lattice) for operations, _ in good]
+    closest = [one for one, misfit in zip(good, misfits, strict=True) if misfit <= min(misfits) + _SAME_SHAPE]
+    return [one for one in closest if one[0].is_monoclinic_along_b()] or closest
+
+
 def _doubtful(
     operations: Operations,
     names: GroupNames,
@@ -314,10 +329,13 @@ def _doubtful(
     formula: dict[int, float],
     num_units: float,
     remarks: list[Note],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
-    """The atoms where the list of operations may be incomplete: a part of a group, or just 'x, y, z' beside a group."""
+) -> _Atoms:
+    """The atoms where the list of operations may be incomplete: no group, or a smaller one than the one named."""
     is_whole = operations.is_group()
-    if is_whole and (_order(names) == {1} or _agrees(sites, operations, lattice, formula, num_units)):
+    is_alone = len(operations) == 1
+    listed = "only the operation x, y, z is listed" if is_alone else f"{len(operations)} operations are listed"
+    agrees = is_whole and _agrees(sites, operations, lattice, formula, num_units)
+    if is_whole and is_alone and (agrees or _order(names, lattice) == {1}):
         return _atoms(sites, operations, lattice)
     if not names:
         message = "the operations listed are not all of a space group; list them all"
@@ -327,18 +345,19 @@ def _doubtful(
         message = f"the {len(operations)} operations listed are not all of {names}; those of the group count"
         remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
         return atoms
-    if formula and num_units:
+    if formula and num_units and not agrees:
         try:
             atoms = _best(_named(names, lattice), names, lattice, sites, formula, num_units)
         except Unusable:
             pass  # the list remains
         else:
             if formula_agrees(formula, num_units, Counter(atoms[0].tolist())):
-                message = f"only the operation x, y, z is listed, but by formula and Z those of {names} count"
+                message = f"{listed}, but by formula and Z those of {names} count"
                 remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
                 return atoms
-    message = f"only the operation x, y, z is listed, but {names} is named; the list counts"
-    remarks.append(Note(Reason.SYMMETRY_DIFFERS, message))
+    if not operations.fit(lattice):
+        raise Unusable(Reason.INVALID_CELL, _SHAPE)
+    remarks.append(Note(Reason.SYMMETRY_DIFFERS, f"{listed}, but {names} is named; the list counts"))
     return _atoms(sites, operations, lattice)
 
 
@@ -355,9 +374,7 @@ def _agrees(
     return formula_agrees(formula, num_units, Counter(_atoms(sites, operations, lattice)[0].tolist()))
 
 
-def _atoms(
-    sites: Sites, operations: Operations, lattice: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+def _atoms(sites: Sites, operations: Operations, lattice: NDArray[np.float64]) -> _Atoms:
     first = independent(sites.numbers, sites.fractions, operations, lattice)
     images, of_site = expand(sites.fractions[first], operations, lattice)
     numbers = sites.numbers[first][of_site]

@@ -9,8 +9,6 @@ from functools import lru_cache
 
 from graphdb.cifblock import Block
 from graphdb.cifsites import number_of
-from graphdb.crystal import Unusable
-from graphdb.errors import Reason
 from graphdb.symmetry import GroupNames
 
 _MAGNETIC_OPERATIONS = "_space_group_symop_magn_operation_xyz"
@@ -20,7 +18,12 @@ _SYSTEMS = ("_symmetry_cell_setting", "_space_group_crystal_system")
 _KINDS = (
     ("magnetic", re.compile(r"magn|ssg")),
     ("silent", re.compile(r"_(?:id|details|cell_setting|crystal_system|coordinate_system_code)$")),
-    ("other", re.compile(r"patterson|point_group|laue|bravais|cent(?:ring|ering)|wyckoff|generator|transform|referen")),
+    (
+        "other",
+        re.compile(
+            r"patterson|point_group|laue|bravais|cent(?:ring|ering)|wyckoff|generator|transform|referen|(?:pos|symop|oper[a-z]*)_n"
+        ),
+    ),
     ("hall", re.compile(r"hall")),
     ("type", re.compile(r"sch(?:oe|o|x)nfl|h_?m_ref$")),
     ("operations", re.compile(r"xyz|(?:symop|operations?|equiv_pos(?:ition)?s?)$")),
@@ -58,7 +61,7 @@ def read_symmetry(block: Block) -> Symmetry:
     """Collect the items of a block.
 
     Raises:
-        Unusable: if an item stands there twice, or the numbers of two groups.
+        Unusable: if an item stands there twice.
     """
     found: dict[str, list[str]] = {kind: [] for kind, _ in _KINDS}
     operations: list[str] = []
@@ -75,9 +78,6 @@ def read_symmetry(block: Block) -> Symmetry:
             found[kind] += values
     magnetic = [value for value in block.column(_MAGNETIC_OPERATIONS) if value and value.strip()]
     numbers = {_whole(value) for value in found["number"]}
-    if len(numbers) > 1:
-        message = f"what the file says of its space group is contradictory: numbers {', '.join(sorted(numbers))}"
-        raise Unusable(Reason.UNKNOWN_SYMMETRY, message)
     return Symmetry(
         operations=magnetic or operations,
         centerings=[value for value in block.column(_MAGNETIC_CENTERINGS) if value] if magnetic else [],
@@ -85,7 +85,7 @@ def read_symmetry(block: Block) -> Symmetry:
         names=GroupNames(
             hall=next(iter(found["hall"]), ""),
             symbols=tuple(dict.fromkeys(found["symbol"])),
-            number=next(iter(numbers), ""),
+            number=", ".join(sorted(numbers)),
             code=block.text("_space_group_it_coordinate_system_code"),
             types=tuple(dict.fromkeys(found["type"])),
         ),

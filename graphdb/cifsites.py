@@ -9,17 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.cifblock import Block, Value
-from graphdb.crystal import Note, Unusable, atomic_number, element_number, listed
+from graphdb.crystal import Note, Unusable, atomic_number, check_whole, element_number, listed
 from graphdb.errors import Reason
 from graphdb.formula import formula_text, parse_formula
 
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 #: Type symbols and labels of groups, of which only the first atom has a place; hydrogens of water.
-_GROUPS = {"wat": 8, "oh": 8, "oh2": 8, "h2o": 8, "o-h": 8, "nh4": 7, "nh3": 7, "nh2": 7, "nh": 7, "ch3": 6, "ch2": 6}
+_GROUPS = {
+    "wat": 8,
+    "oh": 8,
+    "oh2": 8,
+    "h2o": 8,
+    "d2o": 8,
+    "o-h": 8,
+    "nh4": 7,
+    "nh3": 7,
+    "nh2": 7,
+    "nh": 7,
+    "ch3": 6,
+    "ch2": 6,
+}
 _WATER = {"ow": 8, "hw": 1}
 _VACANCIES = frozenset({"va", "vac", "vacancy", "x", "xx", "q", "dum", "dummy", "m"})
 #: Python's own reading does not know 0.333(2), 90.(0) and 1.0D0.
-_UNCERTAIN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?)(?:\(\d*\.?\d*\))?\s*")
+_UNCERTAIN = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?)\s*(?:\(\d*\.?\d*\))?\s*")
 _FULL = 1e-3
 #: No cell has as many formula units, no site as many images.
 _MAX_COUNT = 1e6
@@ -159,15 +172,25 @@ def _elements(
     known: dict[tuple[Value, Value], tuple[int, bool]] = {}
     numbers = []
     groups = 0
+    shares = block.column("_atom_site_occupancy")
     for row in rows:
         species = types[row] if types else None
         label = labels[row] if labels else None
         key = (species, label if species is None else None)
+        name = (label if species is None else species) or ""
+        if name.strip(" +-0123456789").lower() in _VACANCIES and shares and number_of(shares[row] or "1") != 1:
+            raise Unusable(Reason.DISORDERED, f"a site is partly empty: {name} has an occupancy of {shares[row]}")
         if key not in known:
             known[key] = _species(species) if species is not None else _label(label or "?", expected)
         number, is_group = known[key]
         groups += is_group
         numbers.append(number)
+    tungsten = [
+        label for (species, label) in known if species is None and re.fullmatch(r"\d*[wW][^A-Za-z]*", label or "")
+    ]
+    if tungsten and not expected and 8 in numbers:
+        message = f"the label {tungsten[0]!r} may be W or water; add _atom_site_type_symbol"
+        raise Unusable(Reason.UNKNOWN_ELEMENT, message)
     if groups:
         message = f"{groups:,} sites are groups such as OH or H2O, whose hydrogens have no place"
         remarks.append(Note(Reason.SITE_WITHOUT_PLACE, message))
@@ -184,8 +207,7 @@ def _species(species: str) -> tuple[int, bool]:
     for group in sorted(_GROUPS, key=len, reverse=True):
         if re.fullmatch(rf"{group}(?:[+-]?\d*[+-]?)?", text) and not (group == "nh" and len(text) > 2):
             return _GROUPS[group], True
-    if re.search(r"[A-Za-z][^A-Za-z]*[+,/&]\s*[\d.]*\s*[A-Za-z]", species):
-        raise Unusable(Reason.DISORDERED, f"a site is shared by several elements: {species}")
+    check_whole(species)
     return atomic_number(species), False
 
 
@@ -195,6 +217,7 @@ def _label(label: str, expected: set[int]) -> tuple[int, bool]:
     Raises:
         Unusable: if it could be two elements, or none.
     """
+    check_whole(label, is_label=True)
     match = re.match(r"\d*([A-Za-z]+)", label.strip())
     letters = match.group(1) if match else ""
     lower = letters.lower()
@@ -214,7 +237,8 @@ def _label(label: str, expected: set[int]) -> tuple[int, bool]:
             f"the label {label!r} may be {formula_text({two: 1})[:-1]} or {formula_text({one: 1})[:-1]}; "
             "add _atom_site_type_symbol",
         )
-    if not readings or (expected and readings[0] not in expected and len(letters) > 1 and not two):
+    unlikely = lower == "t" or (lower == "w" and expected)  # tetrahedral sites, water
+    if not readings or (readings[0] not in expected and (unlikely or (expected and len(letters) > 1 and not two))):
         raise Unusable(Reason.UNKNOWN_ELEMENT, f"the label {label!r} names no chemical element")
     if not expected and len(letters) > 2 and not two:
         raise Unusable(Reason.UNKNOWN_ELEMENT, f"the label {label!r} names no chemical element")

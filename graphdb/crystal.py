@@ -19,6 +19,12 @@ SYMBOLS: tuple[str, ...] = (
     *"Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og".split(),
 )
 ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
+#: Uncertainties and oxidation numbers behind a symbol.
+_IN_PARENTHESES = re.compile(r"\((?:\d+|[IVX]+)\)", re.IGNORECASE)
+#: A charge, behind which a spin or a place may be named: 'Mn2+_up'.
+_CHARGE = re.compile(r"^(?:\d*[+-]|[+-]\d+)(?=[_(.\s])")
+#: A number with a point that is no charge, before or behind a symbol.
+_SHARE = re.compile(r"\s*\(?\s*(\d*\.\d+)(?![\d.]*\s*[+-])")
 _HEAVY_HYDROGEN = {"D": 1, "T": 1}
 
 
@@ -84,6 +90,41 @@ def atomic_number(species: str) -> int:
     if number == 0:
         raise Unusable(Reason.UNKNOWN_ELEMENT, f"{species!r} is no chemical element")
     return number
+
+
+def check_whole(species: str, *, is_label: bool = False) -> None:
+    """Refuse a name of several elements, or of a part of one: 'Fe0.5Co0.5', 'Fe/Co', '0.6Mn + 0.4Fe', 'Fe0.5'.
+
+    Args:
+        species: a type symbol, perhaps with a charge.
+        is_label: a label instead, in which letters and numbers behind the element mean little ('O1W', 'Cl2_b').
+
+    Raises:
+        Unusable: disordered.
+    """
+    text = _IN_PARENTHESES.sub("", species)
+    first = re.search(r"[A-Za-z]+", text)
+    if first is None:
+        return
+    parts = re.findall(r"[A-Z][a-z]?", first.group())
+    several = is_label and "".join(parts) == first.group() and any(_is_pair(part) for part in parts[1:])
+    for between, letters in re.findall(r"([^A-Za-z]*)([A-Za-z]+)", text[first.end() :]):
+        between = _CHARGE.sub("", between)
+        if re.search(r"[+,/&|;:]|\.\d", between):
+            several |= not is_label or element_number(letters) > 0
+        else:
+            apart = not is_label and not between.isdigit() and letters[0].isupper()
+            several |= element_number(letters) > 0 if apart else _is_pair(letters)
+    if several:
+        raise Unusable(Reason.DISORDERED, f"a site is shared by several elements: {species}")
+    share = _SHARE.match(text, first.end()) or _SHARE.match(text)
+    if share and 0 < float(share.group(1)) < 1:
+        raise Unusable(Reason.DISORDERED, f"a site is partly empty: {species}")
+
+
+def _is_pair(letters: str) -> bool:
+    """Whether these are two letters that name an element, written as such."""
+    return len(letters) == 2 and letters.istitle() and element_number(letters) > 0
 
 
 def check_lattice(lattice: NDArray[np.float64]) -> None:

@@ -1,15 +1,18 @@
 """POSCAR and CONTCAR, the structures of VASP, as people and programs write them."""
 
+import itertools
 import re
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.crystal import Crystal, Unusable, atomic_number, check_lattice, check_size, checked
+from graphdb.crystal import Crystal, Unusable, atomic_number, check_lattice, check_size, checked, element_number
 from graphdb.errors import Reason
 
 _COMMENT = re.compile(r"[!#].*")
+#: An element behind another one and a share, 'Fe0.5Co0.5', or a sign, 'Fe-Co'.
+_SEVERAL = re.compile(r"[A-Za-z](?:\d*\.\d*|[-+,&|;:])[A-Z]")
 _REPEAT = re.compile(r"(\d+)\*(\S+)")
 
 
@@ -39,7 +42,7 @@ def read_poscar(text: str) -> Crystal:
     position, mode = _mode(lines, position)
     if mode in ("s", "S"):
         position, mode = _mode(lines, position)
-    if mode not in "cCkKdDfF":
+    if _number(lines[position - 1].split(maxsplit=1)[0] if lines[position - 1].strip() else "") is not None:
         message = f"line {position} must say Direct or Cartesian, got {lines[position - 1].strip()[:40]!r}"
         raise Unusable(Reason.UNPARSABLE, message)
     last = position + sum(counts)
@@ -49,6 +52,7 @@ def read_poscar(text: str) -> Crystal:
     places = np.array([_numbers(lines[i], i, 3) for i in range(position, last)], dtype=np.float64)
     if not np.isfinite(places).all():
         raise Unusable(Reason.BAD_COORDINATES, "coordinates must be finite numbers, got nan or inf")
+    _check_end(lines, last, sum(counts))
     numbers = np.repeat([atomic_number(name) for name in species], counts)
     fractions = places
     if mode in "cCkK":
@@ -87,7 +91,7 @@ def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
     """Elements, how many atoms of each, and the first line behind them."""
     position = 5
     words: list[str] = []
-    while position < len(lines) and (found := _words(lines[position])) and not _is_count(found[0]):
+    while position < len(lines) and (found := _words(lines[position])) and _number(found[0]) is None:
         words += found
         position += 1
     if not words:
@@ -95,9 +99,12 @@ def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
     species = [_element(word) for word in words]
     counts: list[int] = []
     while position < len(lines) and len(counts) < len(species):
-        found = _words(lines[position])
-        if not found or not all(_is_count(word) for word in found):
+        found = _words(lines[position])[: _num_numbers(lines[position])]
+        if not found:
             break
+        if not all(map(_is_count, found)):
+            message = f"counts of atoms must be whole numbers, got {lines[position].strip()[:40]!r}"
+            raise Unusable(Reason.UNPARSABLE, message)
         counts += [int(word) for word in found]
         position += 1
     if len(counts) != len(species):
@@ -108,16 +115,48 @@ def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
 
 def _element(word: str) -> str:
     """The element of 'Fe', 'Fe_pv', 'Fe_pv/0a1b2c', 'Fe.2'."""
+    if _SEVERAL.search(word.split("/")[0]):
+        raise Unusable(Reason.DISORDERED, f"a site is shared by several elements: {word}")
     symbol = re.split(r"[/_.:]", word)[0]
     atomic_number(symbol)
     return symbol
 
 
 def _mode(lines: list[str], position: int) -> tuple[int, str]:
-    """The next line, and the letter that a line such as 'Selective dynamics' or 'Direct' begins with."""
-    if position >= len(lines) or not lines[position].strip():
-        raise Unusable(Reason.UNPARSABLE, f"line {position + 1} must say Direct or Cartesian, got nothing")
-    return position + 1, lines[position].strip()[0]
+    """The next line, and the letter that it begins with; anything but Cartesian, also nothing, is Direct for VASP."""
+    if position >= len(lines):
+        raise Unusable(Reason.UNPARSABLE, f"line {position + 1} must say Direct or Cartesian, but there is none")
+    return position + 1, lines[position].strip()[:1]
+
+
+def _check_end(lines: list[str], last: int, num_atoms: int) -> None:
+    """Refuse more atoms than are counted, or a second structure, from the line `last` on; velocities are fine.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    if last < len(lines) and _num_numbers(lines[last]) >= 3:
+        message = f"{num_atoms:,} atoms are counted, but line {last + 1} has coordinates of another one"
+        raise Unusable(Reason.UNPARSABLE, message)
+    for i in range(last, len(lines)):
+        if re.match(r"\s*(?:direct|cartesian)\s+configuration", lines[i], re.IGNORECASE) or _begins(lines[i : i + 7]):
+            message = f"one structure per file is expected, but another one begins in line {i + 1}"
+            raise Unusable(Reason.SEVERAL_STRUCTURES, message)
+
+
+def _begins(lines: list[str]) -> bool:
+    """Whether 7 lines are the first ones of a structure: title, factor, cell, elements (not in VASP 4), counts."""
+    if len(lines) < 7 or not all(_num_numbers(line) == 3 for line in lines[2:5]):
+        return False
+    if letters := re.match(r"\s*([A-Za-z]+)", lines[5]):
+        is_count = all(map(_is_count, _words(lines[6])[:1]))
+        return _num_numbers(lines[1]) in (1, 3) and element_number(letters.group(1)) > 0 and is_count
+    return _num_numbers(lines[1]) == 1 and all(map(_is_count, _words(lines[5]))) and lines[6].strip()[:1].isalpha()
+
+
+def _num_numbers(line: str) -> int:
+    """How many numbers a line begins with."""
+    return len(list(itertools.takewhile(lambda word: _number(word) is not None, _words(line))))
 
 
 def _numbers(line: str, index: int, count: int) -> list[float]:

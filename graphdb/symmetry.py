@@ -48,10 +48,21 @@ class Operations:
 
     def fit(self, lattice: NDArray[np.float64]) -> bool:
         """Whether a cell (rows, Å) has the shape that these operations leave as it is."""
+        return self.misfit(lattice) <= _METRIC_TOLERANCE
+
+    def misfit(self, lattice: NDArray[np.float64]) -> float:
+        """How far a cell (rows, Å) is from the shape that they leave as it is, relative to its squared lengths."""
         metric = lattice @ lattice.T
         turned = np.swapaxes(self.rotation, 1, 2) @ metric @ self.rotation
         scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
-        return bool((np.abs(turned - metric) <= _METRIC_TOLERANCE * scale).all())
+        return float((np.abs(turned - metric) / scale).max())
+
+    def is_monoclinic_along_b(self) -> bool:
+        """Whether they are those of a monoclinic group with the unique axis b."""
+        along_b = np.diag([-1.0, 1.0, -1.0])
+        unlike = np.abs(np.abs(self.rotation) - np.eye(3)).max(axis=(1, 2)) > 0
+        diagonals = {tuple(np.diag(rotation) * np.linalg.det(rotation)) for rotation in self.rotation}
+        return not unlike.any() and diagonals == {(1.0, 1.0, 1.0), tuple(np.diag(along_b))}
 
     def is_group(self) -> bool:
         """Whether any two of them, one after the other, are a third of them."""
@@ -87,7 +98,7 @@ class GroupNames:
     Attributes:
         hall: a Hall symbol.
         symbols: Hermann-Mauguin symbols of the setting in use, perhaps short, perhaps with an extension.
-        number: of the group, 1 to 230.
+        number: of the group, 1 to 230; several, parted by commas, contradict each other.
         code: of the setting, as the International Tables have it (1, 2, h, r, b1, -cba, ...).
         types: symbols that name the group, but not its setting.
     """
@@ -213,6 +224,8 @@ def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
             found = [s for s in found if s.number in numbers]
         elif not names.hall and not names.symbols and not names.number and not any(types.values()):
             raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+    if ", " in names.number:
+        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
     if names.number:
         if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
             raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")

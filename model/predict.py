@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         "model.predict",
         "Predict properties of crystals. The table has one row each, with the columns material_id, one per property, "
-        "warning (elements that were not in training) and error (why there is no prediction). Exit status: 0 when all "
-        "are predicted, 1 when some or all are not, 2 for a mistake, before anything is done. Models that ship: "
-        f"{', '.join(shipped_models()) or 'none'}.",
+        "warning (elements that were not in training, what is doubtful in the file) and error (why there is no "
+        "prediction). Exit status: 0 when all are predicted, 1 when some or all are not, 2 for a mistake, before "
+        f"anything is done. Models that ship: {', '.join(shipped_models()) or 'none'}.",
         examples=[
             "mp-e4 my.cif",
             "mp-e4 my.cif other.vasp folder_of_cifs/ -o predictions.csv",
@@ -96,6 +96,11 @@ def _predict(arguments: argparse.Namespace) -> int:
             "'warning' names them, their predictions are guesses",
             file=sys.stderr,
         )
+    if found.noted:
+        print(
+            f"{count(found.noted, 'crystal')} may not be what the file means: the column 'warning' says why",
+            file=sys.stderr,
+        )
     if not found.elements_known:
         print(
             "note: this model does not say which elements it was trained on, so nothing warns of others",
@@ -133,6 +138,15 @@ class _Refused:
     """False for a file of another kind in a folder or archive, or a second one of a crystal: no mistakes."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A crystal: its graph, or why there is no prediction, and what is to be known about it."""
+
+    material_id: str
+    graph: Any
+    notes: str = ""
+
+
 class Tally:
     """What became of the crystals that were read."""
 
@@ -140,7 +154,7 @@ class Tally:
         """Nothing was read yet."""
         self.elements_known = elements_known
         """Whether the model tells what it was trained on."""
-        self.read = self.failed = self.warned = self.others = 0
+        self.read = self.failed = self.warned = self.noted = self.others = 0
         self.empty: list[str] = []
         """Sources without a crystal."""
 
@@ -186,11 +200,11 @@ def write_predictions(
     tally = Tally(elements_known=seen is not None)
     table = csv.writer(file, lineterminator="\n")
     table.writerow(["material_id", *(task.label for task in model.tasks), "warning", "error"])
-    pending: list[tuple[str, Any]] = []
+    pending: list[_Item] = []
 
     def write() -> None:
-        for row in _rows(model, pending, settings, device, seen):
-            tally.warned += bool(row[-2])
+        for row, is_guess in _rows(model, pending, settings, device, seen):
+            tally.warned += is_guess
             table.writerow(row)
         pending.clear()
         file.flush()
@@ -201,12 +215,13 @@ def write_predictions(
 
     for item in _graphs(sources, settings, known, own, note, tally):
         pending.append(item)
-        refused = item[1] if isinstance(item[1], _Refused) else None
+        refused = item.graph if isinstance(item.graph, _Refused) else None
         if refused is not None and not refused.is_crystal:
             tally.others += 1
         else:
             tally.read += 1
             tally.failed += refused is not None
+            tally.noted += refused is None and bool(item.notes)
         if len(pending) == _CRYSTALS_AT_ONCE:
             write()
     write()
@@ -235,8 +250,8 @@ def _graphs(
     own: frozenset[str],
     tell: Callable[[float], None],
     tally: Tally,
-) -> Iterator[tuple[str, Any]]:
-    """Id and graph, or id and what is wrong with it; `known` are the elements of the model's table, `own` our files.
+) -> Iterator[_Item]:
+    """Every crystal of the sources; `known` are the elements of the model's table, `own` our files.
 
     Sources without a crystal are noted in `tally`, which its reader keeps up to date.
     """
@@ -259,51 +274,54 @@ def _graphs(
                     if own and os.path.realpath(os.path.join(source, crystal.where)) in own:
                         continue
                     refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason not in _NO_CRYSTAL)
-                    yield material_id or crystal.where, refused
+                    yield _Item(material_id or crystal.where, refused)
                     continue
                 strange = sorted(set(crystal.atomic_numbers.tolist()) - known)
                 if strange:
                     names = " ".join(element_symbols()[z] for z in strange)
-                    yield material_id, _Refused(f"element without features: this model knows no {names}")
+                    yield _Item(material_id, _Refused(f"element without features: this model knows no {names}"))
                     continue
                 try:
                     graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
-                    yield material_id, graph
+                    yield _Item(
+                        material_id, graph, "; ".join(f"{note.reason}: {note.message}" for note in crystal.notes)
+                    )
                 except GraphError as error:
-                    yield material_id, _Refused(f"{error.reason}: {error}")
+                    yield _Item(material_id, _Refused(f"{error.reason}: {error}"))
         except SourceError as error:
-            yield Path(source).stem, _Refused(str(error))
+            yield _Item(Path(source).stem, _Refused(str(error)))
         if tally.read == num_before:
             tally.empty.append(source)
 
 
 def _rows(
-    model: "MTCGCNN", items: list[tuple[str, Any]], settings: Any, device: Any, seen: "SeenElements | None"
-) -> Iterator[list[str]]:
-    """The rows of some crystals, in order."""
+    model: "MTCGCNN", items: list[_Item], settings: Any, device: Any, seen: "SeenElements | None"
+) -> Iterator[tuple[list[str], bool]]:
+    """The rows of some crystals, in order, and whether each is a guess: the model has not seen all its elements."""
     import numpy as np
 
     from graphdb.graph import FlatGraphs
     from graphdb.loader import InMemoryGraphs, Loader
     from model.inference import predict
 
-    usable = [(material_id, graph) for material_id, graph in items if not isinstance(graph, _Refused)]
+    usable = [item for item in items if not isinstance(item.graph, _Refused)]
     values: Iterator[Any] = iter(())
     if usable:
         graphs = InMemoryGraphs(
-            FlatGraphs.from_graphs([graph for _, graph in usable]),
-            material_ids=[material_id for material_id, _ in usable],
+            FlatGraphs.from_graphs([item.graph for item in usable]),
+            material_ids=[item.material_id for item in usable],
             tasks=model.tasks,
             targets=np.full((len(usable), len(model.tasks)), np.nan, np.float32),
             settings=settings,
         )
         values = iter(predict(model, Loader(graphs, batch_size=_CRYSTALS_AT_ONCE, max_atoms=20_000), device)[0])
-    for material_id, graph in items:
-        if isinstance(graph, _Refused):
-            yield [material_id, *[""] * len(model.tasks), "", graph.reason]
-        else:
-            warning = seen.warning(graph.atomic_numbers) if seen is not None else ""
-            yield [material_id, *(f"{value:.6g}" for value in next(values)), warning, ""]
+    for item in items:
+        if isinstance(item.graph, _Refused):
+            yield [item.material_id, *[""] * len(model.tasks), "", item.graph.reason], False
+            continue
+        unseen = seen.warning(item.graph.atomic_numbers) if seen is not None else ""
+        warning = "; ".join(filter(None, (unseen, item.notes)))
+        yield [item.material_id, *(f"{value:.6g}" for value in next(values)), warning, ""], bool(unseen)
 
 
 if __name__ == "__main__":

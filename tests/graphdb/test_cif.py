@@ -75,6 +75,30 @@ class Bad:
     message: str = ""
 
 
+Z = "_cell_formula_units_Z"
+#: Type symbols of sites that several elements share, or that are partly empty; and of one element.
+SHARED = [
+    *("Fe0.5Co0.5", "Mg0.9Fe0.1", "Fe-Co", "Fe:Co", "Fe|Co", "Fe;Co", "Fe_Co", "Fe Co", "Fe,Co", "Fe1Co1", "Fe+Co"),
+    *(
+        "0.648(4)Mn + 0.352(4)Fe",
+        "Fe2+/Co2+",
+        "Fe2+Co3+",
+        "(Fe,Co)",
+        "Fe.5Co.5",
+        "fe:co",
+        "Fe2+_Co2+",
+        "Fe2+ Co2+",
+        "Mn + Fe",
+        "0.5Fe0.5Co",
+    ),
+]
+PARTLY = ["Fe0.5", "0.5Fe", "Fe.5", "Fe(0.5)", "Fe0.5(2)"]
+SPECIES = {
+    **{"Fe3+": "Fe1", "Fe+3": "Fe1", "Fe2.5+": "Fe1", "Fe+2.5": "Fe1", "Fe0": "Fe1", "Fe0+": "Fe1", "FE": "Fe1"},
+    **{"Fe1": "Fe1", "Fe1.0": "Fe1", "Fe(III)": "Fe1", "Cu(I)": "Cu1", "O1W": "O1", "57Fe": "Fe1", "Fe_a": "Fe1"},
+    **{"Mn2+_up": "Mn1", "O2-(w)": "O1", "Fe+2 up": "Fe1"},
+    **{"O2-": "O1", "O-2": "O1", "Fe0.33-": "Fe1", "Fe,": "Fe1", "Fe*": "Fe1", "Fe'": "Fe1"},
+}
 #: The group of rock salt under the names that programs give it, and under what they call the items.
 NAMES_OF_225 = [
     "_symmetry_space_group_name_H-M 'F 4/m -3 2/m'",
@@ -110,6 +134,8 @@ HINTS = [
     "_space_group_point_group_H-M m-3m",
     "_space_group_laue_class m-3m",
     "_space_group_patterson_name_H-M 'F m -3 m'",
+    "_symmetry_equiv_pos_number 192",
+    "_space_group_num_symops 192",
     "_symmetry_generators '-x,y,z'",
     "_space_group_of_my_own 'F m -3 m'",
 ]
@@ -175,6 +201,7 @@ GOOD = [
     ),
     # numbers
     Good("uncertainties", BASE.replace("5.64", "5.640(2)").replace("90", "90.(0)").replace("0.5 ", "0.500(13) ")),
+    Good("uncertainties behind a blank", BASE.replace("5.64", "'5.640 (2)'").replace("_alpha 90", "_alpha '90 (0) '")),
     Good("numbers without zero or with exponent", BASE.replace("0.5 0.5 0.5", ".5 5.E-1 +0.5")),
     Good("outside of the cell", BASE.replace("0.5 0.5 0.5", "-0.5 1.5 7.5")),
     # elements
@@ -192,6 +219,11 @@ GOOD = [
         "labels in capitals, told by the formula", labelled("CA1", "O1", extra="_chemical_formula_sum 'Ca O'"), "Ca1 O1"
     ),
     Good("labels of carbon, told by the formula", labelled("CA1", "O1", extra="_chemical_formula_sum 'C O'"), "C1 O1"),
+    Good("tungsten, as the formula has it", labelled("W1", "O1", extra="_chemical_formula_sum 'W O'"), "O1 W1"),
+    Good("tungsten, without oxygen", labelled("W1", "C1"), "C1 W1"),
+    Good("tritium, as the formula has it", labelled("T1", "O1", extra="_chemical_formula_sum 'T O'"), "H1 O1"),
+    Good("labels with one more letter", labelled("Na1A", "Cl2_b", "O1W", "C1B"), "C1 Cl1 Na1 O1", 2.82),
+    *(Good(f"{name} is {atoms}", cif(f"A1 '{name}' 0 0 0", CL), f"Cl1 {atoms}") for name, atoms in SPECIES.items()),
     Good("labels of water", labelled("Na1", "OW1"), "Na1 O1"),
     # occupancy
     Good("occupancy unknown", occupied("Na1 Na 0 0 0 ?", "Cl1 Cl 0.5 0.5 0.5 .")),
@@ -405,6 +437,48 @@ GOOD = [
         for hint in HINTS
     ),
     Good("nothing but what P 1 has", cif(symmetry="_space_group_bravais_type aP\n_space_group_laue_class -1")),
+    *(
+        Good(
+            f"a list of a part of {name}, by formula and Z the group",
+            cif(*sites, cell=cell, symmetry=hm(name), operations=part, extra=f"_chemical_formula_sum Na\n{Z} {number}"),
+            f"Na{number}",
+            distance,
+            (Reason.SYMMETRY_DIFFERS,),
+        )
+        for name, cell, part, sites, number, distance in (
+            ("F m -3 m", ("20",) * 3 + ("90",) * 3, ["x,y,z", "-x,-y,-z"], [NA], 4, 14.142),
+            (
+                "P 21/c",
+                ("6", "7", "8", "90", "95", "90"),
+                ["x,y,z", "-x,y+1/2,-z+1/2"],
+                ["Na1 Na 0.1 0.1 0.1"],
+                4,
+                2.372,
+            ),
+            (
+                "R -3 m",
+                ("9", "9", "20", "90", "90", "120"),
+                ["x,y,z", "-y,x-y,z", "-x+y,-x,z", "-x,-y,-z", "y,-x+y,-z", "x-y,x,-z"]
+                + ["y,x,-z", "x-y,-y,-z", "-x,-x+y,-z", "-y,-x,z", "-x+y,y,z", "x,x-y,z"],
+                [NA],
+                3,
+                8.452,
+            ),
+        )
+    ),
+    Good(
+        "two numbers, but a list of operations",
+        rock_salt("_space_group_IT_number 225\n_symmetry_Int_Tables_number 1", operations=OPERATIONS_OF_F),
+        ROCK_SALT,
+        2.82,
+    ),
+    Good(
+        "a list of a part, as formula and Z have it",
+        rock_salt(operations=OPERATIONS_OF_F, extra=f"_chemical_formula_sum 'Na Cl'\n{Z} 4"),
+        ROCK_SALT,
+        2.82,
+        (Reason.SYMMETRY_DIFFERS,),
+    ),
     # formula
     Good("formula and Z", cif(extra="_chemical_formula_sum 'Cl Na'\n_cell_formula_units_Z 1")),
     Good(
@@ -496,6 +570,35 @@ BAD = [
         Reason.DISORDERED,
         "disorder groups 1, 2",
     ),
+    *(
+        Bad(f"shared, as {name}", cif(f"M1 '{name}' 0 0 0", CL), Reason.DISORDERED, "several elements")
+        for name in SHARED
+    ),
+    *(
+        Bad(f"shared, as {name} in a label", labelled(name, "Cl1"), Reason.DISORDERED, "several elements")
+        for name in ("Fe/Co", "Fe1/Co1", "Fe-Co", "Fe,Co1", "FeCo1", "Al1Si1", "Fe0.5Co0.5", "Fe_Co")
+    ),
+    *(Bad(f"partly empty, as {name}", cif(f"M1 '{name}' 0 0 0", CL), Reason.DISORDERED, name) for name in PARTLY),
+    Bad(
+        "a site shared with a vacancy",
+        occupied("Na1 Na 0 0 0 0.5", "Va1 Va 0 0 0 0.5", f"{CL} 1"),
+        Reason.DISORDERED,
+        "partly empty",
+    ),
+    Bad("tungsten or water", labelled("W1", "O1"), Reason.UNKNOWN_ELEMENT, "W or water"),
+    Bad(
+        "water beside a formula without tungsten",
+        labelled("Na1", "W1", extra="_chemical_formula_sum 'Na O'"),
+        Reason.UNKNOWN_ELEMENT,
+        "'W1'",
+    ),
+    Bad("a tetrahedral site", labelled("T1", "O1"), Reason.UNKNOWN_ELEMENT, "'T1'"),
+    Bad(
+        "a tetrahedral site and a formula",
+        labelled("T1", extra="_chemical_formula_sum Si"),
+        Reason.UNKNOWN_ELEMENT,
+        "T1",
+    ),
     Bad("a label with two readings", labelled("CA1", "O1"), Reason.UNKNOWN_ELEMENT, "Ca or C"),
     Bad("a vacancy", labelled("Va1", "O1"), Reason.UNKNOWN_ELEMENT, "Va1"),
     Bad("no element named", cif("0 0 0", columns="fract_x fract_y fract_z"), Reason.UNKNOWN_ELEMENT, "type_symbol"),
@@ -511,7 +614,7 @@ BAD = [
         "two numbers",
         cif(symmetry="_space_group_IT_number 225\n_symmetry_Int_Tables_number 1"),
         Reason.UNKNOWN_SYMMETRY,
-        "contradictory: numbers 1, 225",
+        "contradictory: number 1, 225",
     ),
     Bad(
         "a name with the number of another",
@@ -647,6 +750,27 @@ def test_a_group_completes_its_cell(group: str, given: tuple[str, ...], whole: t
     )
     assert np.allclose(one.lattice, other.lattice)
     assert np.array_equal(one.frac_coords, other.frac_coords)
+
+
+@pytest.mark.parametrize(
+    ("name", "angles", "setting"),
+    [
+        ("P 21/n", ("90", "90", "90"), "P 1 21/n 1"),
+        ("P 21/c", ("90", "90.00", "90"), "P 1 21/c 1"),
+        ("P 21/c", ("90", "90.03", "90"), "P 1 21/c 1"),
+        ("C 2/m", ("90", "90.2", "90"), "C 1 2/m 1"),
+        ("P 21/n", ("90", "90", "90.2"), "P 1 1 21/n"),
+        ("C 2/m", ("89.9", "90", "90"), "C 2/m 1 1"),
+        ("P 21/n", ("90.01", "92", "90"), "P 1 21/n 1"),
+        ("P 21", ("90", "90", "90"), "P 1 21 1"),
+    ],
+)
+def test_a_monoclinic_cell_tells_its_axis(name: str, angles: tuple[str, ...], setting: str) -> None:
+    short, full = (
+        parse_crystal(cif("Na1 Na 0.13 0.21 0.34", cell=("6", "7", "8", *angles), symmetry=hm(n)).encode(), "cif")
+        for n in (name, setting)
+    )
+    assert np.array_equal(short.frac_coords, full.frac_coords)
 
 
 @pytest.mark.parametrize(("name", "setting"), SAME_NAMES)

@@ -47,6 +47,25 @@ SAME: dict[str, tuple[tuple[str, str], ...]] = {
     "velocities behind": (("0.5 0.5 0.5\n", "0.5 0.5 0.5\n\n0.1 0.2 0.3\n0.1 0.2 0.3\n"),),
     "predictor and corrector behind": (("0.5 0.5 0.5\n", "0.5 0.5 0.5\n\n  0.00000000E+00\n 1\n 2\n"),),
     "elements behind coordinates": (("0 0 0\n", "0 0 0 Na\n"), ("0.5 0.5 0.5\n", "0.5 0.5 0.5 Cl\n")),
+    "velocities behind a mode": (("0.5 0.5 0.5\n", "0.5 0.5 0.5\nDirect\n0.1 0.2 0.3\n0.1 0.2 0.3\n"),),
+    "velocities of the lattice behind": (
+        ("0.5 0.5 0.5\n", "0.5 0.5 0.5\nLattice velocities and vectors\n 1\n" + "0 0 0\n" * 3 + "1 2 3\n" * 3),
+    ),
+    "everything behind": (
+        (
+            "0.5 0.5 0.5\n",
+            "0.5 0.5 0.5\nLattice velocities and vectors\n 1\n"
+            + "0 0 0\n" * 3
+            + "1 2 3\n" * 3
+            + "Direct\n0 0 0\n0 0 0\n\n1\n0.5E+00\n1 2 3 4\n"
+            + "0.1 0.2 0.3\n" * 6,
+        ),
+    ),
+    "words behind the counts": (("1 1\n", "1 1 atoms\n"),),
+    "no word for the mode": (("Direct", ""),),
+    "another word for the mode": (("Direct", "relative"),),
+    "selective dynamics and no word for the mode": (("Direct", "Selective\n"),),
+    "a charge of hydrogen": (("Na Cl", "Na Cl.5"),),
     "fractional": (("Direct", "fractional"),),
     "Cartesian": (("Direct", "Cartesian"), ("0.5 0.5 0.5\n", "0.5 0 0\n")),
     "Cartesian, k for K": (("Direct", "k"), ("0.5 0.5 0.5\n", "0.5 0 0\n")),
@@ -71,6 +90,40 @@ BAD: dict[str, tuple[tuple[tuple[str, str], ...], Reason, str]] = {
     "a dummy": ((("Na Cl", "X Cl"),), Reason.UNKNOWN_ELEMENT, "'X'"),
     "a word for a coordinate": ((("0.5 0.5 0.5", "0.5 half 0.5"),), Reason.UNPARSABLE, "line 10"),
     "a coordinate of nan": ((("0.5 0.5 0.5", "0.5 nan 0.5"),), Reason.BAD_COORDINATES, "finite"),
+    "a mode of numbers": ((("Direct", "0.1 0.1 0.1"),), Reason.UNPARSABLE, "Direct or Cartesian"),
+    "counts with a point": ((("1 1", "1.0 1.0"),), Reason.UNPARSABLE, "whole numbers, got '1.0 1.0'"),
+    "more lines than atoms": ((("0.5 0.5 0.5\n", "0.5 0.5 0.5\n0 0 0.5\n"),), Reason.UNPARSABLE, "line 11"),
+    "more lines with words": (
+        (("0.5 0.5 0.5\n", "0.5 0.5 0.5 T T T\n0 0 0.5 T T T Na\n"),),
+        Reason.UNPARSABLE,
+        "2 atoms are counted",
+    ),
+    "twice the same": ((("0.5 0.5 0.5\n", "0.5 0.5 0.5\n" + PLAIN),), Reason.SEVERAL_STRUCTURES, "line 11"),
+    "another one behind a blank line": (
+        (("0.5 0.5 0.5\n", "0.5 0.5 0.5\n\n" + PLAIN),),
+        Reason.SEVERAL_STRUCTURES,
+        "line 12",
+    ),
+    "another one, and of another kind": (
+        (("0.5 0.5 0.5\n", "0.5 0.5 0.5\n" + PLAIN.replace("rock salt", "").replace("5.64\n", "1 1 1\n")),),
+        Reason.SEVERAL_STRUCTURES,
+        "line 11",
+    ),
+    "another one of VASP 4": (
+        (("0.5 0.5 0.5\n", "0.5 0.5 0.5\n" + PLAIN.replace("Na Cl\n", "")),),
+        Reason.SEVERAL_STRUCTURES,
+        "line 11",
+    ),
+    "a trajectory": (
+        (
+            ("Direct", "Direct configuration=     1"),
+            ("0.5 0.5 0.5\n", "0.5 0.5 0.5\nDirect configuration=     2\n0 0 0\n0.5 0.5 0.6\n"),
+        ),
+        Reason.SEVERAL_STRUCTURES,
+        "line 11",
+    ),
+    "two elements in one": ((("Na Cl", "Fe0.5Co0.5 Cl"),), Reason.DISORDERED, "Fe0.5Co0.5"),
+    "two elements with a sign": ((("Na Cl", "Fe-Co Cl"),), Reason.DISORDERED, "Fe-Co"),
     "millions": ((("1 1", "1 5000000"),), Reason.TOO_LARGE, "5,000,001"),
 }
 

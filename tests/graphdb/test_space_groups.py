@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graphdb.crystal import Unusable
 from graphdb.errors import Reason
+from graphdb.groupsymbols import by_symbol
 from graphdb.parse import parse_crystal
 
 SETTINGS = list(gemmi.spacegroup_table())
@@ -96,3 +97,33 @@ def test_each_of_the_564_settings_is_right_or_refused(way: str) -> None:
     outcome = Counter(is_right(cif(setting, WAYS[way](setting)), setting) for setting in SETTINGS)
     assert outcome[False] == 0
     assert (outcome[True], sum(outcome.values())) == (NUM_RIGHT[way], 564)
+
+
+#: Schoenflies' names of the classes, by Hermann and Mauguin's.
+CLASSES = (
+    {"1": "C1", "-1": "Ci", "2": "C2", "m": "Cs", "2/m": "C2h", "222": "D2", "mm2": "C2v", "mmm": "D2h", "4": "C4"}
+    | {"-4": "S4", "4/m": "C4h", "422": "D4", "4mm": "C4v", "-42m": "D2d", "4/mmm": "D4h", "3": "C3", "-3": "C3i"}
+    | {"32": "D3", "3m": "C3v", "-3m": "D3d", "6": "C6", "-6": "C3h", "6/m": "C6h", "622": "D6", "6mm": "C6v"}
+    | {"-62m": "D3h", "6/mmm": "D6h", "23": "T", "m-3": "Th", "432": "O", "-43m": "Td", "m-3m": "Oh"}
+)
+
+
+def test_each_schoenflies_symbol_is_its_group() -> None:
+    seen: Counter[str] = Counter()
+    for number in range(1, 231):
+        point_group = gemmi.find_spacegroup_by_number(number).point_group_hm()
+        seen[point_group] += 1
+        symbol = f"{CLASSES[point_group]}^{seen[point_group]}"
+        assert {setting.number for setting in by_symbol(symbol)} == {number}, symbol
+    assert by_symbol("Oh^11") == by_symbol("D2h^0") == by_symbol("C9^1") == []
+
+
+def test_words_and_blanks_do_not_change_a_symbol() -> None:
+    for setting in SETTINGS:
+        wanted = by_symbol(setting.hm)
+        assert setting.xhm() in [s.xhm() for s in wanted]
+        for written in (f"{setting.hm} ({setting.number})", f"{setting.hm}, No. {setting.number}", setting.hm.upper()):
+            assert by_symbol(written) == wanted, written
+        if setting.ext in ("1", "2"):
+            for written in (f"{setting.hm} (origin choice {setting.ext})", f"{setting.hm} {'SZ'[setting.ext == '2']}"):
+                assert setting.xhm() in [s.xhm() for s in by_symbol(written)], written

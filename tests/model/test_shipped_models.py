@@ -12,7 +12,7 @@ from graphdb.loader import InMemoryGraphs, Loader
 from graphdb.sample import sample_store
 from model.checkpoint import load_checkpoint
 from model.inference import predict
-from model.predict import write_predictions
+from model.predict import main, write_predictions
 from model.shipped import WEIGHTS, shipped_models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -59,3 +59,16 @@ def test_shipped_model_predicts_the_examples_as_it_did_when_it_was_exported() ->
     rows = {row["material_id"]: row for row in csv.DictReader(io.StringIO(table.getvalue()))}
     for material_id, values in EXPECTED.items():
         assert [float(rows[material_id][task.label]) for task in model.tasks] == pytest.approx(values, abs=1e-3)
+
+
+def test_notes_on_a_crystal_stand_beside_its_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cif = (EXAMPLES / "NbCoSn.cif").read_text()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "plain.cif").write_text(cif)
+    (tmp_path / "in" / "noted.cif").write_text(cif + "\n_chemical_formula_sum 'Nb Co Sn'\n_cell_formula_units_Z 8\n")
+    assert main(["mp-e4", str(tmp_path / "in"), "-o", str(tmp_path / "out.csv"), "--device", "cpu"]) == 0
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        warnings = {row["material_id"]: row["warning"] for row in csv.DictReader(lines)}
+    message = "formula differs: the formula says Co1 Nb1 Sn1 times Z = 8, the sites are Co4 Nb4 Sn4"
+    assert warnings == {"plain": "", "noted": message}
+    assert "1 crystal may not be what the file means: the column 'warning' says why" in capsys.readouterr().err
