@@ -81,12 +81,7 @@ class Cluster:
         os.environ.update(environment)
         _silence()
         remove_stale_folders()
-        common: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": logging.CRITICAL,
-            "configure_logging": False,
-            "job_config": rayprivate.ours_first(root),
-        }
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
         try:
             if self._address is not None:
                 try:
@@ -109,6 +104,7 @@ class Cluster:
                         include_dashboard=False,
                         object_store_memory=max(100_000_000, 3 * self._data_bytes),
                         _temp_dir=f"{self._temp}/ray",
+                        job_config=rayprivate.ours_first(root),
                         **common,
                     )
         except BaseException:

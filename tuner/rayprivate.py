@@ -144,7 +144,8 @@ def ours_first(root: str) -> Any:
     """A configuration for `ray.init` with which workers look for modules in `root` before all other places.
 
     Ray has them look into the driver's current folder first, where a ``model.py`` of the user's would be taken for our
-    package. Of the folders in its list the last one is looked into first, and it puts its own at the end.
+    package. Of the folders in its list the last one is looked into first, and it puts its own at the end. Of no use on
+    a cluster, where each node has its own copy of our packages, which `tuner.nodes` compares with this one.
     """
     from ray.job_config import JobConfig
 
