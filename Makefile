@@ -5,6 +5,7 @@
 #   make lab    `ray up` over several hosts made of namespaces: a search, a worker that loses power (needs root; 2 minutes)
 #   make lab-faults   every other fault there (needs root; 15 minutes; not part of make test)
 #   make tools  the tests that need more than Python: bash, git, and for the lab rsync, sshd, ip and root (3 minutes)
+#   make stops  real commands that are stopped or killed in mid-run (3 minutes; not part of make test)
 #   make lint types contract   what .ci/run checks besides the tests
 #   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3
@@ -19,11 +20,11 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 EXPORT  := exports/$(RUN)
 
-.PHONY: search test quick tools lab lab-faults lint types contract check wheel clean help
+.PHONY: search test quick tools stops lab lab-faults lint types contract check wheel clean help
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 search: $(RUNTIME)
 	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
@@ -55,6 +56,9 @@ lab: $(DEV)
 
 lab-faults: $(DEV)
 	$(BIN)/python -m pytest -m "lab and slow" tests/cluster
+
+stops: $(DEV)
+	$(BIN)/python -m pytest $(PARALLEL) -m stops tests/mistakes
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ SEARCH = (
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.stops,
     pytest.mark.skipif(
         not Path("/proc/self/maps").exists(), reason="looks into /proc to know what a process has begun"
     ),
