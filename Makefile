@@ -5,7 +5,7 @@
 #   make lab    `ray up` over several hosts made of namespaces: a search, a worker that loses power (needs root; 2 minutes)
 #   make lab-faults   every other fault there (needs root; 15 minutes; not part of make test)
 #   make tools  the tests that need more than Python: bash, git, and for the lab rsync, sshd, ip and root (3 minutes)
-#   make stops  real commands that are stopped or killed in mid-run (3 minutes; not part of make test)
+#   make stops  real commands that are stopped or killed in mid-run (starts Ray several times; not part of make test or CI)
 #   make lint types contract   what .ci/run checks besides the tests
 #   make wheel    what cluster.yaml sends to the nodes
 PYTHON ?= python3
