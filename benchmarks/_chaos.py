@@ -17,8 +17,8 @@ from tests.cluster import faults
 from tests.cluster.claims import Table, attempts_that_ended, check_run
 from tests.cluster.lab import HOSTS, Lab
 from tests.cluster.raylab import TOKEN, ray_down, ray_up, workers_of
-from tuner.jsonlines import write_json
-from tuner.runfolder import RunFolder
+from tuner.run.jsonlines import write_json
+from tuner.run.layout import RunFolder
 
 DISK, DISK_MB = "/root/runs", 300
 """Of the head: a file system of its own, so that it can be full."""

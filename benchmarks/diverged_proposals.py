@@ -19,10 +19,10 @@ from typing import Any
 from benchmarks._curves import Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
-from tuner.asha import Asha, AshaSettings
-from tuner.jobs import Job
 from tuner.seeds import derived_seed
-from tuner.study import WORST_SCORE, Outcome, Study
+from tuner.study.study import WORST_SCORE, Outcome, Study
+from tuner.trials.interfaces import Job
+from tuner.trials.stopping.asha import Asha, AshaSettings
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
 """As in the search mp-e4."""

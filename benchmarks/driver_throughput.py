@@ -19,11 +19,11 @@ from typing import Any
 
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import NoTraining, NoTrainingFactory
-from tuner.cluster import Cluster
-from tuner.executor import execute
-from tuner.jobs import Failure, Job, Report
-from tuner.resources import Resources, usable_cpus
+from tuner.cluster.executor import execute
+from tuner.cluster.resources import Resources, usable_cpus
+from tuner.cluster.session import Cluster
 from tuner.signals import Signals
+from tuner.trials.interfaces import Failure, Job, Report
 
 FEW_EPOCHS, MANY_EPOCHS = 1, 16
 WINDOW = 250

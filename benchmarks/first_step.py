@@ -20,8 +20,10 @@ from benchmarks import _report
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 from tests.cluster.lab import Lab
-from tuner.jobs import Job
-from tuner.objective import CrystalFactory
+from tuner import training
+from tuner.cluster import session
+from tuner.training import CrystalFactory
+from tuner.trials.interfaces import Job
 
 HOSTS = {"head": "10.77.0.2", "gpu1": "10.77.0.3"}
 EVENTS = Path("/mnt/shared/events.jsonl")
@@ -172,7 +174,7 @@ def drive() -> int:
     note("main")
     from ray import tune
 
-    from tuner import cluster, objective, search
+    from tuner import search
 
     def noted(name: str, function: Any) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -186,9 +188,9 @@ def drive() -> int:
         made = make_factory(*arguments, **named)
         return NotedFactory(**{field.name: getattr(made, field.name) for field in fields(made)})
 
-    make_factory, objective.make_factory = objective.make_factory, make
-    objective.load_crystals = noted("loaded", objective.load_crystals)
-    cluster.Cluster.__enter__ = noted("ray", cluster.Cluster.__enter__)  # type: ignore[method-assign]
+    make_factory, training.make_factory = training.make_factory, make
+    training.load_crystals = noted("loaded", training.load_crystals)
+    session.Cluster.__enter__ = noted("ray", session.Cluster.__enter__)  # type: ignore[method-assign]
     tune.with_parameters = noted("handed", tune.with_parameters)
     flags = "--address auto --space table5 --store /root/my.lmdb --trials 1 --max-epochs 2 --finalists 0 --device cpu"
     return search.main([*flags.split(), "--runs", "/mnt/shared/runs", "--name", f"run-{time.time():.0f}"])

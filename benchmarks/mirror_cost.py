@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._report import finish, parser, spread
-from tuner import jsonlines
-from tuner.jobfolder import JobFolder
-from tuner.mirror import manifest as layout
-from tuner.mirror.bucket import Bucket
-from tuner.mirror.mirror import INTERVAL
-from tuner.mirror.snapshot import Camera
-from tuner.mirror.upload import Uploader
-from tuner.runfolder import RunFolder
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.mirror import manifest as layout
+from tuner.run.mirror.bucket import Bucket
+from tuner.run.mirror.mirror import INTERVAL
+from tuner.run.mirror.snapshot import Camera
+from tuner.run.mirror.upload import Uploader
+from tuner.run.trial_folder import JobFolder
 
 RUNNING, MOMENTS = 16, 12
 STATE, CHECKPOINT, CONFIG = 1_200_000, 400_000, 2_000

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._report import finish, parser, spread
-from tuner import jsonlines
-from tuner.cluster import Cluster
-from tuner.executor import execute
-from tuner.jobs import Job
-from tuner.resources import Resources
-from tuner.runfolder import RunFolder
-from tuner.searchwork import SearchWork
+from tuner.cluster.executor import execute
+from tuner.cluster.resources import Resources
+from tuner.cluster.session import Cluster
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
 from tuner.signals import Signals
-from tuner.space import Space, parse_space, read_space_text
-from tuner.study import Study
+from tuner.space.toml import Space, parse_space, read_space_text
+from tuner.study.study import Study
+from tuner.trials.interfaces import Job
+from tuner.trials.search import SearchWork
 
 TRIALS, FEW_EPOCHS, MANY_EPOCHS, REPEATS = 30, 1, 11, 3
 PROPOSALS = (10, 100, 500)

@@ -33,18 +33,18 @@ from rich.console import Console
 from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
-from tuner import jsonlines
-from tuner.asha import Asha, AshaSettings
-from tuner.jobfolder import pack
-from tuner.jobs import Failure, Job, Report
-from tuner.live import render
-from tuner.report import gather, write_report
-from tuner.runfolder import RunFolder
-from tuner.searchwork import SearchWork
+from tuner.report.findings import gather, write_report
+from tuner.report.live import render
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.settings import SearchSettings
+from tuner.run.trial_folder import pack
 from tuner.seeds import derived_seed
-from tuner.settings import SearchSettings
-from tuner.space import read_space_text
-from tuner.study import Study, read_records
+from tuner.space.toml import read_space_text
+from tuner.study.study import Study, read_records
+from tuner.trials.interfaces import Failure, Job, Report
+from tuner.trials.search import SearchWork
+from tuner.trials.stopping.asha import Asha, AshaSettings
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
 """As in the search mp-e4."""

@@ -60,7 +60,7 @@ def test_workers_are_spot_nodes_of_two_types_that_are_given_back(cluster: dict[s
 
 @pytest.mark.ray
 def test_the_autoscaler_that_can_take_another_type_is_the_one_that_runs(cluster: dict[str, Any]) -> None:
-    from tuner.nodetypes import prefer_available
+    from tuner.cluster.autoscaler import prefer_available
 
     command = cluster["head_start_ray_commands"][-1]
     assert "RAY_enable_autoscaler_v2=0 " in command

@@ -38,7 +38,7 @@ def test_wheel_contains_every_file_of_the_packages(repository: Path, tmp_path: P
     assert expected - shipped == set()
     assert any(name.endswith("licenses/LICENSE") for name in shipped)
     assert "graphdb/sample/cubic_pbe.csv.gz" in shipped
-    assert "tuner/spaces/table5.toml" in shipped
+    assert "tuner/space/builtin/table5.toml" in shipped
     top_level = {name.partition("/")[0] for name in shipped if ".dist-info/" not in name}
     assert top_level == set(PACKAGES)
 

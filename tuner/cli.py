@@ -7,6 +7,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from graphdb.command import Parser, run
 
@@ -39,10 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=what)
 
     def execute(arguments: argparse.Namespace) -> int:
-        module = importlib.import_module(COMMANDS[arguments.command][0])
-        return int(module.main(given[1:]))
+        return int(load_command(COMMANDS[arguments.command][0]).main(given[1:]))
 
     return run(parser, execute, given[:1])
+
+
+def load_command(module: str) -> Any:
+    """Import what ``python -m`` would run: the module itself, or ``__main__`` of a package."""
+    found = importlib.import_module(module)
+    return importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found
 
 
 if __name__ == "__main__":

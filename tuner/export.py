@@ -19,8 +19,8 @@ from model.output import check_folder, written_with
 from tuner.errors import SearchError
 
 if TYPE_CHECKING:
-    from tuner.report import Findings
-    from tuner.runfolder import RunFolder
+    from tuner.report.findings import Findings
+    from tuner.run.layout import RunFolder
 
 _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "num_parameters", "versions")
 _SEARCH = "search"
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
     load("torch")
-    from tuner.runfolder import run_to_read
+    from tuner.run.layout import run_to_read
 
     found = run_to_read(arguments.run, checkpoints=True)
     print(export(found, arguments.output, trial=arguments.trial, device=arguments.device))
@@ -76,15 +76,15 @@ def export(run: "RunFolder", output: Path, *, trial: int | None = None, device: 
     Raises:
         CrystuneError: if there is no model, the store is gone, or the folder holds something else.
     """
-    from tuner.report import gather
+    from tuner.report.findings import gather
 
     _check_output(output)
     findings = gather(run)
     source, origin = choose(findings, trial)
     from model.checkpoint import load_checkpoint, save_checkpoint
     from model.hyperparameters import from_checkpoint
-    from tuner import jsonlines
-    from tuner.modelcard import model_card
+    from tuner.report.model_card import model_card
+    from tuner.run import jsonlines
 
     model, info = load_checkpoint(source)
     true, predicted, ids, test = _test_predictions(findings, model, device)
@@ -104,7 +104,7 @@ def export(run: "RunFolder", output: Path, *, trial: int | None = None, device: 
     with _new_files(output) as new:
         jsonlines.write_json(new / "metrics.json", {"score": info.get("score"), "units": findings.units, **metrics})
         _write_predictions(new / "predictions.csv", ids, labels, true, predicted)
-        from tuner.plots import plot_parity
+        from tuner.report.plots import plot_parity
 
         plot_parity(true, predicted, labels, [math.nan if mae is None else mae for mae in maes], new / "parity.png")
         card = model_card(findings, {**kept, "num_parameters": model.num_parameters}, output)
@@ -140,8 +140,8 @@ def _new_files(output: Path) -> Iterator[Path]:
 
 def _max_atoms(findings: "Findings", info: Mapping[str, Any]) -> int | None:
     """The bound of the loader that the trial was trained with."""
-    from tuner.objective import check_setting, known_settings
-    from tuner.space import parse_space
+    from tuner.space.toml import parse_space
+    from tuner.training import check_setting, known_settings
 
     settings = findings.settings
     space = parse_space(settings.space_text, settings.space_name, settings.tasks, known_settings(), check_setting)
@@ -155,7 +155,7 @@ def choose(findings: "Findings", trial: int | None) -> tuple[Path, dict[str, Any
     Raises:
         SearchError: if there is none.
     """
-    from tuner.jobfolder import JobFolder
+    from tuner.run.trial_folder import JobFolder
 
     run = findings.run
     if findings.finalists is not None:
@@ -199,8 +199,8 @@ def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[An
     from graphdb.loader import Loader
     from model.inference import choose_device, predict
     from model.metrics import task_metrics
-    from tuner import jsonlines
-    from tuner.objective import load_crystals
+    from tuner.run import jsonlines
+    from tuner.training import load_crystals
 
     settings = findings.settings
     crystals = load_crystals(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, run
 from model.flags import share, task_names, whole_number
+from tuner.cluster.capacity import Means, check_machine
+from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
-from tuner.raytoken import show_token
-from tuner.room import Means, check_machine
-from tuner.runfolder import RunFolder, Runs
-from tuner.settings import (
+from tuner.run.layout import RunFolder, Runs
+from tuner.run.settings import (
     SearchSettings,
     check_resumed,
     default_name,
@@ -26,10 +26,10 @@ from tuner.settings import (
     versions,
     with_unit,
 )
-from tuner.space import Space, builtin_spaces, parse_space, read_space_text
+from tuner.space.toml import Space, builtin_spaces, parse_space, read_space_text
 
 if TYPE_CHECKING:
-    from tuner.objective import Crystals
+    from tuner.training import Crystals
 
 RESUME_COMMAND = "CRYSTUNE_RESUME_COMMAND"
 """Variable of the environment: what the user types to go on with the search, who is at another machine than this."""
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     _check_combination(arguments)
-    from tuner.live import make_console, say_on
+    from tuner.report.live import make_console, say_on
 
     console = make_console()
     say = say_on(console)
@@ -82,8 +82,8 @@ def _search(arguments: argparse.Namespace) -> int:
     )
     if arguments.address is not None:
         show_token()  # before ray is imported
-    from tuner.campaign import Campaign
-    from tuner.objective import evaluate_on_test, make_factory
+    from tuner.driver import Campaign
+    from tuner.training import evaluate_on_test, make_factory
 
     factory = make_factory(
         crystals,
@@ -197,10 +197,10 @@ def _resolve(
         space_name, space_text = old.space_name, old.space_text
     fractions = _fractions(arguments, old)
     from graphdb.copies import absolute
-    from tuner.objective import check_device, check_setting, known_settings, load_crystals
+    from tuner.training import check_device, check_setting, known_settings, load_crystals
 
     if arguments.address is None:
-        from tuner.resources import this_machine
+        from tuner.cluster.resources import this_machine
 
         check_device(arguments.device)
         check_machine(_means(arguments), [this_machine()])
@@ -286,7 +286,7 @@ def _asha_settings(
 
 
 def _rungs_text(settings: SearchSettings) -> str:
-    from tuner.asha import Asha, AshaSettings
+    from tuner.trials.stopping.asha import Asha, AshaSettings
 
     assert settings.asha is not None
     rungs = Asha(AshaSettings(**settings.asha), settings.max_epochs).rung_epochs

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner import jsonlines
-from tuner.asha import Asha, AshaSettings
-from tuner.runfolder import RunFolder
-from tuner.settings import SearchSettings
-from tuner.study import TrialRecord, read_records
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.settings import SearchSettings
+from tuner.study.study import TrialRecord, read_records
+from tuner.trials.stopping.asha import Asha, AshaSettings
 
 _ATTEMPT = re.compile(r"^--- (lost worker|exception|out of GPU memory) after epoch (\d+)", re.MULTILINE)
 

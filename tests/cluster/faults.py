@@ -15,9 +15,9 @@ from tests.cluster.claims import attempts_that_ended, check_run
 from tests.cluster.lab import ROOT, Lab
 from tests.cluster.raylab import TOKEN, raylet, wait_for_workers, workers_of
 from tests.tuner.drive import Plan
-from tuner import jsonlines
-from tuner.runfolder import RunFolder
-from tuner.study import TrialRecord
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.study.study import TrialRecord
 
 # --- faults: (lab, worker) -> None; those that need mending by hand have an opposite
 

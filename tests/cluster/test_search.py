@@ -10,8 +10,8 @@ import pytest
 from tests.cluster.claims import attempts_that_ended, check_run
 from tests.cluster.lab import Lab
 from tests.cluster.raylab import TOKEN, nodes, ray_down, ray_up
-from tuner import jsonlines
-from tuner.runfolder import RunFolder
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
 
 pytestmark = [pytest.mark.lab, pytest.mark.ray]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tuner.space import Space, parse_space, read_space_text
+from tuner.space.toml import Space, parse_space, read_space_text
 
 KNOWN = (
     "num_convs",

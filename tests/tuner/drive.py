@@ -12,16 +12,16 @@ from rich.console import Console
 from graphdb.command import Parser, run
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
-from tuner import jsonlines
-from tuner.asha import Asha, AshaSettings
-from tuner.campaign import Campaign
-from tuner.jobs import Report
-from tuner.room import Means
-from tuner.runfolder import RunFolder
-from tuner.searchwork import SearchWork
-from tuner.settings import Sampler, SearchSettings
-from tuner.space import parse_space, read_space_text
-from tuner.study import Study
+from tuner.cluster.capacity import Means
+from tuner.driver import Campaign
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.settings import Sampler, SearchSettings
+from tuner.space.toml import parse_space, read_space_text
+from tuner.study.study import Study
+from tuner.trials.interfaces import Report
+from tuner.trials.search import SearchWork
+from tuner.trials.stopping.asha import Asha, AshaSettings
 
 
 @dataclass

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner import jsonlines
-from tuner.jobs import Job
+from tuner.run import jsonlines
+from tuner.trials.interfaces import Job
 
 
 @dataclass

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tests.tuner import drive
 from tests.tuner.faketrainer import FakeFactory, FakeReport, FakeTrainer
-from tuner import jsonlines
-from tuner.jobs import Job
-from tuner.mirror import mirror as module
-from tuner.mirror.bucket import Bucket
-from tuner.mirror.mirror import Mirror
-from tuner.mirror.pull import is_there, pull_to_resume
-from tuner.runfolder import RunFolder
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.mirror import mirror as module
+from tuner.run.mirror.bucket import Bucket
+from tuner.run.mirror.mirror import Mirror
+from tuner.run.mirror.pull import is_there, pull_to_resume
+from tuner.trials.interfaces import Job
 
 
 class SlowBucket(Bucket):

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tuner.mirror.mirror import Mirror
-from tuner.runfolder import RunFolder
+from tuner.run.layout import RunFolder
+from tuner.run.mirror.mirror import Mirror
 
 LIMIT = 30.0
 

@@ -12,13 +12,16 @@ import pytest
 
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
 from tests.tuner.without_ray import NoCluster
-from tuner import export, jsonlines, report, search
+from tuner import export, search
 from tuner.errors import SearchError, SettingsMismatch
-from tuner.modelcard import model_card
-from tuner.runfolder import RunFolder
-from tuner.settings import SearchSettings, check_resumed, duration_text, parse_duration
-from tuner.space import Space
-from tuner.study import Study
+from tuner.report import __main__ as report
+from tuner.report.findings import gather
+from tuner.report.model_card import model_card
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.settings import SearchSettings, check_resumed, duration_text, parse_duration
+from tuner.space.toml import Space
+from tuner.study.study import Study
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("90", 90), ("1h30m", 5400), ("1.5h", 5400), ("45s", 45)])
@@ -40,7 +43,7 @@ def test_durations_are_written_for_people() -> None:
 def test_a_refused_start_leaves_the_name_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
+    monkeypatch.setattr("tuner.driver.Cluster", NoCluster)
     monkeypatch.setattr("tuner.search.check_machine", lambda *_: None)  # as where Ray finds less than PyTorch
     assert search.main(["--space", "table5", "--runs", str(tmp_path), "--name", "z", *arguments]) == 2
     assert "error: " in capsys.readouterr().err
@@ -52,7 +55,7 @@ def test_a_refused_start_leaves_the_name_free(
 
 
 def test_a_refused_resume_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
+    monkeypatch.setattr("tuner.driver.Cluster", NoCluster)
     run = RunFolder(tmp_path / "run")
     run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "interrupted"})
     busy = campaign(Plan(folder=str(run.path), trials=99))
@@ -81,7 +84,7 @@ def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path)
         "score": 0.5,
         "trained_with": {},
     }
-    card = model_card(report.gather(run), info, Path("exports/my best"))
+    card = model_card(gather(run), info, Path("exports/my best"))
     assert card.startswith("# my best\n") and "python -m model.predict 'exports/my best' my.cif" in card
 
 
@@ -114,7 +117,7 @@ def test_settings_survive_the_way_to_disk() -> None:
 def test_two_searches_cannot_write_to_one_run(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     script = (
-        "import sys; from pathlib import Path; from tuner.runfolder import RunFolder\n"
+        "import sys; from pathlib import Path; from tuner.run.layout import RunFolder\n"
         "with RunFolder(Path(sys.argv[1])).only_writer(): pass"
     )
     with run.only_writer():
@@ -172,9 +175,9 @@ def test_nothing_is_reported_as_running_where_no_process_is_at_it(tmp_path: Path
     Study(run.journal, table5, sampler="random", seed=1).ask()
     epoch = {"key": "0000", "epoch": 1, "decision": "continue", "attempt": "attempt-0001", "body": {"score": 0.5}}
     jsonlines.append(run.epochs, epoch)
-    assert report.gather(run).board.trainings["0000"].state == "waiting"
+    assert gather(run).board.trainings["0000"].state == "waiting"
     with run.only_writer():
-        assert report.gather(run).board.trainings["0000"].state == "running"
+        assert gather(run).board.trainings["0000"].state == "running"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,14 +16,15 @@ from graphdb import build
 from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
 from model.hyperparameters import Hyperparameters
-from tuner import export, jobfolder, jsonlines
-from tuner.jobs import Report
-from tuner.objective import load_crystals, make_factory
-from tuner.runfolder import RunFolder
-from tuner.searchwork import SearchWork
-from tuner.settings import SearchSettings
-from tuner.space import parse_space
-from tuner.study import Study
+from tuner import export
+from tuner.run import jsonlines, trial_folder
+from tuner.run.layout import RunFolder
+from tuner.run.settings import SearchSettings
+from tuner.space.toml import parse_space
+from tuner.study.study import Study
+from tuner.training import load_crystals, make_factory
+from tuner.trials.interfaces import Report
+from tuner.trials.search import SearchWork
 
 SPACE = """
 [parameters]
@@ -78,7 +79,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         while goes_on:
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
             trainer.save_best(found.path / "best", factory.provenance(job))
-            best = jobfolder.pack(found.path / "best")
+            best = trial_folder.pack(found.path / "best")
             goes_on = work.on_report(
                 job.key, Report(epoch=trainer.epoch, finished=trainer.finished, body=body, best=best)
             )

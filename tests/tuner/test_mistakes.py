@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tuner import preflight, remote, report, search
-from tuner.campaign import Campaign
-from tuner.resources import Resources
+from tuner import search
+from tuner.cluster.resources import Resources
+from tuner.driver import Campaign
+from tuner.preflight import __main__ as preflight
+from tuner.remote import __main__ as remote
+from tuner.report import __main__ as report
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"search": search.main, "report": report.main, "preflight": preflight.main, "remote": remote.main}
@@ -196,7 +199,7 @@ def test_a_mistake_is_answered_in_one_line_and_changes_nothing(
     message: str,
 ) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr("tuner.resources.this_machine", lambda: Resources(cpus=2, gpus=0))
+    monkeypatch.setattr("tuner.cluster.resources.this_machine", lambda: Resources(cpus=2, gpus=0))
     before = everything(place)
     name, *words = shlex.split(line.format(small=small_store))
     try:
@@ -234,6 +237,6 @@ def test_ctrl_c_in_report_is_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tuner.report.write_report", interrupted)
+    monkeypatch.setattr("tuner.report.__main__.write_report", interrupted)
     assert report.main([str(place / "runs" / "first")]) == 130
     assert capsys.readouterr().err == "interrupted: the search itself is untouched\n"

@@ -16,10 +16,10 @@ import pytest
 import ray
 
 from tests.tuner.drive import Plan, campaign, search_in_process
-from tuner import jsonlines
-from tuner.asha import Asha, AshaSettings
-from tuner.runfolder import RunFolder
-from tuner.study import TrialRecord, read_records
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.study.study import TrialRecord, read_records
+from tuner.trials.stopping.asha import Asha, AshaSettings
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

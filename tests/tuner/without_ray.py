@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.tuner.faketrainer import FakeFactory
-from tuner import jobfolder, jsonlines
-from tuner.jobs import Failure, Job, Report, Work
-from tuner.resources import Resources
+from tuner.cluster.resources import Resources
+from tuner.run import jsonlines, trial_folder
 from tuner.signals import Signals
+from tuner.trials.interfaces import Failure, Job, Report, Work
 
 
 class NoCluster:
@@ -39,13 +39,13 @@ class NoCluster:
 def packed(save: Callable[[Path], None]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder))
-        return jobfolder.pack(Path(folder))
+        return trial_folder.pack(Path(folder))
 
 
 def execute(
     work: Work, factory: FakeFactory, *, signals: Signals, tick: Callable[[], bool], **resources: object
 ) -> bool:
-    """As `tuner.executor.execute`."""
+    """As `tuner.cluster.executor.execute`."""
     while (job := work.next_job()) is not None:
         work.on_start(job.key)
         try:
@@ -62,7 +62,7 @@ def train(work: Work, factory: FakeFactory, job: Job, signals: Signals, tick: Ca
     trainer = factory.build(job)
     if (state := work.saved_state(job.key)) is not None:
         with tempfile.TemporaryDirectory() as folder:
-            jobfolder.unpack(state, Path(folder))
+            trial_folder.unpack(state, Path(folder))
             trainer.load_state(Path(folder))
     goes_on = True
     while goes_on:
@@ -85,5 +85,5 @@ def train(work: Work, factory: FakeFactory, job: Job, signals: Signals, tick: Ca
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Searches of the test run without Ray."""
-    monkeypatch.setattr("tuner.campaign.Cluster", NoCluster)
-    monkeypatch.setattr("tuner.campaign.execute", execute)
+    monkeypatch.setattr("tuner.driver.Cluster", NoCluster)
+    monkeypatch.setattr("tuner.driver.execute", execute)

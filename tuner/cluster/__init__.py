@@ -1,0 +1,1 @@
+"""Ray: where trainings run, and on what. The only folder that imports ray."""

@@ -1,0 +1,304 @@
+"""A search from its first trial to its finalists, on one Ray: the phases, what is said between them, how it may end."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from graphdb.command import count
+from tuner.cluster.capacity import Means, find_room, num_fitting
+from tuner.cluster.executor import execute
+from tuner.cluster.resources import Resources
+from tuner.cluster.session import Cluster
+from tuner.cluster.store_server import served
+from tuner.errors import SearchError
+from tuner.report.live import Display
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.mirror import NoMirror, mirror_of
+from tuner.run.retry import Patience
+from tuner.run.settings import SearchSettings, duration_text
+from tuner.signals import Signals, may_hang
+from tuner.space.toml import Space
+from tuner.study.study import Study
+from tuner.trials.board import Board, Progress
+from tuner.trials.bookkeeper import Ledger, Terms
+from tuner.trials.finalists import Evaluate, FinalistWork, choose_numbers, finalists_table, summarize
+from tuner.trials.interfaces import TrainerFactory
+from tuner.trials.search import SearchWork
+from tuner.trials.stopping.asha import Asha, AshaSettings
+
+if TYPE_CHECKING:
+    from tuner.run.mirror.mirror import Mirror
+
+SEARCHING, FINALISTS = "searching", "finalists"
+"""Status of a run that some process works on."""
+OUT_OF_TIME = "time budget used up"
+"""Status of a run whose finalists are done, while trials are not."""
+_WISH_SECONDS = 10.0
+
+
+@dataclass(kw_only=True, slots=True)
+class Campaign:
+    """All that a search needs, gathered; `execute` does it."""
+
+    run: RunFolder
+    entries: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json shall hold beside settings and status."""
+    settings: SearchSettings
+    space: Space
+    factory: TrainerFactory
+    evaluate: Evaluate
+    means: Means
+    console: Console
+    resume_command: str
+    """What to type to go on."""
+    _begun: bool = field(default=False, init=False)
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Unit by task."""
+        return dict(zip(self.settings.tasks, self.settings.units, strict=True))
+
+    def execute(self) -> bool:
+        """Search, retrain the finalists, read the test split.
+
+        Returns:
+            Whether there is a model to export.
+
+        Raises:
+            SearchError: if the resources do not suffice, or every trial fails for one reason.
+            KeyboardInterrupt: after Ctrl-C; all is on disk.
+        """
+        with self.run.only_writer(), mirror_of(self.run, self._say) as mirror:
+            try:
+                return self._execute(mirror)
+            except KeyboardInterrupt as error:
+                raise type(error)(self._left_behind()) from None
+            except SearchError as error:
+                with suppress(OSError, ValueError):
+                    self._leave(f"error: {error}")
+                raise
+
+    def _leave(self, status: str) -> None:
+        """Note how the search ended, unless it has not begun, or is done."""
+        if self.run.exists() and self.run.read().get("status") in (SEARCHING, FINALISTS):
+            self.run.update(status=status)
+
+    def _left_behind(self) -> str:
+        """What is true after Ctrl-C."""
+        if not self._begun and not self.run.exists():
+            return "nothing was begun"
+        if not self.run.exists():
+            return f"the folder {self.run.path} is gone, and with it what the search had found"
+        try:
+            self._leave("interrupted")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return (
+                f"{self.run.path} cannot be written to ({reason.lower()}); once it can, what is there goes on with: "
+                f"{self.resume_command}"
+            )
+        return f"nothing is lost; go on with: {self.resume_command}"
+
+    def _execute(self, mirror: "Mirror | NoMirror") -> bool:
+        means = self.means
+        signals = Signals()
+        display: list[Display] = []
+        patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
+        deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
+        with ExitStack() as stack:
+            unchanged = "all is as it was" if self.run.exists() else "nothing was begun"
+            with may_hang(unchanged):  # a Ctrl-C acts at once: nothing is half written
+                cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
+                resources, concurrency = find_room(
+                    means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
+                )
+            stack.enter_context(signals.caught())
+            patience(self._begin)
+            at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
+            self._say(f"{at_once}, {resources} each\n")
+            terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
+            study = patience(
+                lambda: Study(
+                    self.run.journal,
+                    self.space,
+                    sampler=self.settings.sampler,
+                    seed=self.settings.seed,
+                    patiently=patience,
+                )
+            )
+            phase = _Phase(
+                cluster=cluster,
+                resources=resources,
+                concurrency=concurrency,
+                signals=signals,
+                terms=terms,
+                mirror=mirror,
+            )
+            work = patience(
+                lambda: SearchWork(
+                    self.run,
+                    study,
+                    asha=self._asha(),
+                    num_trials=self.settings.trials,
+                    max_epochs=self.settings.max_epochs,
+                    seed=self.settings.seed,
+                    notice=lambda what, training: self._notice(display, work, what, training),
+                    retry_failed=means.retry_failed,
+                    terms=terms,
+                )
+            )
+            done = self._run(phase, work, display, deadline)
+            if work.hopeless is not None:
+                raise SearchError(
+                    f"every trial fails for the same reason: {work.hopeless} (traceback in "
+                    f"{self._first_failure_file(work)}); mend it, then go on with: {self.resume_command}; if space or "
+                    "store have to change, start a new search with another --name"
+                )
+            if work.exhausted:
+                self._say(f"\n{work.exhausted}: {len(work.board.trainings)} trials instead of {self.settings.trials}")
+            if not done:
+                cluster.restart()  # Epochs that still run would take the finalists' place.
+                self._say(
+                    f"The time budget ({duration_text(means.time_budget or 0)}) is used up; "
+                    "what is unfinished goes on with\n"
+                    f"  {self.resume_command}"
+                )
+            return self._finish(work.board, phase, display, "done" if done else OUT_OF_TIME)
+
+    def _begin(self) -> None:
+        before = self.run.read() if self.run.exists() else {}
+        self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": SEARCHING})
+        self._begun = True
+
+    def _finish(self, board: Board, phase: "_Phase", display: list[Display], status: str) -> bool:
+        best = board.best()
+        patiently = phase.terms.patiently
+        if best is None:
+            untried = not any(training.epoch for training in board.trainings.values()) and not board.count("failed")
+            patiently(lambda: self.run.update(status=status if untried else "no usable trial"))
+            if untried:
+                raise SearchError(f"no epoch was finished in time; go on with: {self.resume_command}")
+            failed = [training for training in board.trainings.values() if training.reason]
+            reason = f"; the first failure: {failed[0].reason} ({failed[0].key})" if failed else ""
+            raise SearchError(
+                f"no trial has a usable score: {board.count('diverged')} diverged, {board.count('failed')} failed"
+                f"{reason}; start a new search over another space"
+                + (", with smaller learning rates" if board.count("diverged") else "")
+            )
+        trained = sum(training.epoch for training in board.trainings.values())
+        epochs = self.settings.final_epochs or self.settings.max_epochs
+        number, seeds = choose_numbers(trained, epochs, self.settings.finalists, self.settings.finalist_seeds)
+        usable = [training for training in board.ranked() if training.state not in ("diverged", "failed")]
+        trials = usable[:number]
+        if trials:
+            chosen = {"trials": [int(trial.key) for trial in trials], "seeds": seeds, "epochs": epochs}
+            patiently(lambda: self.run.update(status=FINALISTS, finalists=chosen))
+            work = patiently(
+                lambda: FinalistWork(
+                    self.run,
+                    trials,
+                    num_seeds=seeds,
+                    max_epochs=epochs,
+                    seed=self.settings.seed,
+                    notice=lambda what, training: self._notice(display, work, what, training),
+                    terms=phase.terms,
+                )
+            )
+            self._say("\n" + self._about_finalists(work, trained, len(trials), seeds, epochs))
+            self._run(phase, work, display, None)
+            phase.mirror.tick(now=True)  # reading the test split takes a while
+            content = summarize(self.run, trials, work.board, self.units, self.evaluate)
+            if content is not None:
+                patiently(lambda: jsonlines.write_json(self.run.finalists_json, content))
+                self.console.print(finalists_table(content))
+        patiently(lambda: self.run.update(status=status))
+        return True
+
+    def _about_finalists(self, work: FinalistWork, trained: int, number: int, seeds: int, epochs: int) -> str:
+        """Who is trained again and why so many, in one line."""
+        keys = ", ".join(dict.fromkeys(key.partition("-")[0] for key in work.keys))
+        who = f"the best {number} trials" if number > 1 else "the best trial"
+        text = f"Finalists: {who} ({keys}), {count(seeds, 'seed')} each, {count(epochs, 'epoch')}: {work.plan()}"
+        if None in (self.settings.finalists, self.settings.finalist_seeds):
+            text += (
+                f" (a third of the trials' {count(trained, 'epoch')} pays for so many, at least one; "
+                "--finalists and --finalist-seeds choose)"
+            )
+        return text
+
+    def _run(self, phase: "_Phase", work: Ledger, display: list[Display], deadline: float | None) -> bool:
+        if work.done() and work.board.num_ended >= work.board.planned:
+            return True
+        shown = Display(work.board, self.units, self.console, deadline=deadline)
+        display[:] = [shown]
+        next_wish = 0.0
+
+        def tick() -> bool:
+            nonlocal next_wish
+            shown.tick()
+            now = time.monotonic()
+            if now >= next_wish:
+                open_jobs = work.board.planned - work.board.num_ended
+                phase.cluster.ask_for(phase.resources, min(open_jobs, phase.concurrency or open_jobs))
+                next_wish = now + _WISH_SECONDS
+            goes_on = phase.mirror.tick()
+            return goes_on and work.hopeless is None and (deadline is None or now < deadline)
+
+        with shown, served(self.factory) as factory:
+            done = execute(
+                work,
+                factory,
+                resources=phase.resources,
+                concurrency=phase.concurrency,
+                room=lambda: num_fitting(phase.resources, phase.cluster.nodes()),
+                signals=phase.signals,
+                tick=tick,
+            )
+        phase.mirror.check()
+        return done
+
+    def _notice(self, display: list[Display], work: Ledger, what: str, training: Progress) -> None:
+        if not display:
+            return
+        display[0].notice(what, training)
+        if what == "error" and work.first_error is not None:
+            key, failure = work.first_error
+            tail = [line for line in failure.details.strip().splitlines() if line.strip()][-6:]
+            display[0].say(
+                f"error: trial {key} failed: {failure.reason}\n  parameters: {dict(training.params)}\n"
+                + "\n".join(f"  | {line}" for line in tail)
+                + f"\n  the whole traceback: {work.failure_file(key)}; it is tried again"
+            )
+        elif what == "lost":
+            display[0].say(f"trial {training.key}: {training.reason}; it goes on after epoch {training.epoch}")
+        elif what == "memory":
+            display[0].say(f"trial {training.key}: {training.reason}; it is tried again with a larger share of a GPU")
+
+    def _first_failure_file(self, work: Ledger) -> str:
+        return str(work.failure_file(work.first_error[0])) if work.first_error else str(self.run.failures)
+
+    def _asha(self) -> Asha | None:
+        if self.settings.asha is None:
+            return None
+        return Asha(AshaSettings(**self.settings.asha), self.settings.max_epochs)
+
+    def _say(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Phase:
+    """What the search and the finalists run with."""
+
+    cluster: Cluster
+    resources: Resources
+    concurrency: int | None
+    signals: Signals
+    terms: Terms
+    mirror: "Mirror | NoMirror"

@@ -1,0 +1,1 @@
+"""A search on a cluster, from the user's own machine."""

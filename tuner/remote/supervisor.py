@@ -1,0 +1,163 @@
+"""On the head: keeps one search running while nobody is logged in, and exports the best model when it is done.
+
+Started by `tuner.remote.server`. A driver that was killed (by the kernel for memory, by kill -9) is started again with
+--resume; one that ended by itself, for what the user has to mend or after an interruption, is not.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tuner.errors import SearchError
+from tuner.remote.job import Job
+from tuner.run.settings import parse_duration
+from tuner.search import RESUME_COMMAND
+
+MOST_RESTARTS = 5
+"""In `_WINDOW` seconds; then something is wrong that a restart does not mend."""
+_WINDOW = 3600.0
+_PAUSE = 5.0
+_PATIENCE = 60.0
+_OUTCOMES = {0: "done", 2: "failed", 130: "stopped", 143: "stopped"}
+
+
+class Keeper:
+    """Runs the driver of one job again and again until it has ended by itself."""
+
+    def __init__(self, job: Job, held: int) -> None:
+        """Take over.
+
+        Args:
+            job: what to run.
+            held: file descriptor of the job's lock, which the driver inherits.
+        """
+        self._job = job
+        self._held = held
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._interrupted: subprocess.Popen[bytes] | None = None
+        self._stopping_since: float | None = None
+
+    def interrupt(self, signum: int, frame: Any) -> None:
+        """Pass an order to stop on to the driver, as Ctrl-C would."""
+        self._stopping_since = self._stopping_since or time.monotonic()
+        self._interrupt_driver()
+
+    def _interrupt_driver(self) -> None:
+        """Once: a second signal would end it at once, in the midst of its last upload."""
+        driver = self._driver
+        if driver is not None and driver is not self._interrupted and driver.poll() is None:
+            self._interrupted = driver
+            driver.send_signal(signal.SIGINT)
+
+    def _stopping(self) -> bool:
+        return self._stopping_since is not None
+
+    def keep(self, *, resume: bool) -> int:
+        """Run the search to its end.
+
+        Returns:
+            Exit status of the last driver.
+        """
+        self._job.write(keeper=os.getpid())
+        flags = self._job.read()["now"]
+        budget = flags.get("--time-budget")
+        deadline = None if budget is None else time.monotonic() + parse_duration(budget)
+        restarts: list[float] = []
+        while True:
+            code = self._run(driver_arguments(self._job, flags, resume=resume))
+            if code in _OUTCOMES or self._stopping():
+                break
+            what = f"killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
+            restarts = [moment for moment in restarts if moment > time.monotonic() - _WINDOW] + [time.monotonic()]
+            if len(restarts) > MOST_RESTARTS:
+                self._say(f"the search was {what} for the {len(restarts)}th time within an hour; it is left as it is")
+                break
+            self._say(
+                f"the search was {what}; it goes on from disk (restart {len(restarts)} of {MOST_RESTARTS} an hour)"
+            )
+            self._job.write(restarts=int(self._job.read().get("restarts", 0)) + 1)
+            time.sleep(_PAUSE)
+            if self._stopping():
+                break
+            flags = {name: value for name, value in flags.items() if name != "--retry-failed"}
+            resume = resume or self._job.run_folder().exists()
+            if deadline is not None:
+                flags["--time-budget"] = f"{max(1.0, deadline - time.monotonic()):.0f}s"
+        if code == 0:
+            self._export()
+        elif code not in _OUTCOMES:
+            forget_wishes()
+        ended = "stopped" if self._stopping() and code != 0 else _OUTCOMES.get(code, "failed")
+        self._job.write(ended=ended, code=code)
+        return code
+
+    def _run(self, arguments: list[str]) -> int:
+        self._driver = subprocess.Popen(
+            [sys.executable, "-u", "-m", *arguments],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[self._held],
+            env={**os.environ, RESUME_COMMAND: self._job.resume_command()},
+        )
+        self._job.write(driver=self._driver.pid)
+        if self._stopping():  # The order came before the driver was there.
+            self._interrupt_driver()
+        while True:
+            try:
+                return self._driver.wait(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                if self._stopping_since is not None and time.monotonic() - self._stopping_since > _PATIENCE:
+                    self._say(f"the search did not end within {_PATIENCE:.0f} s of being interrupted; it is killed")
+                    self._driver.kill()
+
+    def _export(self) -> None:
+        self._say("the best model is exported")
+        self._run(["tuner.export", str(self._job.run_folder().path), "-o", str(self._job.export), "--device", "cpu"])
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}", flush=True)
+
+
+def forget_wishes() -> None:
+    """Take back what a driver that was killed had asked the autoscaler for; else its nodes would stay for ever."""
+    from tuner.cluster.session import Cluster
+
+    with contextlib.suppress(SearchError), Cluster("auto") as cluster:
+        cluster.ask_for_nothing()
+
+
+def driver_arguments(job: Job, flags: Mapping[str, str | None], *, resume: bool) -> list[str]:
+    """What `python -m` runs."""
+    whole = {**flags, "--address": "auto", "--name": job.name, "--runs": job.runs(flags)}
+    words = [word for name, value in whole.items() for word in ((name,) if value is None else (f"{name}={value}",))]
+    return ["tuner.search", *words, *(["--resume"] if resume else [])]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Keep the job that `tuner.remote.server` names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tuner.remote.supervisor", description="started by tuner.remote.server"
+    )
+    parser.add_argument("name")
+    parser.add_argument("held", type=int)
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args(argv)
+    try:
+        job = Job(arguments.name)
+        keeper = Keeper(job, arguments.held)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, keeper.interrupt)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return keeper.keep(resume=arguments.resume)
+    except (SearchError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a search has found, on screen and as files."""

@@ -1,0 +1,1 @@
+"""Search spaces: what is varied, read from TOML."""

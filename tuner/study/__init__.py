@@ -1,0 +1,1 @@
+"""Who proposes trials. The only folder that imports optuna."""

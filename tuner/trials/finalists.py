@@ -1,0 +1,224 @@
+"""The best few trials, trained again with several seeds; then, once, the test split."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tuner.run.layout import RunFolder
+from tuner.run.settings import with_unit
+from tuner.run.trial_folder import BEST, JobFolder
+from tuner.seeds import derived_seed
+from tuner.trials.board import Board, Progress
+from tuner.trials.bookkeeper import Ledger, Notice, Terms
+from tuner.trials.interfaces import Job
+
+Evaluate = Callable[[Path], Mapping[str, Mapping[str, float | None]]]
+"""Metrics by task of a checkpoint on the test split."""
+
+
+MOST = 3
+"""Finalists, and trainings of each, that are chosen by default."""
+_SHARE = 3
+"""Finalists take one in so many of the epochs that trials trained."""
+
+
+def choose_numbers(trained: int, each: int, finalists: int | None = None, seeds: int | None = None) -> tuple[int, int]:
+    """How many trials are trained again, and how often each: what a third of the search's epochs pays for.
+
+    At least one training, at most 3 x 3; rather more finalists than more trainings of each. It depends on nothing but
+    the log, so a resumed search decides the same.
+
+    Args:
+        trained: epochs of all trials.
+        each: epochs of a finalist's training.
+        finalists: as the user wants it, or None.
+        seeds: likewise.
+    """
+    affordable = trained // (_SHARE * each)
+    if finalists is None and seeds is None:
+        pairs = [(k, s) for k in range(1, MOST + 1) for s in range(1, MOST + 1) if k * s <= max(1, affordable)]
+        return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
+    if finalists is None:
+        assert seeds is not None
+        return max(1, min(MOST, affordable // seeds)), seeds
+    if seeds is None:
+        return finalists, max(1, min(MOST, affordable // max(1, finalists)))
+    return finalists, seeds
+
+
+class FinalistWork(Ledger):
+    """Each of the best trials with each seed, to the full number of epochs. Resumable like the search."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        trials: Sequence[Progress],
+        *,
+        num_seeds: int,
+        max_epochs: int,
+        seed: int,
+        notice: Notice,
+        terms: Terms | None = None,
+    ) -> None:
+        """Begin, or go on where the log ends.
+
+        Args:
+            run: where the files are.
+            trials: the finalists, best first.
+            num_seeds: trainings of each.
+            max_epochs: of each training.
+            seed: of the study.
+            notice: told of what happens.
+            terms: what every job is granted.
+        """
+        board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
+        super().__init__(board, run.finalist_epochs, run.failures, notice, terms)
+        self._folders: dict[str, JobFolder] = {}
+        jobs = {}
+        for repeat in range(num_seeds):
+            for trial in trials:
+                number = int(trial.key)
+                folder = run.finalist(number, repeat)
+                self._folders[folder.name] = JobFolder(folder)
+                jobs[folder.name] = Job(
+                    key=folder.name,
+                    params=dict(trial.params),
+                    seed=derived_seed(seed, "finalist", number, repeat),
+                    epochs=max_epochs,
+                )
+        known = {key: Progress(key=key, params=job.params) for key, job in jobs.items()}
+        for line in self._restored:
+            if line["key"] in known:
+                known[line["key"]].add(line)
+        self._pending: list[Job] = []
+        for key, training in known.items():
+            if training.state in ("waiting", "running"):
+                self._pending.append(jobs[key])
+                if training.epoch:
+                    training.state = "waiting"
+                    self.board.trainings[key] = training
+            else:
+                self.board.trainings[key] = training
+                self._folders[key].conclude()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of all trainings, begun or not."""
+        return tuple(self._folders)
+
+    def plan(self) -> str:
+        """What is done, gone on with and begun, in words."""
+        done = self.board.num_ended
+        begun = len(self.board.trainings) - done
+        parts = [
+            (done, "done already"),
+            (begun, "gone on with"),
+            (len(self._pending) - begun, "to begin"),
+        ]
+        return ", ".join(f"{number} {what}" for number, what in parts if number)
+
+    def _folder(self, key: str) -> JobFolder:
+        return self._folders[key]
+
+    def _new_job(self) -> Job | None:
+        return self._pending.pop(0) if self._pending else None
+
+
+def summarize(
+    run: RunFolder, trials: Sequence[Progress], board: Board, units: Mapping[str, str], evaluate: Evaluate
+) -> dict[str, Any] | None:
+    """Read the test split with every finalist's checkpoint and write finalists.json.
+
+    The winner is the trial with the lowest mean validation score; of its trainings, the one with the lowest validation
+    score is the one to ship. The test split decides nothing.
+
+    Returns:
+        What finalists.json shall hold; None if no finalist could be trained.
+    """
+    entries: list[dict[str, Any]] = []
+    for trial in trials:
+        runs: list[dict[str, Any]] = []
+        for key, training in sorted(board.trainings.items()):
+            if not key.startswith(f"{trial.key}-seed") or training.state != "finished" or training.best_score is None:
+                continue
+            folder = run.finalists_json.parent / "finalists" / key / BEST
+            runs.append(
+                {
+                    "key": key,
+                    "folder": str(folder.relative_to(run.path)),
+                    "best_epoch": training.best_epoch,
+                    "validation_score": training.best_score,
+                    "validation": dict(training.best_metrics),
+                    "test": {task: dict(metrics) for task, metrics in evaluate(folder).items()},
+                }
+            )
+        if runs:
+            scores = [entry["validation_score"] for entry in runs]
+            entries.append(
+                {
+                    "trial": int(trial.key),
+                    "params": dict(trial.params),
+                    "search_score": trial.best_score,
+                    "validation_score": mean_and_spread(scores),
+                    "validation": _over_seeds(runs, "validation", units),
+                    "test": _over_seeds(runs, "test", units),
+                    "runs": runs,
+                }
+            )
+    if not entries:
+        return None
+    entries.sort(key=lambda entry: entry["validation_score"]["mean"])
+    runs_of_winner: list[dict[str, Any]] = entries[0]["runs"]
+    best_run = min(runs_of_winner, key=lambda entry: float(entry["validation_score"]))
+    return {
+        "selected": {"trial": entries[0]["trial"], "key": best_run["key"], "folder": best_run["folder"]},
+        "units": dict(units),
+        "finalists": entries,
+    }
+
+
+def mean_and_spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation; the latter is None for a single value."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return {"mean": mean, "std": None}
+    return {"mean": mean, "std": math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))}
+
+
+def _over_seeds(runs: Sequence[Mapping[str, Any]], part: str, units: Mapping[str, str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for task in units:
+        result[task] = {}
+        for metric in ("mae", "rmse", "r2", "mae_over_mad"):
+            values = [value for entry in runs if (value := entry[part].get(task, {}).get(metric)) is not None]
+            if values:
+                result[task][metric] = mean_and_spread(values)
+    return result
+
+
+def finalists_table(content: Mapping[str, Any]) -> Table:
+    """Mean and spread over seeds of each finalist's test errors."""
+    table = Table(
+        box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
+    )
+    headers = ["trial", "validation score"]
+    headers += [with_unit(f"test MAE {task}", unit) for task, unit in content["units"].items()]
+    for header in headers:
+        table.add_column(Text(header), overflow="fold")  # not markup, in which [eV] would be a style
+    for entry in content["finalists"]:
+        row = [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
+        row += [with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]]
+        table.add_row(*row)
+    return table
+
+
+def with_spread(value: Mapping[str, float | None] | None, digits: int = 4) -> str:
+    """A mean with its standard deviation."""
+    if value is None or value["mean"] is None:
+        return "-"
+    spread = value.get("std")
+    return f"{value['mean']:.{digits}f}" + (f" ({spread:.{digits}f})" if spread is not None else "")

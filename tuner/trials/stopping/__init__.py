@@ -1,0 +1,1 @@
+"""When a trial is stopped: one file for each rule."""
