@@ -35,7 +35,7 @@ AWAY = {
     "results folder full": (2.0, 20.0),
     "results folder gone": (2.0, 20.0),
 }
-"""Seconds until it is mended."""
+"""Seconds until it is fixed."""
 KINDS = ("training killed", "raylet killed", "driver killed", *AWAY)
 
 
@@ -129,10 +129,10 @@ class Chaos:
         end, next_fault = began + 60 * self._setting.minutes, began + self._setting.every
         while True:
             now = time.monotonic()
-            for mend in [mend for mend in self._mends if mend[0] <= now]:
-                self._mends.remove(mend)
-                self._note(f"mended: {mend[1]}")
-                mend[2]()
+            for fix in [fix for fix in self._mends if fix[0] <= now]:
+                self._mends.remove(fix)
+                self._note(f"fixed: {fix[1]}")
+                fix[2]()
             self._see_whether_it_ended()
             if self._all_trials_done and now < end:
                 self._trials += MORE_TRIALS
@@ -200,7 +200,7 @@ class Chaos:
     def _cut(self, worker: str, seconds: float) -> None:
         self._must_be_whole(worker)
         self._lab.cut(worker)
-        self._later(seconds, f"{worker} plugged in", lambda: self._lab.mend(worker))
+        self._later(seconds, f"{worker} plugged in", lambda: self._lab.fix(worker))
 
     def _kill_driver(self, worker: str, seconds: float) -> None:
         if self._driver is None:
@@ -225,7 +225,7 @@ class Chaos:
         self._trouble_folder(seconds, self._lab.hide, self._lab.show)
 
     def _trouble_folder(
-        self, seconds: float, harm: Callable[[str, str], None], mend: Callable[[str, str], None]
+        self, seconds: float, harm: Callable[[str, str], None], fix: Callable[[str, str], None]
     ) -> None:
         if self._folder_away:
             raise _Impossible("it is in trouble already")
@@ -233,7 +233,7 @@ class Chaos:
         harm("head", DISK)
 
         def again() -> None:
-            mend("head", DISK)
+            fix("head", DISK)
             self._folder_away = False
 
         self._later(seconds, "results folder", again)
@@ -242,8 +242,8 @@ class Chaos:
         if any(worker in what for _, what, _ in self._mends):
             raise _Impossible("it is off or cut off already")
 
-    def _later(self, seconds: float, what: str, mend: Callable[[], None]) -> None:
-        self._mends.append((time.monotonic() + seconds, what, mend))
+    def _later(self, seconds: float, what: str, fix: Callable[[], None]) -> None:
+        self._mends.append((time.monotonic() + seconds, what, fix))
 
     # --- the search
 

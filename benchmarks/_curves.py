@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.seeds import derived_seed
-from tuner.trials.interfaces import Job
+from tuner.trials.interfaces import TrainingSpec
 
 TASKS = ("a", "b", "c")
 REAL_CURVES = tuple(
@@ -51,21 +51,21 @@ class Curves:
         curve = luck.choice(REAL_CURVES)
         return curve[max(0, round((epoch - 1) / (1 + 0.5 * abs(math.log10(rate) + 1.8))))] - curve[-1]
 
-    def score(self, job: Job, epoch: int) -> float | None:
+    def score(self, spec: TrainingSpec, epoch: int) -> float | None:
         """Score of an epoch; None for a training that diverges there."""
-        rate = float(job.params["learning_rate"])
-        luck = random.Random(derived_seed(self._seed, job.seed, "luck"))
+        rate = float(spec.params["learning_rate"])
+        luck = random.Random(derived_seed(self._seed, spec.seed, "luck"))
         if rate >= 0.05 and luck.random() < self._diverging and epoch >= luck.randrange(1, 6):
             return None
-        noise = random.Random(derived_seed(self._seed, job.seed, epoch)).gauss(0, 0.01)
-        return max(0.1, self.floor(job.params) + self._shape(rate, luck, epoch) + noise + luck.gauss(0, 0.01))
+        noise = random.Random(derived_seed(self._seed, spec.seed, epoch)).gauss(0, 0.01)
+        return max(0.1, self.floor(spec.params) + self._shape(rate, luck, epoch) + noise + luck.gauss(0, 0.01))
 
-    def fails(self, job: Job, epoch: int) -> bool:
+    def fails(self, spec: TrainingSpec, epoch: int) -> bool:
         """Whether the training raises an exception in this epoch, each time."""
-        return random.Random(derived_seed(self._seed, job.seed, "fails")).random() < 0.003 and epoch == 2
+        return random.Random(derived_seed(self._seed, spec.seed, "fails")).random() < 0.003 and epoch == 2
 
-    def seconds(self, job: Job, epoch: int, speed: float) -> float:
+    def seconds(self, spec: TrainingSpec, epoch: int, speed: float) -> float:
         """Duration of an epoch: bigger networks take longer."""
-        size = (0.5 + 0.2 * int(job.params["num_convs"])) * (0.6 + int(job.params["atom_dim"]) / 150)
-        noise = random.Random(derived_seed(self._seed, job.seed, epoch, "seconds")).lognormvariate(0, 0.1)
+        size = (0.5 + 0.2 * int(spec.params["num_convs"])) * (0.6 + int(spec.params["atom_dim"]) / 150)
+        noise = random.Random(derived_seed(self._seed, spec.seed, epoch, "seconds")).lognormvariate(0, 0.1)
         return self._epoch_seconds * size * noise / speed

@@ -1,7 +1,7 @@
 """Does a search over real crystals end in the same table, whatever breaks every 20 s?
 
 A lab of several hosts (tests/cluster), `ray up`, `python -m tuner.search` over the sample, and for some minutes a fault
-every 20 s, drawn by seed: training or raylet killed; a host off, and on later; its cable cut, and mended later; driver
+every 20 s, drawn by seed: training or raylet killed; a host off, and on later; its cable cut, and fixed later; driver
 killed, and resumed; head off and on; results folder full, or gone, for a while. A search that ends before is resumed
 with more trials. With --folder, seeds that came to their end are not repeated by the next command. Then: each trial is
 in the table once, its epochs are in the log once, Optuna's storage and ASHA's rungs agree (tests/cluster/claims.py).

@@ -21,7 +21,7 @@ from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
 from tuner.seeds import derived_seed
 from tuner.study.study import WORST_SCORE, Outcome, Study
-from tuner.trials.interfaces import Job
+from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
@@ -55,7 +55,9 @@ class Replay:
     def run(self, workers: int) -> None:
         """Until the last trial has ended."""
         events = [(0.0, worker) for worker in range(workers)]
-        at_work: dict[int, tuple[Job, int, float]] = {}  # by worker: trial, epoch that ends now, best score before
+        at_work: dict[
+            int, tuple[TrainingSpec, int, float]
+        ] = {}  # by worker: trial, epoch that ends now, best score before
         while events:
             now, worker = heapq.heappop(events)
             step = self._after_epoch(*at_work.pop(worker)) if worker in at_work else None
@@ -65,17 +67,19 @@ class Replay:
                 at_work[worker] = step
                 heapq.heappush(events, (now + self._curves.seconds(step[0], step[1], 1.0), worker))
 
-    def _begin(self) -> tuple[Job, int, float]:
+    def _begin(self) -> tuple[TrainingSpec, int, float]:
         proposal = self._study.ask()
         assert proposal is not None
         number, params = proposal
         self.rates.append(float(params["learning_rate"]))
-        job = Job(key=str(number), params=params, seed=derived_seed(self._seed, "trial", number), epochs=MAX_EPOCHS)
-        return job, 1, float("inf")
+        spec = TrainingSpec(
+            key=str(number), params=params, seed=derived_seed(self._seed, "trial", number), epochs=MAX_EPOCHS
+        )
+        return spec, 1, float("inf")
 
-    def _after_epoch(self, job: Job, epoch: int, best: float) -> tuple[Job, int, float] | None:
-        number = int(job.key)
-        score = self._curves.score(job, epoch)
+    def _after_epoch(self, spec: TrainingSpec, epoch: int, best: float) -> tuple[TrainingSpec, int, float] | None:
+        number = int(spec.key)
+        score = self._curves.score(spec, epoch)
         if score is None:
             self._study.tell(number, "diverged", best)
             return None
@@ -88,7 +92,7 @@ class Replay:
         elif not goes_on:
             self._study.tell(number, "stopped", best)
         else:
-            return job, epoch + 1, best
+            return spec, epoch + 1, best
         return None
 
 

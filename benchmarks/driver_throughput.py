@@ -23,7 +23,7 @@ from tuner.cluster.executor import execute
 from tuner.cluster.resources import Resources, usable_cpus
 from tuner.cluster.session import Cluster
 from tuner.signals import Signals
-from tuner.trials.interfaces import Failure, Job, Report
+from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 
 FEW_EPOCHS, MANY_EPOCHS = 1, 16
 WINDOW = 250
@@ -32,9 +32,9 @@ WINDOW = 250
 class Training(NoTraining):
     """Counts epochs; its state has the size of a real one."""
 
-    def __init__(self, job: Job, state_bytes: int) -> None:
+    def __init__(self, spec: TrainingSpec, state_bytes: int) -> None:
         """At epoch 0."""
-        super().__init__(job)
+        super().__init__(spec)
         self._state_bytes = state_bytes
 
     def save_state(self, folder: Path) -> None:
@@ -50,34 +50,34 @@ class Factory(NoTrainingFactory):
         """Of this size of state."""
         self._state_bytes = state_bytes
 
-    def build(self, job: Job) -> Training:
+    def build(self, spec: TrainingSpec) -> Training:
         """At epoch 0."""
-        return Training(job, self._state_bytes)
+        return Training(spec, self._state_bytes)
 
 
 class Counter:
     """Jobs that all run to their end; notes the time at each end."""
 
-    def __init__(self, jobs: int, epochs: int) -> None:
-        """So many jobs of so many epochs."""
-        self._jobs = jobs
+    def __init__(self, specs: int, epochs: int) -> None:
+        """So many trainings of so many epochs."""
+        self._specs = specs
         self._epochs = epochs
         self._numbers = itertools.count()
         self.running: set[str] = set()
         self.starts = self.results = 0
         self.marks: list[tuple[int, int, float, float]] = []
-        """Ended jobs, results, processor time of this thread, time of the clock."""
+        """Ended trainings, results, processor time of this thread, time of the clock."""
         self._ended = 0
 
-    def next_job(self) -> Job | None:
+    def next_training(self) -> TrainingSpec | None:
         """The next one."""
-        if self.starts >= self._jobs:
+        if self.starts >= self._specs:
             return None
         number = next(self._numbers)
         self.starts += 1
         key = f"{number:05d}"
         self.running.add(key)
-        return Job(key=key, params={"a": 1}, seed=number, epochs=self._epochs)
+        return TrainingSpec(key=key, params={"a": 1}, seed=number, epochs=self._epochs)
 
     def done(self) -> bool:
         """Whether all have ended."""
@@ -90,7 +90,7 @@ class Counter:
     def on_start(self, key: str) -> None:
         """Nothing to note."""
 
-    def on_report(self, key: str, report: Report) -> bool:
+    def on_result(self, key: str, report: EpochResult) -> bool:
         """Count."""
         self.results += 1
         if report.finished:
@@ -105,12 +105,12 @@ class Counter:
         Raises:
             RuntimeError: always.
         """
-        raise RuntimeError(f"job {key}: {failure.details}")
+        raise RuntimeError(f"training {key}: {failure.details}")
 
 
-def search(actors: int, jobs: int, epochs: int, state_bytes: int) -> list[tuple[int, int, float, float]]:
+def search(actors: int, specs: int, epochs: int, state_bytes: int) -> list[tuple[int, int, float, float]]:
     """One search on a Ray that runs; what it noted, once all actors had started."""
-    work = Counter(jobs, epochs)
+    work = Counter(specs, epochs)
     execute(
         work,
         Factory(state_bytes),
@@ -123,15 +123,15 @@ def search(actors: int, jobs: int, epochs: int, state_bytes: int) -> list[tuple[
 
 
 def per_job(marks: Sequence[tuple[int, int, float, float]]) -> tuple[float, float]:
-    """Milliseconds per job: of the driver's main thread, and on the clock."""
+    """Milliseconds per training: of the driver's main thread, and on the clock."""
     (first, _, began, clock), (last, _, ended, later) = marks[0], marks[-1]
     return 1000 * (ended - began) / (last - first), 1000 * (later - clock) / (last - first)
 
 
-def measure(actors: int, jobs: int, state_bytes: int) -> dict[str, float]:
+def measure(actors: int, specs: int, state_bytes: int) -> dict[str, float]:
     """Costs per result and per start with so many worker processes."""
-    few, few_clock = per_job(search(actors, jobs + 2 * actors, FEW_EPOCHS, state_bytes))
-    many, many_clock = per_job(search(actors, jobs // 4 + 2 * actors, MANY_EPOCHS, state_bytes))
+    few, few_clock = per_job(search(actors, specs + 2 * actors, FEW_EPOCHS, state_bytes))
+    many, many_clock = per_job(search(actors, specs // 4 + 2 * actors, MANY_EPOCHS, state_bytes))
     per_result = (many - few) / (MANY_EPOCHS - FEW_EPOCHS)
     return {
         "driver_milliseconds_per_result": round(per_result, 2),
@@ -141,9 +141,9 @@ def measure(actors: int, jobs: int, state_bytes: int) -> dict[str, float]:
     }
 
 
-def growth(actors: int, jobs: int) -> dict[str, float]:
+def growth(actors: int, specs: int) -> dict[str, float]:
     """Driver milliseconds per trial of one epoch, as ended trials add up."""
-    marks = search(actors, jobs + 2 * actors, FEW_EPOCHS, 0)
+    marks = search(actors, specs + 2 * actors, FEW_EPOCHS, 0)
     found = {}
     for begin in range(0, len(marks) - WINDOW, max(WINDOW, (len(marks) // 6 // WINDOW) * WINDOW)):
         found[f"after_{begin}_trials"] = round(per_job(marks[begin : begin + WINDOW])[0], 2)

@@ -22,8 +22,8 @@ from graphdb.writer import StoreWriter
 from tests.cluster.lab import Lab
 from tuner import training
 from tuner.cluster import session
-from tuner.training import CrystalFactory
-from tuner.trials.interfaces import Job
+from tuner.training import CrystalTrainerFactory
+from tuner.trials.interfaces import TrainingSpec
 
 HOSTS = {"head": "10.77.0.2", "gpu1": "10.77.0.3"}
 EVENTS = Path("/mnt/shared/events.jsonl")
@@ -144,13 +144,13 @@ def note(name: str) -> None:
         file.write(json.dumps([name, time.time()]) + "\n")
 
 
-class NotedFactory(CrystalFactory):
+class NotedFactory(CrystalTrainerFactory):
     """Builds trainings, and notes when."""
 
-    def build(self, job: Job) -> Any:
+    def build(self, spec: TrainingSpec) -> Any:
         """A training that notes its first step."""
         note("asked")
-        trainer = CrystalFactory.build(self, job)
+        trainer = CrystalTrainerFactory.build(self, spec)
         note("built")
         step = trainer._step
 
@@ -164,7 +164,7 @@ class NotedFactory(CrystalFactory):
         return trainer
 
     def _graphs(self) -> Any:
-        graphs = CrystalFactory._graphs(self)
+        graphs = CrystalTrainerFactory._graphs(self)
         note("copied")
         return graphs
 

@@ -17,9 +17,9 @@ from tuner.run.layout import RunFolder
 from tuner.run.mirror import manifest as layout
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.mirror import INTERVAL
-from tuner.run.mirror.snapshot import Camera
+from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
-from tuner.run.trial_folder import JobFolder
+from tuner.run.trial_folder import TrialFolder
 
 RUNNING, MOMENTS = 16, 12
 STATE, CHECKPOINT, CONFIG = 1_200_000, 400_000, 2_000
@@ -55,7 +55,7 @@ def measure(trials: int, checkpoint: int) -> dict[str, Any]:
             (best / "model.safetensors").write_bytes(b"w" * checkpoint)
             (best / "config.json").write_bytes(b"c" * CONFIG)
         bucket = CountingBucket(f"file://{temporary}/bucket")
-        uploader, camera = Uploader(bucket, run.path), Camera(run.path)
+        uploader, camera = Uploader(bucket, run.path), Snapshotter(run.path)
         uploader.upload(camera.take())
         takes, uploads, requests, sent = [], [], [], []
         for moment in range(MOMENTS):
@@ -84,7 +84,7 @@ def measure(trials: int, checkpoint: int) -> dict[str, Any]:
 def change(run: RunFolder, trials: int, moment: int) -> None:
     """An epoch of every running trial."""
     for number in range(trials, trials + RUNNING):
-        folder = JobFolder(run.trial(number))
+        folder = TrialFolder(run.trial(number))
         folder.save_state(bytes([moment]) * STATE)
         jsonlines.append(run.epochs, LINE)
         jsonlines.append(run.journal, LINE)

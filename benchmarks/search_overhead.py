@@ -22,8 +22,8 @@ from tuner.run.layout import RunFolder
 from tuner.signals import Signals
 from tuner.space.toml import Space, parse_space, read_space_text
 from tuner.study.study import Study
-from tuner.trials.interfaces import Job
-from tuner.trials.search import SearchWork
+from tuner.trials.interfaces import TrainingSpec
+from tuner.trials.search import SearchQueue
 
 TRIALS, FEW_EPOCHS, MANY_EPOCHS, REPEATS = 30, 1, 11, 3
 PROPOSALS = (10, 100, 500)
@@ -46,14 +46,14 @@ class NoReport:
 class NoTraining:
     """Counts epochs."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, spec: TrainingSpec) -> None:
         """At epoch 0."""
-        self.job, self.epoch, self.best_epoch = job, 0, 0
+        self.spec, self.epoch, self.best_epoch = spec, 0, 0
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are counted."""
-        return self.epoch >= self.job.epochs
+        return self.epoch >= self.spec.epochs
 
     def run_epoch(self) -> NoReport:
         """Count one."""
@@ -77,11 +77,11 @@ class NoTraining:
 class NoTrainingFactory:
     """Makes trainings of nothing."""
 
-    def build(self, job: Job) -> NoTraining:
+    def build(self, spec: TrainingSpec) -> NoTraining:
         """At epoch 0."""
-        return NoTraining(job)
+        return NoTraining(spec)
 
-    def provenance(self, job: Job) -> dict[str, Any]:
+    def provenance(self, spec: TrainingSpec) -> dict[str, Any]:
         """Nothing to tell."""
         return {}
 
@@ -95,7 +95,7 @@ def search(epochs: int) -> float:
     """Seconds for TRIALS trials of some epochs, one at a time, on a Ray that runs."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
-        work = SearchWork(
+        work = SearchQueue(
             run,
             Study(run.journal, table5(), sampler="tpe", seed=0),
             asha=None,

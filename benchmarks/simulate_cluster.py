@@ -1,6 +1,6 @@
 """Can one driver bear 10,000 trials on 800 GPU slots, and how often does a slot wait for it?
 
-Simulated time, real bookkeeping: Study (TPE), Asha, SearchWork with its log and journal on disk, and the live table.
+Simulated time, real bookkeeping: Study (TPE), Asha, SearchQueue with its log and journal on disk, and the live table.
 100 nodes of 8 slots and of three speeds come and go; trials repeat learning curves of a real search, see `_curves`.
 The driver is a server with a queue: what it computes takes the processor time that it really took here, plus a fixed
 amount for Tune and Ray per result and per trial start (more than driver_throughput measured), and for the disk.
@@ -42,8 +42,8 @@ from tuner.run.trial_folder import pack
 from tuner.seeds import derived_seed
 from tuner.space.toml import read_space_text
 from tuner.study.study import Study, read_records
-from tuner.trials.interfaces import Failure, Job, Report
-from tuner.trials.search import SearchWork
+from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
+from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
@@ -66,7 +66,7 @@ class Slot:
     """A share of a GPU on one incarnation of a node."""
 
     node: "Node"
-    job: Job | None = None
+    spec: TrainingSpec | None = None
     epoch: int = 0
     idle_since: float | None = None
     ready_at: float = 0.0
@@ -122,7 +122,7 @@ class Simulation:
     """Nodes, slots, a clock, and a driver with the real bookkeeping."""
 
     def __init__(
-        self, work: SearchWork, driver: Driver, curves: Curves, *, nodes: int, state_bytes: int, seed: int
+        self, work: SearchQueue, driver: Driver, curves: Curves, *, nodes: int, state_bytes: int, seed: int
     ) -> None:
         """At time 0 all nodes join."""
         self.work, self.driver, self.curves = work, driver, curves
@@ -180,20 +180,20 @@ class Simulation:
         self._at(now + NEXT_NODE_AFTER, lambda then: self._join(then, node.speed))
         for slot in node.slots:
             self._stop_waiting(now, slot)
-            if slot.job is not None:
+            if slot.spec is not None:
                 self.epochs_lost += 1
                 self._at(now + NOTICED_AFTER, lambda then, slot=slot: self._lost(then, slot))  # type: ignore[misc]
 
     def _lost(self, now: float, slot: Slot) -> None:
-        job, slot.job = slot.job, None
-        if job is not None:
-            self.driver.serve(now, self.driver.extra_per_start, lambda: self.work.on_failure(job.key, LOST))
+        spec, slot.spec = slot.spec, None
+        if spec is not None:
+            self.driver.serve(now, self.driver.extra_per_start, lambda: self.work.on_failure(spec.key, LOST))
             self._hand_out(now)
 
     # Slots.
 
     def _free(self, now: float, slot: Slot) -> None:
-        slot.job = None
+        slot.spec = None
         slot.idle_since = now
         self._waiting[slot] = None
         self._hand_out(now)
@@ -202,15 +202,15 @@ class Simulation:
         """The driver fills the free slots; each start takes its time."""
         while self._waiting:
             slot = next(iter(self._waiting))
-            job = self.driver.serve(now, 0.0, self.work.next_job)
-            if job is None:
+            spec = self.driver.serve(now, 0.0, self.work.next_training)
+            if spec is None:
                 self._out_of_work_at = self._out_of_work_at or self.driver.free_at
                 return
             del self._waiting[slot]
-            self.driver.serve(now, self.driver.extra_per_start, lambda job=job: self.work.on_start(job.key))  # type: ignore[misc]
+            self.driver.serve(now, self.driver.extra_per_start, lambda spec=spec: self.work.on_start(spec.key))  # type: ignore[misc]
             self.starts += 1
-            state = self.driver.serve(now, 0.0, lambda job=job: self.work.saved_state(job.key))  # type: ignore[misc]
-            slot.job, slot.epoch = job, int(state) if state is not None else 0
+            state = self.driver.serve(now, 0.0, lambda spec=spec: self.work.saved_state(spec.key))  # type: ignore[misc]
+            slot.spec, slot.epoch = spec, int(state) if state is not None else 0
             slot.next_state, slot.best_score = 0.0, math.inf
             self._train(slot)
 
@@ -221,40 +221,40 @@ class Simulation:
         if begins > answered:
             self.idle_in_starting_processes += begins - max(answered, slot.idle_since or 0.0)
         self._stop_waiting(begins, slot)
-        assert slot.job is not None
+        assert slot.spec is not None
         slot.epoch += 1
-        seconds = self.curves.seconds(slot.job, slot.epoch, slot.node.speed)
+        seconds = self.curves.seconds(slot.spec, slot.epoch, slot.node.speed)
         if begins + seconds < slot.node.dies_at:
             self.slot_seconds += seconds
             self._at(begins + seconds, lambda then: self._epoch_ends(then, slot))
 
     def _epoch_ends(self, now: float, slot: Slot) -> None:
-        job, epoch = slot.job, slot.epoch
-        assert job is not None
+        spec, epoch = slot.spec, slot.epoch
+        assert spec is not None
         slot.idle_since = now
-        if self.curves.fails(job, epoch):
+        if self.curves.fails(spec, epoch):
             failure = Failure(kind="exception", reason="RuntimeError: no luck", details="simulated")
-            self.driver.serve(now, self.driver.extra_per_result, lambda: self.work.on_failure(job.key, failure))
+            self.driver.serve(now, self.driver.extra_per_result, lambda: self.work.on_failure(spec.key, failure))
             self._free(now, slot)
             return
         self.results += 1
-        finished = epoch == job.epochs
-        body = self._body(job, epoch)
+        finished = epoch == spec.epochs
+        body = self._body(spec, epoch)
         state = best = None
         if not finished and now >= slot.next_state:
-            state, slot.next_state = str(epoch).encode().ljust(self.state_bytes), now + job.state_every
+            state, slot.next_state = str(epoch).encode().ljust(self.state_bytes), now + spec.state_every
         if body["score"] is not None and body["score"] < slot.best_score:
             best, slot.best_score = self._checkpoint, body["score"]
-        self.epochs_repeated += epoch <= self.work.board.trainings[job.key].epoch
-        report = Report(epoch=epoch, finished=finished, body=body, state=state, best=best)
-        goes_on = self.driver.serve(now, self.driver.extra_per_result, lambda: self.work.on_report(job.key, report))
+        self.epochs_repeated += epoch <= self.work.board.trainings[spec.key].epoch
+        report = EpochResult(epoch=epoch, finished=finished, body=body, state=state, best=best)
+        goes_on = self.driver.serve(now, self.driver.extra_per_result, lambda: self.work.on_result(spec.key, report))
         if goes_on:
             self._train(slot)
         else:
             self._free(now, slot)
 
-    def _body(self, job: Job, epoch: int) -> dict[str, Any]:
-        score = self.curves.score(job, epoch)
+    def _body(self, spec: TrainingSpec, epoch: int) -> dict[str, Any]:
+        score = self.curves.score(spec, epoch)
         metrics = {t: {"mae": score, "rmse": score, "r2": 0.5, "mae_over_mad": score, "count": 2900} for t in TASKS}
         return {
             "epoch": epoch,
@@ -307,11 +307,11 @@ def settings(trials: int, seed: int) -> SearchSettings:
     )
 
 
-def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, SearchWork]:
+def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, SearchQueue]:
     """Begin a search, or go on with it."""
     study = TimedStudy(run.journal, table5(), sampler="tpe", seed=seed)
     study.seconds = []
-    work = SearchWork(
+    work = SearchQueue(
         run,
         study,
         asha=Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS),
@@ -323,7 +323,7 @@ def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, Sea
     return study, work
 
 
-def check(run: RunFolder, work: SearchWork, trials: int) -> None:
+def check(run: RunFolder, work: SearchQueue, trials: int) -> None:
     """Each trial exactly once; study, log, table and rungs agree.
 
     Raises:

@@ -65,7 +65,7 @@ def build_store(
         report: told now and then the share that is done, and a note.
 
     Raises:
-        GraphDBError: whatever the user can mend; what was built is kept for the next run.
+        GraphDBError: whatever the user can fix; what was built is kept for the next run.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a user can mend about models; commands print it without a traceback."""
+"""What a user can fix about models; commands print it without a traceback."""
 
 from graphdb.errors import CrystuneError
 

@@ -119,7 +119,7 @@ def train_model(
         workers: processes that read ahead.
 
     Raises:
-        CrystuneError: for what the user has to mend: tasks, targets, device, an output of another run, divergence.
+        CrystuneError: for what the user has to fix: tasks, targets, device, an output of another run, divergence.
     """
     from graphdb.check import checked_split
     from graphdb.loader import Loader

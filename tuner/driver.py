@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from graphdb.command import count
-from tuner.cluster.capacity import Means, find_room, num_fitting
+from tuner.cluster.capacity import ExecutionOptions, find_capacity, num_fitting
 from tuner.cluster.executor import execute
 from tuner.cluster.resources import Resources
 from tuner.cluster.session import Cluster
@@ -20,16 +20,16 @@ from tuner.report.live import Display
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.mirror import NoMirror, mirror_of
-from tuner.run.retry import Patience
+from tuner.run.retry import Retry
 from tuner.run.settings import SearchSettings, duration_text
 from tuner.signals import Signals, may_hang
 from tuner.space.toml import Space
 from tuner.study.study import Study
-from tuner.trials.board import Board, Progress
-from tuner.trials.bookkeeper import Ledger, Terms
-from tuner.trials.finalists import Evaluate, FinalistWork, choose_numbers, finalists_table, summarize
+from tuner.trials.board import Board, Training
+from tuner.trials.bookkeeper import Bookkeeper, TrialLimits
+from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, finalists_table, summarize
 from tuner.trials.interfaces import TrainerFactory
-from tuner.trials.search import SearchWork
+from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ SEARCHING, FINALISTS = "searching", "finalists"
 """Status of a run that some process works on."""
 OUT_OF_TIME = "time budget used up"
 """Status of a run whose finalists are done, while trials are not."""
-_WISH_SECONDS = 10.0
+_REQUEST_SECONDS = 10.0
 
 
 @dataclass(kw_only=True, slots=True)
-class Campaign:
+class SearchDriver:
     """All that a search needs, gathered; `execute` does it."""
 
     run: RunFolder
@@ -53,7 +53,7 @@ class Campaign:
     space: Space
     factory: TrainerFactory
     evaluate: Evaluate
-    means: Means
+    means: ExecutionOptions
     console: Console
     resume_command: str
     """What to type to go on."""
@@ -109,27 +109,27 @@ class Campaign:
         means = self.means
         signals = Signals()
         display: list[Display] = []
-        patience = Patience(lambda text: display[0].say(text) if display else self._say(text), signals.check)
+        patience = Retry(lambda text: display[0].say(text) if display else self._say(text), signals.check)
         deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
         with ExitStack() as stack:
             unchanged = "all is as it was" if self.run.exists() else "nothing was begun"
             with may_hang(unchanged):  # a Ctrl-C acts at once: nothing is half written
                 cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
-                resources, concurrency = find_room(
+                resources, concurrency = find_capacity(
                     means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
                 )
             stack.enter_context(signals.caught())
             patience(self._begin)
-            at_once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
-            self._say(f"{at_once}, {resources} each\n")
-            terms = Terms(gpus=resources.gpus, silence=means.silence, patiently=patience)
+            once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
+            self._say(f"{once}, {resources} each\n")
+            terms = TrialLimits(gpus=resources.gpus, epoch_timeout=means.epoch_timeout, retry=patience)
             study = patience(
                 lambda: Study(
                     self.run.journal,
                     self.space,
                     sampler=self.settings.sampler,
                     seed=self.settings.seed,
-                    patiently=patience,
+                    retry=patience,
                 )
             )
             phase = _Phase(
@@ -141,7 +141,7 @@ class Campaign:
                 mirror=mirror,
             )
             work = patience(
-                lambda: SearchWork(
+                lambda: SearchQueue(
                     self.run,
                     study,
                     asha=self._asha(),
@@ -154,10 +154,10 @@ class Campaign:
                 )
             )
             done = self._run(phase, work, display, deadline)
-            if work.hopeless is not None:
+            if work.abort_reason is not None:
                 raise SearchError(
-                    f"every trial fails for the same reason: {work.hopeless} (traceback in "
-                    f"{self._first_failure_file(work)}); mend it, then go on with: {self.resume_command}; if space or "
+                    f"every trial fails for the same reason: {work.abort_reason} (traceback in "
+                    f"{self._first_failure_file(work)}); fix it, then go on with: {self.resume_command}; if space or "
                     "store have to change, start a new search with another --name"
                 )
             if work.exhausted:
@@ -178,10 +178,10 @@ class Campaign:
 
     def _finish(self, board: Board, phase: "_Phase", display: list[Display], status: str) -> bool:
         best = board.best()
-        patiently = phase.terms.patiently
+        retry = phase.terms.retry
         if best is None:
             untried = not any(training.epoch for training in board.trainings.values()) and not board.count("failed")
-            patiently(lambda: self.run.update(status=status if untried else "no usable trial"))
+            retry(lambda: self.run.update(status=status if untried else "no usable trial"))
             if untried:
                 raise SearchError(f"no epoch was finished in time; go on with: {self.resume_command}")
             failed = [training for training in board.trainings.values() if training.reason]
@@ -198,9 +198,9 @@ class Campaign:
         trials = usable[:number]
         if trials:
             chosen = {"trials": [int(trial.key) for trial in trials], "seeds": seeds, "epochs": epochs}
-            patiently(lambda: self.run.update(status=FINALISTS, finalists=chosen))
-            work = patiently(
-                lambda: FinalistWork(
+            retry(lambda: self.run.update(status=FINALISTS, finalists=chosen))
+            work = retry(
+                lambda: FinalistQueue(
                     self.run,
                     trials,
                     num_seeds=seeds,
@@ -215,12 +215,12 @@ class Campaign:
             phase.mirror.tick(now=True)  # reading the test split takes a while
             content = summarize(self.run, trials, work.board, self.units, self.evaluate)
             if content is not None:
-                patiently(lambda: jsonlines.write_json(self.run.finalists_json, content))
+                retry(lambda: jsonlines.write_json(self.run.finalists_json, content))
                 self.console.print(finalists_table(content))
-        patiently(lambda: self.run.update(status=status))
+        retry(lambda: self.run.update(status=status))
         return True
 
-    def _about_finalists(self, work: FinalistWork, trained: int, number: int, seeds: int, epochs: int) -> str:
+    def _about_finalists(self, work: FinalistQueue, trained: int, number: int, seeds: int, epochs: int) -> str:
         """Who is trained again and why so many, in one line."""
         keys = ", ".join(dict.fromkeys(key.partition("-")[0] for key in work.keys))
         who = f"the best {number} trials" if number > 1 else "the best trial"
@@ -232,23 +232,23 @@ class Campaign:
             )
         return text
 
-    def _run(self, phase: "_Phase", work: Ledger, display: list[Display], deadline: float | None) -> bool:
+    def _run(self, phase: "_Phase", work: Bookkeeper, display: list[Display], deadline: float | None) -> bool:
         if work.done() and work.board.num_ended >= work.board.planned:
             return True
         shown = Display(work.board, self.units, self.console, deadline=deadline)
         display[:] = [shown]
-        next_wish = 0.0
+        next_request = 0.0
 
         def tick() -> bool:
-            nonlocal next_wish
+            nonlocal next_request
             shown.tick()
             now = time.monotonic()
-            if now >= next_wish:
+            if now >= next_request:
                 open_jobs = work.board.planned - work.board.num_ended
                 phase.cluster.ask_for(phase.resources, min(open_jobs, phase.concurrency or open_jobs))
-                next_wish = now + _WISH_SECONDS
+                next_request = now + _REQUEST_SECONDS
             goes_on = phase.mirror.tick()
-            return goes_on and work.hopeless is None and (deadline is None or now < deadline)
+            return goes_on and work.abort_reason is None and (deadline is None or now < deadline)
 
         with shown, served(self.factory) as factory:
             done = execute(
@@ -256,14 +256,14 @@ class Campaign:
                 factory,
                 resources=phase.resources,
                 concurrency=phase.concurrency,
-                room=lambda: num_fitting(phase.resources, phase.cluster.nodes()),
+                capacity=lambda: num_fitting(phase.resources, phase.cluster.nodes()),
                 signals=phase.signals,
                 tick=tick,
             )
         phase.mirror.check()
         return done
 
-    def _notice(self, display: list[Display], work: Ledger, what: str, training: Progress) -> None:
+    def _notice(self, display: list[Display], work: Bookkeeper, what: str, training: Training) -> None:
         if not display:
             return
         display[0].notice(what, training)
@@ -280,7 +280,7 @@ class Campaign:
         elif what == "memory":
             display[0].say(f"trial {training.key}: {training.reason}; it is tried again with a larger share of a GPU")
 
-    def _first_failure_file(self, work: Ledger) -> str:
+    def _first_failure_file(self, work: Bookkeeper) -> str:
         return str(work.failure_file(work.first_error[0])) if work.first_error else str(self.run.failures)
 
     def _asha(self) -> Asha | None:
@@ -300,5 +300,5 @@ class _Phase:
     resources: Resources
     concurrency: int | None
     signals: Signals
-    terms: Terms
+    terms: TrialLimits
     mirror: "Mirror | NoMirror"

@@ -19,7 +19,7 @@ from model.output import check_folder, written_with
 from tuner.errors import SearchError
 
 if TYPE_CHECKING:
-    from tuner.report.findings import Findings
+    from tuner.report.findings import RunSummary
     from tuner.run.layout import RunFolder
 
 _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "num_parameters", "versions")
@@ -29,7 +29,7 @@ HYPERPARAMETERS = "hyperparameters.toml"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 2 for what the user has to mend."""
+    """Run the command; 2 for what the user has to fix."""
     parser = Parser(
         "tuner.export",
         "Write the best model of a search into a folder to keep, ship and predict with: checkpoint, errors, model "
@@ -138,7 +138,7 @@ def _new_files(output: Path) -> Iterator[Path]:
             output.rmdir()
 
 
-def _max_atoms(findings: "Findings", info: Mapping[str, Any]) -> int | None:
+def _max_atoms(findings: "RunSummary", info: Mapping[str, Any]) -> int | None:
     """The bound of the loader that the trial was trained with."""
     from tuner.space.toml import parse_space
     from tuner.training import check_setting, known_settings
@@ -149,13 +149,13 @@ def _max_atoms(findings: "Findings", info: Mapping[str, Any]) -> int | None:
     return None if found is None else int(found)
 
 
-def choose(findings: "Findings", trial: int | None) -> tuple[Path, dict[str, Any]]:
+def choose(findings: "RunSummary", trial: int | None) -> tuple[Path, dict[str, Any]]:
     """The checkpoint to export and where it comes from.
 
     Raises:
         SearchError: if there is none.
     """
-    from tuner.run.trial_folder import JobFolder
+    from tuner.run.trial_folder import TrialFolder
 
     run = findings.run
     if findings.finalists is not None:
@@ -181,19 +181,19 @@ def choose(findings: "Findings", trial: int | None) -> tuple[Path, dict[str, Any
             )
         trial = int(training.key)
     folder = run.trial(trial)
-    found = JobFolder(folder).best_checkpoint()
+    found = TrialFolder(folder).best_checkpoint()
     if found is not None:
         relative = str(found.relative_to(run.path))
         return found, {"trial": trial, "key": f"{trial:04d}", "folder": relative, "kind": "trial of the search"}
     raise SearchError(f"trial {trial} must have a checkpoint, but {folder} has none; tuner.report lists the trials")
 
 
-def _finalist_entry(findings: "Findings", trial: int) -> Mapping[str, Any] | None:
+def _finalist_entry(findings: "RunSummary", trial: int) -> Mapping[str, Any] | None:
     entries = findings.finalists["finalists"] if findings.finalists is not None else []
     return next((entry for entry in entries if entry["trial"] == trial), None)
 
 
-def _test_predictions(findings: "Findings", model: Any, device: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
+def _test_predictions(findings: "RunSummary", model: Any, device: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
     import numpy as np
 
     from graphdb.loader import Loader

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, run
 from model.flags import share, task_names, whole_number
-from tuner.cluster.capacity import Means, check_machine
+from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
 from tuner.run.layout import RunFolder, Runs
@@ -82,7 +82,7 @@ def _search(arguments: argparse.Namespace) -> int:
     )
     if arguments.address is not None:
         show_token()  # before ray is imported
-    from tuner.driver import Campaign
+    from tuner.driver import SearchDriver
     from tuner.training import evaluate_on_test, make_factory
 
     factory = make_factory(
@@ -101,7 +101,7 @@ def _search(arguments: argparse.Namespace) -> int:
         entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
     else:
         entries = {"resumed": [*folder.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
-    campaign = Campaign(
+    campaign = SearchDriver(
         run=folder,
         entries=entries,
         settings=settings,
@@ -111,7 +111,7 @@ def _search(arguments: argparse.Namespace) -> int:
         evaluate=lambda checkpoint: evaluate_on_test(
             crystals, checkpoint, "auto" if arguments.address else arguments.device
         ),
-        means=_means(arguments, crystals.num_bytes),
+        means=_execution_options(arguments, crystals.num_bytes),
         console=console,
         resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )
@@ -152,13 +152,13 @@ def _check_combination(arguments: argparse.Namespace) -> None:
         )
 
 
-def _means(arguments: argparse.Namespace, data_bytes: int = 0) -> Means:
-    return Means(
+def _execution_options(arguments: argparse.Namespace, data_bytes: int = 0) -> ExecutionOptions:
+    return ExecutionOptions(
         address=arguments.address,
         concurrency=arguments.concurrent,
         cpus_per_trial=arguments.cpus_per_trial,
         gpus_per_trial=arguments.gpus_per_trial,
-        silence=arguments.epoch_timeout,
+        epoch_timeout=arguments.epoch_timeout,
         time_budget=arguments.time_budget,
         retry_failed=arguments.retry_failed,
         data_bytes=data_bytes,
@@ -203,7 +203,7 @@ def _resolve(
         from tuner.cluster.resources import this_machine
 
         check_device(arguments.device)
-        check_machine(_means(arguments), [this_machine()])
+        check_machine(_execution_options(arguments), [this_machine()])
     store = arguments.store if arguments.store is not None or old is None else old.store
     tasks = arguments.tasks if arguments.tasks is not None or old is None else list(old.tasks)
     if tasks is not None:  # mistakes in the file are told before a large store is read

@@ -1,4 +1,4 @@
-"""What a job trains: `model`'s trainer over `graphdb`'s crystals, set up from a sampler's parameters.
+"""What a training trains: `model`'s trainer over `graphdb`'s crystals, set up from a sampler's parameters.
 
 torch is loaded inside functions, so that the command line answers mistakes at once.
 """
@@ -17,7 +17,7 @@ from graphdb.split import DEFAULT_FRACTIONS
 from tuner.errors import OtherCrystals, SearchError, TasksNotThere
 from tuner.space.parameter import Value
 from tuner.space.toml import PER_TASK
-from tuner.trials.interfaces import Job
+from tuner.trials.interfaces import TrainingSpec
 
 if TYPE_CHECKING:
     from graphdb.copies import Server
@@ -75,7 +75,7 @@ def check_device(name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CrystalFactory:
+class CrystalTrainerFactory:
     """Builds trainings. Ray carries it to each node once, and all trials there share the pages of its arrays.
 
     Crystals in memory are among them. Those that are streamed are read from a file on each node's own disk, which the
@@ -88,11 +88,11 @@ class CrystalFactory:
     validation: NDArray[np.int64]
     """Positions of the validation crystals."""
     fixed: Mapping[str, Value]
-    """Settings that all jobs share."""
+    """Settings that all trainings share."""
     device: str
     """"auto", "cpu", "cuda" or "mps"."""
     threads: int
-    """CPU threads of one job."""
+    """CPU threads of one training."""
     origin: Mapping[str, Any]
     """What every checkpoint's config.json says of the run: name, store, split, graph settings."""
     source: str = ""
@@ -107,11 +107,11 @@ class CrystalFactory:
 
         return self.graphs.path if isinstance(self.graphs, StreamedGraphs) else None
 
-    def served_by(self, server: "Server") -> "CrystalFactory":
+    def served_by(self, server: "Server") -> "CrystalTrainerFactory":
         """The same factory for a cluster."""
         return replace(self, server=server)
 
-    def build(self, job: Job) -> "Trainer":
+    def build(self, spec: TrainingSpec) -> "Trainer":
         """A training at epoch 0."""
         import torch
 
@@ -121,7 +121,7 @@ class CrystalFactory:
 
         keep_freed_memory()
         torch.set_num_threads(self.threads)
-        architecture, config, max_atoms = self.settings(job)
+        architecture, config, max_atoms = self.settings(spec)
         graphs = self._graphs()
 
         def loader(indices: NDArray[np.int64], *, shuffle: bool) -> Loader:
@@ -130,7 +130,7 @@ class CrystalFactory:
                 indices,
                 batch_size=config.batch_size,
                 shuffle=shuffle,
-                seed=job.seed,
+                seed=spec.seed,
                 max_atoms=max_atoms,
             )
 
@@ -157,26 +157,26 @@ class CrystalFactory:
         )
         return self.graphs.at(path)
 
-    def settings(self, job: Job) -> "tuple[Architecture, TrainConfig, int | None]":
-        """Sort a job's parameters into those of the network, of the training and of the loader."""
+    def settings(self, spec: TrainingSpec) -> "tuple[Architecture, TrainConfig, int | None]":
+        """Sort a training's parameters into those of the network, of the training and of the loader."""
         from model.config import TrainConfig
         from model.network import Architecture
 
-        chosen: dict[str, Any] = {**self.fixed, **job.params}
+        chosen: dict[str, Any] = {**self.fixed, **spec.params}
         weights = [chosen.pop(f"{PER_TASK}.{task.name}", 1.0) for task in self.graphs.tasks]
         max_atoms = chosen.pop("max_atoms", None)
         sizes = {field.name: chosen.pop(field.name) for field in fields(Architecture) if field.name in chosen}
         config = TrainConfig(
-            epochs=job.epochs,
-            seed=job.seed,
+            epochs=spec.epochs,
+            seed=spec.seed,
             loss_weights=tuple(float(weight) for weight in weights) if len(weights) > 1 else None,
             **chosen,
         )
         return Architecture(**sizes), config, max_atoms
 
-    def provenance(self, job: Job) -> dict[str, Any]:
-        """What the checkpoint's config.json says of the job."""
-        return {**self.origin, "trial": {"key": job.key, "params": dict(job.params), "seed": job.seed}}
+    def provenance(self, spec: TrainingSpec) -> dict[str, Any]:
+        """What the checkpoint's config.json says of the training."""
+        return {**self.origin, "trial": {"key": spec.key, "params": dict(spec.params), "seed": spec.seed}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,12 +269,12 @@ def _open(path: Path, tasks: list[str] | None) -> "InMemoryGraphs | StreamedGrap
 
 def make_factory(
     crystals: Crystals, *, fixed: Mapping[str, Value], device: str, threads: int, origin: Mapping[str, Any]
-) -> CrystalFactory:
-    """The factory for a search over these crystals; see `CrystalFactory` for the arguments."""
+) -> CrystalTrainerFactory:
+    """The factory for a search over these crystals; see `CrystalTrainerFactory` for the arguments."""
     from graphdb.loader import InMemoryGraphs
 
     graphs = crystals.graphs
-    return CrystalFactory(
+    return CrystalTrainerFactory(
         graphs=graphs.without_ids() if isinstance(graphs, InMemoryGraphs) else graphs,
         train=crystals.known(crystals.split.train),
         validation=crystals.known(crystals.split.validation),

@@ -19,12 +19,12 @@ from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.study.study import TrialRecord
 
-# --- faults: (lab, worker) -> None; those that need mending by hand have an opposite
+# --- faults: (lab, worker) -> None; those that need fixing by hand have an opposite
 
 
 def trainings(lab: Lab, worker: str) -> list[int]:
     """Process ids, on this machine, of what trains on a worker; Ray gives them one title at work and one between."""
-    titles = ("ray::JobProcess", "ray::ResourceTrainable")
+    titles = ("ray::TrainingWorker", "ray::ResourceTrainable")
     return [pid for pid, command in lab.processes(worker).items() if command.startswith(titles)]
 
 
@@ -54,7 +54,7 @@ def restore(lab: Lab) -> None:
     for worker in workers_of(lab):
         if not lab.is_on(worker):
             lab.power_on(worker)
-        lab.mend(worker)
+        lab.fix(worker)
 
 
 # --- searches

@@ -8,7 +8,7 @@ a global name, labs may run side by side, and a lab is gone when its processes a
     with Lab(folder) as lab:
         lab.exec("launcher", "ssh", ...)         # subprocess.run on a host
         lab.power_off("gpu1"); lab.power_on("gpu1")
-        lab.cut("gpu1"); lab.mend("gpu1")        # the cable
+        lab.cut("gpu1"); lab.fix("gpu1")        # the cable
 
 By hand (`-h` says more), for instance:
 
@@ -216,7 +216,7 @@ class Lab:
         assert self._switch is not None
         self._ip(self._switch, f"link set {_port(name)} down")
 
-    def mend(self, name: str) -> None:
+    def fix(self, name: str) -> None:
         """Plug the cable in again."""
         assert self._switch is not None
         self._ip(self._switch, f"link set {_port(name)} up")
@@ -507,7 +507,7 @@ def main(argv: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     for action in ("up", "down"):
         actions.add_parser(action)
-    for action, does in (("kill", "power off"), ("hostup", "power on"), ("cut", "pull the cable"), ("mend", "plug in")):
+    for action, does in (("kill", "power off"), ("hostup", "power on"), ("cut", "pull the cable"), ("fix", "plug in")):
         actions.add_parser(action, help=does).add_argument("host")
     run = actions.add_parser("exec", help="run a command on a host")
     run.add_argument("host")
@@ -537,7 +537,7 @@ def _act(arguments: argparse.Namespace) -> int:
     if arguments.action == "down":
         lab.down()
         return 0
-    {"kill": lab.power_off, "hostup": lab.power_on, "cut": lab.cut, "mend": lab.mend}[arguments.action](arguments.host)
+    {"kill": lab.power_off, "hostup": lab.power_on, "cut": lab.cut, "fix": lab.fix}[arguments.action](arguments.host)
     return 0
 
 

@@ -55,7 +55,7 @@ def test_a_loss_costs_the_epoch_in_progress_and_nothing_else(lab: Lab, tmp_path:
 
 
 def test_a_worker_whose_cable_was_cut_and_mended_changes_no_file(lab: Lab, tmp_path: Path) -> None:
-    search = new_search(lab, tmp_path, "mended", trials=10, asha=False)
+    search = new_search(lab, tmp_path, "fixed", trials=10, asha=False)
     search.start()
     worker = search.busy_worker()
     key = search.running_on(worker)
@@ -70,13 +70,13 @@ def test_a_worker_whose_cable_was_cut_and_mended_changes_no_file(lab: Lab, tmp_p
     time.sleep(0.5)
     before = search.fingerprint(key)
     mended = time.monotonic()
-    lab.mend(worker)
+    lab.fix(worker)
     search.finish()
     figures["whole after s"] = wait_until_whole(lab)
     assert time.monotonic() - mended > 1 and search.fingerprint(key) == before
     search.check()
     assert search.retrained() <= 1
-    file_figures("cable cut and mended", {**figures, "epochs retrained": search.retrained()})
+    file_figures("cable cut and fixed", {**figures, "epochs retrained": search.retrained()})
 
 
 def test_a_killed_driver_goes_on_where_it_was(lab: Lab, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def outcomes(search: Search) -> dict[float, set[str | None]]:
 def test_a_trial_that_hangs_is_ended_and_given_up_and_the_search_goes_on(lab: Lab, tmp_path: Path) -> None:
     hangs = {"hangs_at_rate": 0.001}
     search = new_search(
-        lab, tmp_path, "hang", trials=4, sampler="random", seed=7, asha=False, silence=5.0, factory=hangs
+        lab, tmp_path, "hang", trials=4, sampler="random", seed=7, asha=False, epoch_timeout=5.0, factory=hangs
     )
     search.start()
     output = search.finish()
@@ -179,7 +179,7 @@ def test_a_trial_that_fails_thrice_is_reported_with_parameters_and_traceback(lab
 def test_when_every_trial_fails_for_one_reason_the_search_stops_early_and_says_it_once(
     lab: Lab, tmp_path: Path
 ) -> None:
-    search = new_search(lab, tmp_path, "hopeless", trials=40, factory={"seconds_per_epoch": -1.0})
+    search = new_search(lab, tmp_path, "abort_reason", trials=40, factory={"seconds_per_epoch": -1.0})
     began = time.monotonic()
     search.start()
     output = search.finish(expected=1)

@@ -53,7 +53,7 @@ def test_a_cut_cable_loses_packets_and_leaves_processes_running(lab: Lab) -> Non
     lab.cut("gpu1")
     assert lab.exec("launcher", *SSH, "gpu1", "true", check=False).returncode == 255
     assert any("sleep 600" in command for command in lab.processes("gpu1").values())
-    lab.mend("gpu1")
+    lab.fix("gpu1")
     lab.exec("launcher", *SSH, "gpu1", "true")
     sleeper.kill()
     sleeper.communicate()

@@ -43,7 +43,7 @@ def preflight(lab: Lab) -> tuple[int, list[dict[str, Any]]]:
 
 
 def errors(findings: list[dict[str, Any]]) -> list[str]:
-    return [f"{f['where']}: {f['what']} -> {f['mend']}" for f in findings if f["severity"] == "error"]
+    return [f"{f['where']}: {f['what']} -> {f['fix']}" for f in findings if f["severity"] == "error"]
 
 
 def test_hosts_that_are_ready_pass(lab: Lab) -> None:

@@ -140,7 +140,7 @@ def test_a_copy_that_was_cut_off_is_never_used_and_goes_on_where_it_ended(lab: L
         time.sleep(0.1)
     lab.cut("launcher")
     said, _ = submit.communicate(timeout=60)
-    lab.mend("launcher")
+    lab.fix("launcher")
     assert submit.returncode == 2 and "the copy of big.lmdb was cut off" in said, said
     (part,) = files.glob("*/*")
     assert part.name == "big.lmdb.partial" and 0 < part.stat().st_size < len(store)
@@ -161,7 +161,7 @@ def test_a_driver_killed_for_good_leaves_no_wish_for_nodes_behind(lab: Lab) -> N
     while not wish.search(lab.exec("head", *status, environment=token).stdout):
         assert time.monotonic() < deadline
         time.sleep(1)
-    lab.exec("head", "pkill", "-9", "-f", "tuner[.](remotekeeper|search) ")
+    lab.exec("head", "pkill", "-9", "-f", "tuner[.](remote.supervisor|search) ")
     assert "third: not running" in remote(lab, "status", "third")
     assert "third: stopped" in remote(lab, "stop", "third")
     while wish.search(lab.exec("head", *status, environment=token).stdout):

@@ -75,8 +75,8 @@ def test_a_target_column_is_added_without_building_graphs(tmp_path: Path, source
     assert after.properties["hardness"].count == 1
     assert Store(store).graphs_fingerprint == graphs
     assert after.fingerprint != before.fingerprint
-    at_once = build_store(source, tmp_path / "t", targets=[first, second])
-    assert at_once.fingerprint == after.fingerprint
+    once = build_store(source, tmp_path / "t", targets=[first, second])
+    assert once.fingerprint == after.fingerprint
 
 
 def rows_of_csv(path: Path) -> list[list[str]]:

@@ -117,11 +117,11 @@ def test_bytes_that_arrive_damaged_are_read_once_more(small_store: Path, tmp_pat
     bad[len(bad) // 2] ^= 1
     origin = Bytes(bytes(bad))
 
-    def mend(offset: int) -> None:
+    def fix(offset: int) -> None:
         if origin.read_offsets.count(0):
             origin.content = content if offset == 0 else origin.content
 
-    origin.before = mend
+    origin.before = fix
     expected = hashlib.sha256(content).hexdigest()
     assert fetch([origin], tmp_path / "copy", sha256=lambda: expected).read_bytes() == content
 

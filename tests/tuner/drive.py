@@ -12,15 +12,15 @@ from rich.console import Console
 from graphdb.command import Parser, run
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
-from tuner.cluster.capacity import Means
-from tuner.driver import Campaign
+from tuner.cluster.capacity import ExecutionOptions
+from tuner.driver import SearchDriver
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.settings import Sampler, SearchSettings
 from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
-from tuner.trials.interfaces import Report
-from tuner.trials.search import SearchWork
+from tuner.trials.interfaces import EpochResult
+from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
 
@@ -36,7 +36,7 @@ class Plan:
     finalist_seeds: int | None = 2
     address: str | None = None
     gpus_per_trial: float | None = None
-    silence: float | None = None
+    epoch_timeout: float | None = None
     asha: bool = True
     factory: dict[str, Any] = field(default_factory=dict)
 
@@ -70,36 +70,36 @@ def evaluate(folder: Path) -> dict[str, dict[str, float]]:
     return {task: {"mae": score, "rmse": score, "r2": 0.5, "mae_over_mad": score} for task in FakeFactory().tasks}
 
 
-def campaign(plan: Plan) -> Campaign:
+def campaign(plan: Plan) -> SearchDriver:
     run = RunFolder(Path(plan.folder))
     settings = settings_of(plan)
     if not run.exists():
         run.write({"settings": settings.as_dict(), "status": "new"})
-    return Campaign(
+    return SearchDriver(
         run=run,
         settings=settings,
         space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything),
         factory=FakeFactory(**plan.factory),
         evaluate=evaluate,
-        means=Means(
+        means=ExecutionOptions(
             address=plan.address,
             concurrency=plan.concurrency or None,
             gpus_per_trial=plan.gpus_per_trial,
-            silence=plan.silence,
+            epoch_timeout=plan.epoch_timeout,
         ),
         console=Console(highlight=False),
         resume_command="python drive.py again",
     )
 
 
-def search_in_process(plan: Plan) -> SearchWork:
-    """The same search without Ray and without processes, one job at a time."""
+def search_in_process(plan: Plan) -> SearchQueue:
+    """The same search without Ray and without processes, one training at a time."""
     run = RunFolder(Path(plan.folder))
     settings = settings_of(plan)
     factory = FakeFactory(**plan.factory)
     space = parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything)
     run.path.mkdir(parents=True, exist_ok=True)
-    work = SearchWork(
+    work = SearchQueue(
         run,
         Study(run.journal, space, sampler=plan.sampler, seed=plan.seed),
         asha=Asha(AshaSettings(**settings.asha), plan.max_epochs) if settings.asha else None,
@@ -108,13 +108,13 @@ def search_in_process(plan: Plan) -> SearchWork:
         seed=plan.seed,
         notice=lambda what, training: None,
     )
-    while (job := work.next_job()) is not None:
-        trainer = factory.build(job)
+    while (spec := work.next_training()) is not None:
+        trainer = factory.build(spec)
         goes_on = True
         while goes_on:
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
-            report = Report(epoch=trainer.epoch, finished=trainer.finished, body=body)
-            goes_on = work.on_report(job.key, report)
+            report = EpochResult(epoch=trainer.epoch, finished=trainer.finished, body=body)
+            goes_on = work.on_result(spec.key, report)
     assert work.done()
     return work
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.run import jsonlines
-from tuner.trials.interfaces import Job
+from tuner.trials.interfaces import TrainingSpec
 
 
 @dataclass
@@ -50,10 +50,10 @@ class FakeReport:
 class FakeTrainer:
     """Scores fall towards a floor that the parameters decide, with noise from a generator that is part of the state."""
 
-    def __init__(self, job: Job, factory: "FakeFactory") -> None:
-        self._job = job
+    def __init__(self, spec: TrainingSpec, factory: "FakeFactory") -> None:
+        self._job = spec
         self._factory = factory
-        self._random = random.Random(job.seed)
+        self._random = random.Random(spec.seed)
         self.epoch = 0
         self.best_epoch = 0
         self.best_score = math.inf
@@ -124,8 +124,8 @@ class FakeFactory:
     diverges_at_rate: float = -1.0
     diverges_from: int = 2
 
-    def build(self, job: Job) -> FakeTrainer:
-        return FakeTrainer(job, self)
+    def build(self, spec: TrainingSpec) -> FakeTrainer:
+        return FakeTrainer(spec, self)
 
-    def provenance(self, job: Job) -> dict[str, Any]:
-        return {"trial": job.key, "params": dict(job.params)}
+    def provenance(self, spec: TrainingSpec) -> dict[str, Any]:
+        return {"trial": spec.key, "params": dict(spec.params)}

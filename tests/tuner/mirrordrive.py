@@ -17,7 +17,7 @@ from tuner.run.mirror import mirror as module
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.pull import is_there, pull_to_resume
-from tuner.trials.interfaces import Job
+from tuner.trials.interfaces import TrainingSpec
 
 
 class SlowBucket(Bucket):
@@ -55,8 +55,8 @@ def main(plan: drive.Plan, uri: str, seed: int) -> None:
             return report
 
     class Factory(FakeFactory):
-        def build(self, job: Job) -> FakeTrainer:
-            return Trainer(job, self)
+        def build(self, spec: TrainingSpec) -> FakeTrainer:
+            return Trainer(spec, self)
 
     setattr(module, "Bucket", SlowBucket)  # noqa: B010
     setattr(drive, "FakeFactory", Factory)  # noqa: B010

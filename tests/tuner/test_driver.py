@@ -14,7 +14,7 @@ import pytest
 
 from tests.tuner.drive import Plan, campaign
 from tests.tuner.without_ray import without_ray as without_ray
-from tuner.cluster.capacity import Means
+from tuner.cluster.capacity import ExecutionOptions
 from tuner.errors import SearchError
 from tuner.report import __main__ as report
 from tuner.run import jsonlines
@@ -91,7 +91,7 @@ def test_a_time_budget_that_is_used_up_is_told_until_the_rest_is_done(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.trials, plan.finalists, plan.finalist_seeds = 40, 1, 1
-    short = dataclasses.replace(campaign(plan), means=Means(concurrency=1, time_budget=20))
+    short = dataclasses.replace(campaign(plan), means=ExecutionOptions(concurrency=1, time_budget=20))
     with monkeypatch.context() as patch:
         patch.setattr("tuner.driver.time.monotonic", map(float, itertools.count()).__next__)
         assert short.execute(), "there is a model to export"
@@ -140,12 +140,12 @@ def test_ctrl_c_says_what_is_left(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_ctrl_c_before_anything_was_written_leaves_nothing(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def find_room(*_: object, **__: object) -> None:
+    def find_capacity(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     new = campaign(plan)
     Path(plan.folder, "run.json").unlink()
-    monkeypatch.setattr("tuner.driver.find_room", find_room)
+    monkeypatch.setattr("tuner.driver.find_capacity", find_capacity)
     with pytest.raises(KeyboardInterrupt, match="^nothing was begun$"):
         new.execute()
     assert not Path(plan.folder).exists()
@@ -156,7 +156,7 @@ def test_trials_that_all_fail_for_one_reason_end_the_search_in_a_line(plan: Plan
     with pytest.raises(SearchError) as caught:
         campaign(plan).execute()
     said = str(caught.value)
-    assert "\n" not in said and "mend it, then go on with: python drive.py again" in said
+    assert "\n" not in said and "fix it, then go on with: python drive.py again" in said
     assert "if space or store have to change, start a new search" in said
     assert status(plan).startswith("error: every trial fails")
     plan.factory |= {"seconds_per_epoch": 0.0}
@@ -175,7 +175,7 @@ def test_a_refused_resume_leaves_the_status_of_the_run(plan: Plan) -> None:
     plan.trials = 1
     assert campaign(plan).execute()
     with pytest.raises(SearchError, match="--concurrent must be at most 2"):
-        dataclasses.replace(campaign(plan), means=Means(concurrency=9)).execute()
+        dataclasses.replace(campaign(plan), means=ExecutionOptions(concurrency=9)).execute()
     assert status(plan) == "done"
 
 

@@ -23,8 +23,8 @@ from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
 from tuner.study.study import Study
 from tuner.training import load_crystals, make_factory
-from tuner.trials.interfaces import Report
-from tuner.trials.search import SearchWork
+from tuner.trials.interfaces import EpochResult
+from tuner.trials.search import SearchQueue
 
 SPACE = """
 [parameters]
@@ -72,16 +72,16 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     }
     factory = make_factory(crystals, fixed=space.fixed, device="cpu", threads=1, origin=origin)
     study = Study(found.journal, space, sampler="random", seed=1)
-    work = SearchWork(found, study, asha=None, num_trials=1, max_epochs=3, seed=1, notice=lambda what, training: None)
-    while (job := work.next_job()) is not None:
-        trainer = factory.build(job)
+    work = SearchQueue(found, study, asha=None, num_trials=1, max_epochs=3, seed=1, notice=lambda what, training: None)
+    while (spec := work.next_training()) is not None:
+        trainer = factory.build(spec)
         goes_on = True
         while goes_on:
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
-            trainer.save_best(found.path / "best", factory.provenance(job))
+            trainer.save_best(found.path / "best", factory.provenance(spec))
             best = trial_folder.pack(found.path / "best")
-            goes_on = work.on_report(
-                job.key, Report(epoch=trainer.epoch, finished=trainer.finished, body=body, best=best)
+            goes_on = work.on_result(
+                spec.key, EpochResult(epoch=trainer.epoch, finished=trainer.finished, body=body, best=best)
             )
     return found
 

@@ -12,7 +12,7 @@ import pytest
 
 from tuner import search
 from tuner.cluster.resources import Resources
-from tuner.driver import Campaign
+from tuner.driver import SearchDriver
 from tuner.preflight import __main__ as preflight
 from tuner.remote import __main__ as remote
 from tuner.report import __main__ as report
@@ -180,7 +180,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "run.json").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(Campaign, "execute", Campaign._begin)
+        patch.setattr(SearchDriver, "execute", SearchDriver._begin)
         assert search.main(["--space", "table5", "--name", "first"]) == 0
     return folder
 

@@ -221,7 +221,7 @@ def test_a_trial_that_fails_thrice_is_given_up_with_its_traceback_and_the_search
 
 
 def test_a_trial_that_hangs_is_ended_thrice_given_up_and_the_search_goes_on(plan: Plan) -> None:
-    plan.trials, plan.sampler, plan.seed, plan.silence, plan.asha = 3, "random", 7, 1.0, False
+    plan.trials, plan.sampler, plan.seed, plan.epoch_timeout, plan.asha = 3, "random", 7, 1.0, False
     plan.factory |= {"hangs_at_rate": 0.001}
     output = run_to_end(plan)
     records = read_records(RunFolder(Path(plan.folder)).journal)

@@ -1,4 +1,4 @@
-"""Stands in for Ray where a test is about what a search says and writes: jobs run one after the other, in here."""
+"""Stands in for Ray where a test is about what a search says and writes: trainings run one after the other, in here."""
 
 import tempfile
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.resources import Resources
 from tuner.run import jsonlines, trial_folder
 from tuner.signals import Signals
-from tuner.trials.interfaces import Failure, Job, Report, Work
+from tuner.trials.interfaces import EpochResult, Failure, TrainingQueue, TrainingSpec
 
 
 class NoCluster:
@@ -29,7 +29,7 @@ class NoCluster:
     def nodes(self) -> list[Resources]:
         return [Resources(cpus=2, gpus=0)]
 
-    def ask_for(self, job: Resources, count: int) -> None:
+    def ask_for(self, spec: Resources, count: int) -> None:
         pass
 
     def restart(self) -> None:
@@ -43,24 +43,26 @@ def packed(save: Callable[[Path], None]) -> bytes:
 
 
 def execute(
-    work: Work, factory: FakeFactory, *, signals: Signals, tick: Callable[[], bool], **resources: object
+    work: TrainingQueue, factory: FakeFactory, *, signals: Signals, tick: Callable[[], bool], **resources: object
 ) -> bool:
     """As `tuner.cluster.executor.execute`."""
-    while (job := work.next_job()) is not None:
-        work.on_start(job.key)
+    while (spec := work.next_training()) is not None:
+        work.on_start(spec.key)
         try:
-            if not train(work, factory, job, signals, tick):
+            if not train(work, factory, spec, signals, tick):
                 signals.check()
                 return False
         except ValueError as error:
             reason = f"ValueError: {error}"
-            work.on_failure(job.key, Failure(kind="exception", reason=reason, details=f"Traceback ...\n{reason}"))
+            work.on_failure(spec.key, Failure(kind="exception", reason=reason, details=f"Traceback ...\n{reason}"))
     return True
 
 
-def train(work: Work, factory: FakeFactory, job: Job, signals: Signals, tick: Callable[[], bool]) -> bool:
-    trainer = factory.build(job)
-    if (state := work.saved_state(job.key)) is not None:
+def train(
+    work: TrainingQueue, factory: FakeFactory, spec: TrainingSpec, signals: Signals, tick: Callable[[], bool]
+) -> bool:
+    trainer = factory.build(spec)
+    if (state := work.saved_state(spec.key)) is not None:
         with tempfile.TemporaryDirectory() as folder:
             trial_folder.unpack(state, Path(folder))
             trainer.load_state(Path(folder))
@@ -71,14 +73,14 @@ def train(work: Work, factory: FakeFactory, job: Job, signals: Signals, tick: Ca
         signals.check()
         body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
         best = trainer.best_epoch == trainer.epoch
-        report = Report(
+        report = EpochResult(
             epoch=trainer.epoch,
             finished=trainer.finished,
             body=body,
             state=None if trainer.finished else packed(trainer.save_state),
             best=packed(lambda folder: trainer.save_best(folder, {})) if best else None,
         )
-        goes_on = work.on_report(job.key, report)
+        goes_on = work.on_result(spec.key, report)
     return True
 
 

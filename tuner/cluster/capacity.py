@@ -22,7 +22,7 @@ _REMIND_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Means:
+class ExecutionOptions:
     """What this invocation may use; nothing here changes what is searched."""
 
     address: str | None = None
@@ -32,7 +32,7 @@ class Means:
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     """None for DEFAULT_GPU_SHARE where there are GPUs."""
-    silence: float | None = None
+    epoch_timeout: float | None = None
     """Seconds that an epoch may take; None to judge by the epochs so far."""
     time_budget: float | None = None
     """Seconds for the search; finalists come on top."""
@@ -42,8 +42,13 @@ class Means:
     """Size of what the workers share."""
 
 
-def find_room(
-    means: Means, cluster: "Cluster", *, num_trials: int, say: Callable[[str], None], check: Callable[[], None]
+def find_capacity(
+    means: ExecutionOptions,
+    cluster: "Cluster",
+    *,
+    num_trials: int,
+    say: Callable[[str], None],
+    check: Callable[[], None],
 ) -> tuple[Resources, int | None]:
     """What a trial gets, and how many run at a time: None for as many as there is room for, since nodes may join.
 
@@ -64,7 +69,7 @@ def find_room(
     return check_machine(means, cluster.nodes())
 
 
-def check_machine(means: Means, nodes: Sequence[Resources]) -> tuple[Resources, int]:
+def check_machine(means: ExecutionOptions, nodes: Sequence[Resources]) -> tuple[Resources, int]:
     """What a trial gets on one machine, and how many run at a time.
 
     Args:
@@ -109,7 +114,7 @@ def num_fitting(trial: Resources, nodes: Sequence[Resources]) -> int:
 
 
 def _wait(
-    means: Means, cluster: "Cluster", num_trials: int, say: Callable[[str], None], check: Callable[[], None]
+    means: ExecutionOptions, cluster: "Cluster", num_trials: int, say: Callable[[str], None], check: Callable[[], None]
 ) -> Resources:
     """An autoscaler takes minutes to start the first node, and `ray up` returns before its workers are there."""
     started = time.monotonic()
@@ -134,7 +139,7 @@ def _wait(
         check()
 
 
-def _of_trial(means: Means, nodes: Sequence[Resources]) -> Resources:
+def _of_trial(means: ExecutionOptions, nodes: Sequence[Resources]) -> Resources:
     gpus = means.gpus_per_trial
     if gpus is None:
         gpus = DEFAULT_GPU_SHARE if any(node.gpus for node in nodes) else 0.0

@@ -1,4 +1,4 @@
-"""Runs the jobs of a work on a Ray with Tune: which jobs, how many, and what becomes of their results."""
+"""Runs the trainings of a work on a Ray with Tune: which trainings, how many, and what becomes of their results."""
 
 import json
 import re
@@ -20,11 +20,11 @@ from ray.tune.search import Searcher
 from tuner.cluster.failures import failure_of
 from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import temporary_folder
-from tuner.cluster.worker import BEST, PAYLOAD, STATE, Handed, JobProcess
+from tuner.cluster.worker import BEST, PAYLOAD, STATE, StateHandle, TrainingWorker
 from tuner.signals import Signals
-from tuner.trials.interfaces import Failure, Job, Report, TrainerFactory, Work
+from tuner.trials.interfaces import EpochResult, Failure, TrainerFactory, TrainingQueue, TrainingSpec
 
-_ROOM_SECONDS = 1.0
+_CAPACITY_SECONDS = 1.0
 """Between two looks at how much room there is."""
 
 
@@ -33,23 +33,23 @@ class _Interrupted(BaseException):
 
 
 def execute(
-    work: Work,
+    work: TrainingQueue,
     factory: TrainerFactory,
     *,
     resources: Resources,
     concurrency: int | None,
-    room: Callable[[], int] | None = None,
+    capacity: Callable[[], int] | None = None,
     signals: Signals,
     tick: Callable[[], bool],
 ) -> bool:
-    """Run jobs until the work is done. Needs an entered `Cluster`.
+    """Run trainings until the work is done. Needs an entered `Cluster`.
 
     Args:
-        work: asked for jobs, told of everything.
+        work: asked for trainings, told of everything.
         factory: builds the trainings; travels to each worker once, its arrays shared by all of a node.
-        resources: of one job; the GPUs of a single job may differ (`Job.gpus`).
-        concurrency: jobs that run at the same time, at most; None for as many as there is room for, whenever.
-        room: how many jobs fit the nodes that are there now; no more than that are handed out, one where none fits.
+        resources: of one training; the GPUs of a single training may differ (`TrainingSpec.gpus`).
+        concurrency: trainings that run at the same time, at most; None for as many as there is room for, whenever.
+        capacity: how many trainings fit the nodes that are there now; no more are handed out, one where none fits.
             None where `concurrency` is known to fit.
         signals: end the run when received.
         tick: called about ten times a second; False ends the run at once, as if it had been killed.
@@ -61,16 +61,16 @@ def execute(
         KeyboardInterrupt: after Ctrl-C or a SIGTERM.
         Exception: whatever `work` raised.
     """
-    bridge = _Bridge(work)
-    proposer = _Proposer(bridge, room)
+    bridge = _Attempts(work)
+    proposer = _Searcher(bridge, capacity)
 
-    def of_job(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        gpus = config["job"]["gpus"] if config.get("job") else None
+    def of_training(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        gpus = config["training"]["gpus"] if config.get("training") else None
         return tune.PlacementGroupFactory(
             [replace(resources, gpus=resources.gpus if gpus is None else gpus).as_bundle()]
         )
 
-    trainable = tune.with_resources(tune.with_parameters(JobProcess, factory=factory), of_job)
+    trainable = tune.with_resources(tune.with_parameters(TrainingWorker, factory=factory), of_training)
     scratch = temporary_folder("tune")  # for Tune's own files, which nobody reads
     try:
         return _fit(bridge, proposer, trainable, concurrency=concurrency, scratch=scratch, signals=signals, tick=tick)
@@ -79,8 +79,8 @@ def execute(
 
 
 def _fit(
-    bridge: "_Bridge",
-    proposer: "_Proposer",
+    bridge: "_Attempts",
+    proposer: "_Searcher",
     trainable: Any,
     *,
     concurrency: int | None,
@@ -92,7 +92,7 @@ def _fit(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=proposer,
-            scheduler=_Decider(bridge),
+            scheduler=_Scheduler(bridge),
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,
@@ -102,11 +102,11 @@ def _fit(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=scratch,
-            callbacks=[_Pulse(bridge, signals, tick)],
-            failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial, see _Bridge
+            callbacks=[_LoopCallback(bridge, signals, tick)],
+            failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial, see _Attempts
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_at_end=False
-            ),  # the job's own state is all there is to save
+            ),  # the training's own state is all there is to save
             verbose=0,
         ),
     )
@@ -131,13 +131,13 @@ class _Unpickled:
         return {}
 
 
-class _Bridge:
-    """Which Tune trial is an attempt at which job; and the first exception of the work, before Tune makes it text."""
+class _Attempts:
+    """Which Tune trial is an attempt at which training; the first exception of the queue, before Tune makes it text."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: TrainingQueue) -> None:
         self.work = work
-        self.jobs: dict[str, Job] = {}
-        self.states: dict[str, Handed] = {}
+        self.specs: dict[str, TrainingSpec] = {}
+        self.states: dict[str, StateHandle] = {}
         self.error: Exception | None = None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -148,39 +148,40 @@ class _Bridge:
             raise
 
 
-class _Proposer(_Unpickled, Searcher):
-    """Hands the jobs of a work to Tune. Each attempt at a job is a Tune trial of its own.
+class _Searcher(_Unpickled, Searcher):
+    """Hands the trainings of a work to Tune. Each attempt at a training is a Tune trial of its own.
 
-    Tune asks long before there is room, so that worker processes start side by side; but a job that is proposed late
-    is proposed with more knowledge, and one that waits might wait to the end: see `_Decider.choose_trial_to_run`.
+    Tune asks long before there is room, so that worker processes start side by side; but a training that is proposed
+    late is proposed with more knowledge, and one that waits might wait to the end: see
+    `_Scheduler.choose_trial_to_run`.
     """
 
-    def __init__(self, bridge: _Bridge, room: Callable[[], int] | None) -> None:
+    def __init__(self, bridge: _Attempts, capacity: Callable[[], int] | None) -> None:
         super().__init__()
         self._bridge = bridge
-        self._room = room
+        self._room = capacity
         self._fits = 0
         self._next_look = 0.0
 
     def suggest(self, trial_id: str) -> Any:
         work = self._bridge.work
-        if self._room is not None and len(self._bridge.jobs) >= self._fits:
+        if self._room is not None and len(self._bridge.specs) >= self._fits:
             if time.monotonic() < self._next_look:
                 return None
-            self._fits = max(1, self._room())  # Without any job Tune would wait for one, and not even hear Ctrl-C.
-            self._next_look = time.monotonic() + _ROOM_SECONDS
-            if len(self._bridge.jobs) >= self._fits:
+            self._fits = max(1, self._room())  # Without any training Tune would wait for one, and not even hear Ctrl-C.
+            self._next_look = time.monotonic() + _CAPACITY_SECONDS
+            if len(self._bridge.specs) >= self._fits:
                 return None
-        job = self._bridge.call(work.next_job)
-        if job is None:
+        spec = self._bridge.call(work.next_training)
+        if spec is None:
             return Searcher.FINISHED if work.done() else None
-        self._bridge.jobs[trial_id] = job
-        state = self._bridge.call(work.saved_state, job.key)
-        handed = self._bridge.states[trial_id] = Handed(ray.put(state) if state is not None else None)
-        return {"job": job.as_dict(), "state": handed}
+        self._bridge.specs[trial_id] = spec
+        state = self._bridge.call(work.saved_state, spec.key)
+        handed = self._bridge.states[trial_id] = StateHandle(ray.put(state) if state is not None else None)
+        return {"training": spec.as_dict(), "state": handed}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._bridge.jobs.pop(trial_id, None)
+        self._bridge.specs.pop(trial_id, None)
         self._bridge.states.pop(trial_id).reference = None
 
     def save(self, checkpoint_path: str) -> None:
@@ -190,10 +191,10 @@ class _Proposer(_Unpickled, Searcher):
         """Nothing."""
 
 
-class _Decider(_Unpickled, FIFOScheduler):
+class _Scheduler(_Unpickled, FIFOScheduler):
     """Tells the work of results and failures, and Tune what the work decided."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: _Attempts) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._bridge = bridge
 
@@ -207,29 +208,29 @@ class _Decider(_Unpickled, FIFOScheduler):
         return None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        job = self._bridge.jobs[trial.trial_id]
-        report = Report(
+        spec = self._bridge.specs[trial.trial_id]
+        report = EpochResult(
             **json.loads(result[PAYLOAD]),
             **{name: result[name].content.tobytes() for name in (STATE, BEST) if name in result},
         )
-        goes_on = self._bridge.call(self._bridge.work.on_report, job.key, report)
+        goes_on = self._bridge.call(self._bridge.work.on_result, spec.key, report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        job = self._bridge.jobs[trial.trial_id]
-        self._bridge.call(self._bridge.work.on_failure, job.key, _failure(trial))
+        spec = self._bridge.specs[trial.trial_id]
+        self._bridge.call(self._bridge.work.on_failure, spec.key, _failure(trial))
 
 
-class _Pulse(_Unpickled, tune.Callback):
+class _LoopCallback(_Unpickled, tune.Callback):
     """Beats at each turn of Tune's loop, at least ten times a second."""
 
-    def __init__(self, bridge: _Bridge, signals: Signals, tick: Callable[[], bool]) -> None:
+    def __init__(self, bridge: _Attempts, signals: Signals, tick: Callable[[], bool]) -> None:
         self._bridge = bridge
         self._signals = signals
         self._tick = tick
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._bridge.call(self._bridge.work.on_start, self._bridge.jobs[trial.trial_id].key)
+        self._bridge.call(self._bridge.work.on_start, self._bridge.specs[trial.trial_id].key)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

@@ -1,4 +1,4 @@
-"""What Ray says of a job that ended badly, in our own words."""
+"""What Ray says of a training that ended badly, in our own words."""
 
 import re
 

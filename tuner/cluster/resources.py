@@ -1,4 +1,4 @@
-"""What a job occupies, and what this machine has; known without Ray."""
+"""What a training occupies, and what this machine has; known without Ray."""
 
 import os
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """CPUs and GPUs of a job, or of a node."""
+    """CPUs and GPUs of a training, or of a node."""
 
     cpus: float
     gpus: float

@@ -147,16 +147,16 @@ class Cluster:
         """
         check_nodes()
 
-    def ask_for(self, job: Resources, count: int) -> None:
-        """Have the autoscaler, where there is one, provide room for this many jobs.
+    def ask_for(self, spec: Resources, count: int) -> None:
+        """Have the autoscaler, where there is one, provide room for this many trainings.
 
-        Tune alone would ask for one job after the other, and so for one node after the other.
+        Tune alone would ask for one training after the other, and so for one node after the other.
         """
         wanted = min(count, _MOST_ASKED_FOR)
         if self._address is None or wanted == self._asked_for:
             return
         with contextlib.suppress(Exception):  # A wish; a cluster without an autoscaler has nobody to hear it.
-            request_resources(bundles=[job.as_bundle()] * wanted)
+            request_resources(bundles=[spec.as_bundle()] * wanted)
         self._asked_for = wanted
 
     def ask_for_nothing(self) -> None:

@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from graphdb.copies import CHUNK_BYTES
-from tuner.training import CrystalFactory
+from tuner.training import CrystalTrainerFactory
 from tuner.trials.interfaces import TrainerFactory
 
 _KEPT_CHUNKS = 16
@@ -22,7 +22,7 @@ _KEPT_CHUNKS = 16
 @contextmanager
 def served(factory: TrainerFactory) -> Iterator[TrainerFactory]:
     """The factory in a form whose trainings can be built on every node of the running Ray, as long as this lasts."""
-    if not isinstance(factory, CrystalFactory) or factory.file is None:
+    if not isinstance(factory, CrystalTrainerFactory) or factory.file is None:
         yield factory
         return
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

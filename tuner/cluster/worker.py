@@ -1,4 +1,4 @@
-"""The worker process: one epoch of a job per step, handed to the driver with all that has to be kept of it."""
+"""The worker process: one epoch of a training per step, handed to the driver with all that has to be kept of it."""
 
 import json
 import signal
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from ray import tune
 
 from tuner.run import jsonlines, trial_folder
-from tuner.trials.interfaces import Job, Trainer, TrainerFactory
+from tuner.trials.interfaces import EpochTrainer, TrainerFactory, TrainingSpec
 
 PAYLOAD, STATE, BEST = "payload", "state", "best"
 _BUILD_SECONDS = 3600.0
 """For the first step: a node may have to fetch the crystals before."""
 
 
-class Handed:
+class StateHandle:
     """A state on its way to a worker. Tune copies configurations many times and keeps them; this is never copied."""
 
     def __init__(self, reference: "ray.ObjectRef[bytes] | None") -> None:
         """Carry an object of Ray's; set `reference` to None to let it go."""
         self.reference = reference
 
-    def __deepcopy__(self, memo: Any) -> "Handed":
+    def __deepcopy__(self, memo: Any) -> "StateHandle":
         """The same one."""
         return self
 
@@ -37,7 +37,7 @@ class Handed:
         return "state" if self.reference is not None else "no state"
 
 
-class Packed:
+class PackedFolder:
     """Bytes on their way to the driver. Tune puts each result into words, four times; these are few."""
 
     def __init__(self, content: NDArray[np.uint8]) -> None:
@@ -48,24 +48,24 @@ class Packed:
         return f"{self.content.size} bytes"
 
 
-class JobProcess(tune.Trainable):
-    """Runs one job after the other in the same process (Tune's ``reuse_actors``).
+class TrainingWorker(tune.Trainable):
+    """Runs one training after the other in the same process (Tune's ``reuse_actors``).
 
-    Nothing is built before the first step: what fails there, fails as an attempt at the job, with a traceback. Nothing
-    is written but to a temporary folder of the node, so it does not matter how long a process that the driver has
-    given up lives on.
+    Nothing is built before the first step: what fails there, fails as an attempt at the training, with a traceback.
+    Nothing is written but to a temporary folder of the node, so it does not matter how long a process that the driver
+    has given up lives on.
     """
 
     def setup(self, config: dict[str, Any], factory: TrainerFactory) -> None:  # type: ignore[override]
-        """Take what is needed for all jobs, and the first job."""
+        """Take what is needed for all trainings, and the first training."""
         self._factory = factory
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another job."""
-        self._job = Job.from_dict(new_config["job"])
-        self._start_from: Handed = new_config["state"]
-        self._trainer: Trainer | None = None
+        """Take another training."""
+        self._job = TrainingSpec.from_dict(new_config["training"])
+        self._start_from: StateHandle = new_config["state"]
+        self._trainer: EpochTrainer | None = None
         self._kept_best = False
         self._next_state = 0.0
         return True
@@ -73,10 +73,10 @@ class JobProcess(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch."""
         if self._trainer is None:
-            with _ended_after(max(self._job.silence, _BUILD_SECONDS)):
+            with _ended_after(max(self._job.epoch_timeout, _BUILD_SECONDS)):
                 self._trainer = self._begin()
         trainer = self._trainer
-        with _ended_after(self._job.silence):
+        with _ended_after(self._job.epoch_timeout):
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
             result: dict[str, Any] = {
                 PAYLOAD: json.dumps({"epoch": trainer.epoch, "finished": trainer.finished, "body": body})
@@ -90,7 +90,7 @@ class JobProcess(tune.Trainable):
                 self._next_state = time.monotonic() + self._job.state_every
         return result
 
-    def _begin(self) -> Trainer:
+    def _begin(self) -> EpochTrainer:
         """Build the training, and go on from the state that came along, if it loads."""
         trainer = self._factory.build(self._job)
         if self._start_from.reference is None:
@@ -106,11 +106,11 @@ class JobProcess(tune.Trainable):
         return trainer
 
 
-def _packed(save: Callable[[Path], None]) -> Packed:
+def _packed(save: Callable[[Path], None]) -> PackedFolder:
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "saved"
         save(folder)
-        return Packed(np.frombuffer(trial_folder.pack(folder), np.uint8))
+        return PackedFolder(np.frombuffer(trial_folder.pack(folder), np.uint8))
 
 
 @contextmanager

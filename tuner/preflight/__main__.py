@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0 when nothing must be mended (there may be warnings), otherwise as `graphdb.command.run`.
+        0 when nothing must be fixed (there may be warnings), otherwise as `graphdb.command.run`.
     """
     parser = Parser(
         "tuner.preflight",
@@ -82,7 +82,7 @@ def _preflight(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     following = _next(arguments, given, errors)
     if arguments.json:
         found = [
-            {"subject": title, "severity": f.severity, "where": f.where, "what": f.what, "mend": f.mend}
+            {"subject": title, "severity": f.severity, "where": f.where, "what": f.what, "fix": f.fix}
             for title, findings in sections
             for f in findings
         ]
@@ -146,7 +146,7 @@ def _all(checks: tuple[Callable[[ClusterFile], list[Finding]], ...], file: Clust
     found: dict[tuple[str, ...], Finding] = {}
     for finding in (finding for check in checks for finding in check(file)):
         _, _, line = finding.where.partition(" (line ")
-        found.setdefault((line or finding.where, finding.severity, finding.what, finding.mend), finding)
+        found.setdefault((line or finding.where, finding.severity, finding.what, finding.fix), finding)
     return list(found.values())
 
 
@@ -158,13 +158,13 @@ def _show(console: Console, title: str, findings: list[Finding]) -> None:
         line.append(f"{finding.where}: " if finding.where else "", style="bold")
         line.append(finding.what, style="default")
         console.print(line, soft_wrap=True)
-        if finding.mend:
-            console.print(Text(f"        -> {finding.mend}"), soft_wrap=True)
+        if finding.fix:
+            console.print(Text(f"        -> {finding.fix}"), soft_wrap=True)
 
 
 def _next(arguments: argparse.Namespace, given: Sequence[str], errors: int) -> str:
     if errors:
-        return f"mend the errors above, then again: {invocation('tuner.preflight')} {shlex.join(given)}"
+        return f"fix the errors above, then again: {invocation('tuner.preflight')} {shlex.join(given)}"
     if arguments.running and arguments.file is not None:
         return f"on your own machine: {invocation('tuner.remote')} submit CLUSTER_FILE --space table5"
     if arguments.running:

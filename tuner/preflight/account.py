@@ -1,4 +1,4 @@
-"""An AWS account, and how it is asked: reading only, patiently for seconds, and never with an exception."""
+"""An AWS account, and how it is asked: reading only, retry for seconds, and never with an exception."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from tuner.preflight.clusterfile import ClusterFile
 from tuner.preflight.finding import Finding, error, ok, warning
 
 IN_DOCS = "name one of this region; deploy/aws.yaml makes one (docs/cluster.md)"
-"""How to mend what the account has not got."""
+"""How to fix what the account has not got."""
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403")
 _UNKNOWN = "NoSuchResourceException"  # a quota that nobody asked about yet
 
@@ -31,7 +31,7 @@ class Account:
             self.clients[service] = self.session.client(service, config=patience)
         return self.clients[service]
 
-    def ask(self, where: str, what: str, mend: str, call: Callable[[], Any]) -> Any:
+    def ask(self, where: str, what: str, fix: str, call: Callable[[], Any]) -> Any:
         """The answer; None, with a finding, if the account has no such thing or does not let us ask."""
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -43,7 +43,7 @@ class Account:
             if code in (*_DENIED, _UNKNOWN):
                 self.add(warning(where, f"could not be checked, {what}: {message}"))
             else:
-                self.add(error(where, f"{what} must exist: {message}", mend))
+                self.add(error(where, f"{what} must exist: {message}", fix))
         except (BotoCoreError, ValueError) as problem:
             self.add(warning(where, f"could not be checked, {what}: {problem}"))
         return None

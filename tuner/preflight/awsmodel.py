@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuner.preflight.clusterfile import ClusterFile, Keys, table
-from tuner.preflight.finding import Finding, error, mend_for, unless_found, warning
+from tuner.preflight.finding import Finding, error, fix_for, unless_found, warning
 
 _ADDED_BY_RAY = ("SubnetIds",)
 _SET_BY_RAY = ("MinCount", "MaxCount")
@@ -45,8 +45,8 @@ def check_node_configs(file: ClusterFile) -> list[Finding]:
     try:
         shape = _run_instances()
     except ImportError:
-        mend = "pip install -c constraints.txt -e '.[aws]'; `ray up` needs it too"
-        return [error("", "node_config cannot be checked without boto3", mend)]
+        fix = "pip install -c constraints.txt -e '.[aws]'; `ray up` needs it too"
+        return [error("", "node_config cannot be checked without boto3", fix)]
     findings = []
     for name, kind in file.node_types.items():
         keys = ("available_node_types", name, "node_config")
@@ -65,30 +65,28 @@ def check_security(file: ClusterFile) -> list[Finding]:
         keys = ("available_node_types", name, "node_config")
         config = table(kind.get("node_config"))
         if not any(config.get(key) for key in ("LaunchTemplate", "SecurityGroupIds", "NetworkInterfaces")):
-            mend = (
-                "LaunchTemplate: {LaunchTemplateName: crystune-worker}, which deploy/aws.yaml makes (docs/cluster.md)"
-            )
+            fix = "LaunchTemplate: {LaunchTemplateName: crystune-worker}, which deploy/aws.yaml makes (docs/cluster.md)"
             what = (
                 "must name a group, by a launch template: the group that Ray makes lets the whole world reach port 22"
             )
-            findings.append(error(file.where(*keys), what, mend))
+            findings.append(error(file.where(*keys), what, fix))
         if table(config.get("MetadataOptions")).get("HttpTokens") != "required":
-            mend = "MetadataOptions: {HttpTokens: required, HttpEndpoint: enabled}"
+            fix = "MetadataOptions: {HttpTokens: required, HttpEndpoint: enabled}"
             what = "should demand tokens of whoever asks for the node's credentials"
-            findings.append(warning(file.where(*keys), what, mend))
+            findings.append(warning(file.where(*keys), what, fix))
         disks = config.get("BlockDeviceMappings")
         disks = [table(table(disk).get("Ebs")) for disk in disks] if isinstance(disks, list) else []
         if not disks or not all(disk.get("Encrypted") for disk in disks):
-            mend = "add Encrypted: true under Ebs"
-            findings.append(warning(file.where(*keys), "should have encrypted disks", mend))
+            fix = "add Encrypted: true under Ebs"
+            findings.append(warning(file.where(*keys), "should have encrypted disks", fix))
         if not disks or any(isinstance(size := disk.get("VolumeSize"), int) and size < 40 for disk in disks):
-            mend = "VolumeSize: 100"
+            fix = "VolumeSize: 100"
             what = "should have disks of 40 GB or more: a deep-learning image and torch take 30"
-            findings.append(warning(file.where(*keys), what, mend))
+            findings.append(warning(file.where(*keys), what, fix))
         if name == file.config.get("head_node_type") and config.get("InstanceMarketOptions"):
-            mend = "remove InstanceMarketOptions of the head; it costs little"
+            fix = "remove InstanceMarketOptions of the head; it costs little"
             what = "should be on demand: a head that AWS takes back ends the search until you resume it"
-            findings.append(warning(file.where(*keys, "InstanceMarketOptions"), what, mend))
+            findings.append(warning(file.where(*keys, "InstanceMarketOptions"), what, fix))
     return unless_found(findings, "own security group, encrypted disks, metadata tokens, head on demand")
 
 
@@ -161,8 +159,8 @@ def _compare(shape: Any, value: Any, keys: Keys, file: ClusterFile) -> Iterator[
             if name in shape.members:
                 yield from _compare(shape.members[name], inner, (*keys, name), file)
             else:
-                mend = mend_for(str(name), shape.members)
-                yield error(file.where(*keys, name), f"is no key of EC2's {shape.name}: {name!r}", mend)
+                fix = fix_for(str(name), shape.members)
+                yield error(file.where(*keys, name), f"is no key of EC2's {shape.name}: {name!r}", fix)
         for name in shape.required_members:
             if name not in value and name not in _SET_BY_RAY:
                 yield error(file.where(*keys), f"must have {name}", f"add {name}")
@@ -170,10 +168,10 @@ def _compare(shape: Any, value: Any, keys: Keys, file: ClusterFile) -> Iterator[
         for index, inner in enumerate(value):
             yield from _compare(shape.member, inner, (*keys, index), file)
     elif shape.type_name == "string" and shape.enum and value not in shape.enum:
-        mend = mend_for(value, shape.enum)
+        fix = fix_for(value, shape.enum)
         if shape.name == "InstanceType":
-            mend += " If it is newer than your botocore: pip install -U boto3"
-        yield error(file.where(*keys), f"must be a value of EC2's {shape.name}, got {value!r}", mend)
+            fix += " If it is newer than your botocore: pip install -U boto3"
+        yield error(file.where(*keys), f"must be a value of EC2's {shape.name}, got {value!r}", fix)
 
 
 def _identifiers(kind: dict[str, Any], keys: Keys, file: ClusterFile) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tuner.preflight.account import IN_DOCS, Account, identity
 from tuner.preflight.clusterfile import ClusterFile, table
-from tuner.preflight.finding import Finding, error, mend_for, ok, warning
+from tuner.preflight.finding import Finding, error, fix_for, ok, warning
 from tuner.preflight.network import check_network
 
 # Service quotas, in vCPUs, by the first letter of the instance type: on demand, spot.
@@ -27,7 +27,7 @@ def check_cloud(file: ClusterFile, runs: str | None) -> list[Finding]:
     region, where = file.provider.get("region"), file.where("provider", "region")
     known = boto3.Session().get_available_regions("ec2")
     if region not in known:
-        return [error(where, f"must be a region of AWS, got {region!r}", mend_for(str(region), known))]
+        return [error(where, f"must be a region of AWS, got {region!r}", fix_for(str(region), known))]
     account = Account(file=file, session=boto3.Session(region_name=region))
     first = identity(account)
     if first.severity == "error":
@@ -47,7 +47,7 @@ def check_cloud(file: ClusterFile, runs: str | None) -> list[Finding]:
         _bucket(account, runs.removeprefix("s3://").partition("/")[0], runs)
     unique: dict[tuple[str, ...], Finding] = {}
     for finding in account.findings:  # node types share groups and images: once, where it stands first
-        unique.setdefault((finding.severity, finding.what, finding.mend), finding)
+        unique.setdefault((finding.severity, finding.what, finding.fix), finding)
     return list(unique.values())
 
 
@@ -57,7 +57,7 @@ def _zones(account: Account) -> None:
     if answer is not None:
         known = [zone["ZoneName"] for zone in answer["AvailabilityZones"]]
         wrong = [zone for zone in account.zones if zone not in known]
-        account.add(*(error(where, f"no zone {zone!r} in this region", mend_for(zone, known)) for zone in wrong))
+        account.add(*(error(where, f"no zone {zone!r} in this region", fix_for(zone, known)) for zone in wrong))
 
 
 def _with_template(account: Account, config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
@@ -83,21 +83,21 @@ def _image(account: Account, config: dict[str, Any], keys: tuple[str, ...], seen
     image, where = str(config.get("ImageId", "")), account.file.where(*keys, "ImageId")
     if image.startswith("resolve:ssm:"):
         parameter = image.removeprefix("resolve:ssm:")
-        mend = "correct the name of the parameter; it begins with /aws/service/ for images of AWS"
+        fix = "correct the name of the parameter; it begins with /aws/service/ for images of AWS"
         ssm = account.ask(
-            where, f"parameter {parameter}", mend, lambda: account.client("ssm").get_parameter(Name=parameter)
+            where, f"parameter {parameter}", fix, lambda: account.client("ssm").get_parameter(Name=parameter)
         )
         if ssm is None:
             return
         image = ssm["Parameter"]["Value"]
     if not image:
         return
-    mend = "images have another name in each region; docs/cluster.md has the command that finds it"
-    answer = account.ask(where, f"image {image}", mend, lambda: account.client("ec2").describe_images(ImageIds=[image]))
+    fix = "images have another name in each region; docs/cluster.md has the command that finds it"
+    answer = account.ask(where, f"image {image}", fix, lambda: account.client("ec2").describe_images(ImageIds=[image]))
     if answer is None:
         return
     if not answer["Images"]:
-        account.add(error(where, f"image {image} must exist in this region", mend))
+        account.add(error(where, f"image {image} must exist in this region", fix))
         return
     architecture = answer["Images"][0].get("Architecture")
     known = _describe(account, str(config.get("InstanceType")), keys, seen)
@@ -146,8 +146,8 @@ def _instance(
     lacking = [zone for zone in account.zones if zone not in offered]
     if not offered or (account.zones and len(lacking) == len(account.zones)):
         zones = ", ".join(account.zones) or "this region"
-        mend = f"choose a zone that has it: {', '.join(offered) or 'none here; another region or type'}"
-        account.add(error(where, f"{instance} must be offered in {zones}, but is not", mend))
+        fix = f"choose a zone that has it: {', '.join(offered) or 'none here; another region or type'}"
+        account.add(error(where, f"{instance} must be offered in {zones}, but is not", fix))
     elif lacking:
         account.add(warning(where, f"{instance} is not offered in {', '.join(lacking)}"))
 
@@ -202,15 +202,15 @@ def _quotas(account: Account, instances: dict[str, dict[str, Any]]) -> None:
         quota = int(answer["Quota"]["Value"])
         one = min(cpus for cpus, _ in kinds)
         region = account.file.provider.get("region")
-        mend = (
+        fix = (
             f"aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {code} "
             f"--desired-value {demand} --region {region} (takes hours to days)"
         )
         if quota < one:
-            account.add(error(where, f"{name} must be at least {one} for one worker, is {quota}", mend))
+            account.add(error(where, f"{name} must be at least {one} for one worker, is {quota}", fix))
         elif quota < demand:
             what = f"{name} is {quota}: {quota // one} workers at most; all of them need {demand}"
-            account.add(warning(where, what, mend))
+            account.add(warning(where, what, fix))
         else:
             account.add(ok(f"{name}: {quota}, at most {demand} needed"))
 
@@ -223,8 +223,8 @@ def _bucket(account: Account, bucket: str, where: str) -> None:
     from botocore.exceptions import ClientError
 
     s3, region = account.client("s3"), account.file.provider.get("region")
-    mend = f"aws s3 mb s3://{bucket} --region {region}"
-    if account.ask(where, f"bucket {bucket}", mend, lambda: s3.head_bucket(Bucket=bucket)) is None:
+    fix = f"aws s3 mb s3://{bucket} --region {region}"
+    if account.ask(where, f"bucket {bucket}", fix, lambda: s3.head_bucket(Bucket=bucket)) is None:
         return
     location = account.ask(where, "its region", "", lambda: s3.get_bucket_location(Bucket=bucket))
     if location is not None and (location["LocationConstraint"] or "us-east-1") != region:
@@ -242,10 +242,10 @@ def _bucket(account: Account, bucket: str, where: str) -> None:
 
     closed = account.ask(where, "its public access", "", blocked)
     if closed is False:
-        mend = (
+        fix = (
             f"aws s3api put-public-access-block --bucket {bucket} --public-access-block-configuration "
             "BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
         )
-        account.add(error(where, f"{bucket} must block public access", mend))
+        account.add(error(where, f"{bucket} must block public access", fix))
     elif closed:
         account.add(ok(f"bucket {bucket}: there, and not public"))

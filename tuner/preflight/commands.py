@@ -11,7 +11,7 @@ from pathlib import Path
 from tuner.cluster.ray_private import start_options
 from tuner.cluster.ray_token import MAKE_TOKEN
 from tuner.preflight.clusterfile import COMMANDS, ClusterFile, table
-from tuner.preflight.finding import Finding, error, mend_for, unless_found, warning
+from tuner.preflight.finding import Finding, error, fix_for, unless_found, warning
 
 _OF_THE_SHELL = {
     *("HOME", "USER", "LOGNAME", "PATH", "PWD", "OLDPWD", "SHELL", "HOSTNAME", "TERM", "LANG", "LC_ALL", "TMPDIR"),
@@ -58,16 +58,16 @@ def check_variables(file: ClusterFile) -> list[Finding]:
                 continue
             where = file.where(*keys)
             if name == "RAY_HEAD_IP":
-                mend = "on the head itself use localhost, or leave the address out"
-                findings.append(error(where, "$RAY_HEAD_IP is set for workers only", mend))
+                fix = "on the head itself use localhost, or leave the address out"
+                findings.append(error(where, "$RAY_HEAD_IP is set for workers only", fix))
                 continue
-            near = mend_for(name, known)
+            near = fix_for(name, known)
             if not near.startswith("did"):
                 near = f"set it in this command ({name}=... ;), since each command has a shell of its own"
             findings.append(error(where, f"nobody sets ${name}, so it is empty", near))
         if keys[0] == "setup_commands" and "$RAY_HEAD_IP" in text:
-            mend = "move the command to worker_setup_commands"
-            findings.append(error(file.where(*keys), "$RAY_HEAD_IP is empty when this runs on the head", mend))
+            fix = "move the command to worker_setup_commands"
+            findings.append(error(file.where(*keys), "$RAY_HEAD_IP is empty when this runs on the head", fix))
     return unless_found(findings, "every shell variable is set by somebody")
 
 
@@ -97,8 +97,8 @@ def check_start(file: ClusterFile) -> list[Finding]:
         start = file.start(role)
         key = f"{role}_start_ray_commands"
         if start is None:
-            mend = "see cluster.yaml; the commands that Ray would fill in are neither safe nor the same on every node"
-            findings.append(error(file.where(key) if key in file.config else key, "must run `ray start`", mend))
+            fix = "see cluster.yaml; the commands that Ray would fill in are neither safe nor the same on every node"
+            findings.append(error(file.where(key) if key in file.config else key, "must run `ray start`", fix))
             continue
         keys, command = start
         findings += _start_findings(role, file.where(*keys), command)
@@ -108,11 +108,11 @@ def check_start(file: ClusterFile) -> list[Finding]:
     if worker is not None:
         where = file.where(*worker[0])
         if address is None:
-            mend = f"add --address=$RAY_HEAD_IP:{port}"
-            findings.append(error(where, "must name the head, or each worker starts a Ray of its own", mend))
+            fix = f"add --address=$RAY_HEAD_IP:{port}"
+            findings.append(error(where, "must name the head, or each worker starts a Ray of its own", fix))
         elif address.rpartition(":")[2].strip("\"'") != port:
-            mend = f"--address=$RAY_HEAD_IP:{port}"
-            findings.append(error(where, f"must have the port of the head, {port}, got --address={address}", mend))
+            fix = f"--address=$RAY_HEAD_IP:{port}"
+            findings.append(error(where, f"must have the port of the head, {port}, got --address={address}", fix))
     return unless_found(findings, "ray start: options known, token demanded, no dashboard to the world")
 
 
@@ -124,12 +124,12 @@ def check_file_mounts(file: ClusterFile) -> list[Finding]:
         source, where = Path(here).expanduser(), file.where("file_mounts", there)
         if not source.exists():
             if source.name == "auth_token":
-                mend = MAKE_TOKEN
+                fix = MAKE_TOKEN
             elif source.name == "dist":
-                mend = "make wheel, in the folder of the project, and call this from there"
+                fix = "make wheel, in the folder of the project, and call this from there"
             else:
-                mend = "make it, or correct the path; it is relative to the folder that `ray up` is called in"
-            findings.append(error(where, f"must be a file or folder on this machine, but {source} is none", mend))
+                fix = "make it, or correct the path; it is relative to the folder that `ray up` is called in"
+            findings.append(error(where, f"must be a file or folder on this machine, but {source} is none", fix))
         elif source.is_dir() and not any(source.iterdir()):
             findings.append(error(where, f"must hold something, but {source} is empty", "make wheel"))
     for keys, command in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
@@ -161,8 +161,8 @@ def check_token(file: ClusterFile) -> list[Finding]:
         what = f"must be readable by you only, for it is the password of your clusters, but has mode {mode}"
         findings.append(error(str(token), what, f"chmod 600 {shlex.quote(str(token))}"))
     if there is None and not any("RAY_AUTH_TOKEN" in command for _, command in file.commands(*COMMANDS)):
-        mend = "add to file_mounts: /home/USER/.ray/auth_token: ~/.ray/auth_token"
-        findings.append(error(file.where("file_mounts"), "must copy the token to every node", mend))
+        fix = "add to file_mounts: /home/USER/.ray/auth_token: ~/.ray/auth_token"
+        findings.append(error(file.where("file_mounts"), "must copy the token to every node", fix))
     return unless_found(findings, "token")
 
 
@@ -171,13 +171,13 @@ def _start_findings(role: str, where: str, command: str) -> Iterator[Finding]:
     _, _, options = command.partition(" start")
     for option in re.findall(r"(?<!\S)(--[\w-]+)", re.split(r"[;&|]", options)[0]):
         if option not in known:
-            yield error(where, f"`ray start` has no option {option}", mend_for(option, known))
+            yield error(where, f"`ray start` has no option {option}", fix_for(option, known))
     if role == "head":
         if "--head" not in options:
             yield error(where, "must have --head", "add --head")
         if "--autoscaling-config" not in options:
-            mend = "add --autoscaling-config=~/ray_bootstrap_config.yaml"
-            yield error(where, "must have --autoscaling-config, or the head never starts a worker", mend)
+            fix = "add --autoscaling-config=~/ray_bootstrap_config.yaml"
+            yield error(where, "must have --autoscaling-config, or the head never starts a worker", fix)
     elif "--head" in options.split():
         yield error(where, "must not have --head, or each worker is a cluster of its own", "remove --head")
     if "RAY_AUTH_MODE=token" not in command:
@@ -185,8 +185,8 @@ def _start_findings(role: str, where: str, command: str) -> Iterator[Finding]:
         yield error(where, what, "write RAY_AUTH_MODE=token in front of ray start, on head and workers")
     host = re.search(r"--dashboard-host[= ](\S+)", command)
     if host and host[1] not in ("127.0.0.1", "localhost"):
-        mend = "remove --dashboard-host; `ray dashboard CLUSTER_FILE` brings it to your machine through SSH"
-        yield error(where, f"must not open the dashboard to others, got {host[1]}", mend)
+        fix = "remove --dashboard-host; `ray dashboard CLUSTER_FILE` brings it to your machine through SSH"
+        yield error(where, f"must not open the dashboard to others, got {host[1]}", fix)
 
 
 def _wheels(where: str, folder: Path, pattern: str, latest: bool) -> Iterator[Finding]:

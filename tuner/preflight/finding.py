@@ -26,18 +26,18 @@ class Finding:
     """What must hold, and what came instead."""
     where: str = ""
     """Key path in the cluster file with its line, or a host; empty if it is about the whole."""
-    mend: str = ""
+    fix: str = ""
     """What to do; empty if nothing."""
 
 
-def error(where: str, what: str, mend: str) -> Finding:
-    """Something that must be mended."""
-    return Finding(severity=Severity.ERROR, where=where, what=what, mend=mend)
+def error(where: str, what: str, fix: str) -> Finding:
+    """Something that must be fixed."""
+    return Finding(severity=Severity.ERROR, where=where, what=what, fix=fix)
 
 
-def warning(where: str, what: str, mend: str = "") -> Finding:
+def warning(where: str, what: str, fix: str = "") -> Finding:
     """Something to look at."""
-    return Finding(severity=Severity.WARNING, where=where, what=what, mend=mend)
+    return Finding(severity=Severity.WARNING, where=where, what=what, fix=fix)
 
 
 def ok(what: str) -> Finding:
@@ -50,7 +50,7 @@ def unless_found(findings: list[Finding], what: str) -> list[Finding]:
     return findings or [ok(what)]
 
 
-def mend_for(name: str, known: Iterable[str]) -> str:
+def fix_for(name: str, known: Iterable[str]) -> str:
     """``did you mean 'ImageId'?``, or the known names if none is near."""
     names = sorted(set(known))
     alike = [other for other in names if other.lower() == name.lower()]

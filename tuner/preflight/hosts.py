@@ -69,15 +69,15 @@ def judge(file: ClusterFile, answers: Sequence[Answer]) -> list[Finding]:
 
 
 def _ask(file: ClusterFile, address: str, is_head: bool) -> Answer:
-    def fails(what: str, mend: str) -> Answer:
-        return Answer(address=address, is_head=is_head, problem=error(address, what, mend))
+    def fails(what: str, fix: str) -> Answer:
+        return Answer(address=address, is_head=is_head, problem=error(address, what, fix))
 
     if "ssh_proxy_command" not in file.auth:
         try:
             socket.create_connection((address, 22), timeout=_CONNECT_SECONDS).close()
         except OSError as problem:
-            mend = "switch it on, check the address, and let port 22 through its firewall"
-            return fails(f"must be reachable on port 22, but: {problem}", mend)
+            fix = "switch it on, check the address, and let port 22 through its firewall"
+            return fails(f"must be reachable on port 22, but: {problem}", fix)
     offset, half = 0.0, float("inf")
     try:
         for _ in range(2):  # the first one may have to wait for a disk to wake up
@@ -135,8 +135,8 @@ def _login_problem(file: ClusterFile, address: str, stderr: str) -> tuple[str, s
     reason = (stderr.strip().splitlines() or ["no reason given"])[-1]
     user, key = file.auth.get("ssh_user", "USER"), file.auth.get("ssh_private_key")
     copy = f"ssh-copy-id {f'-i {key} ' if key else ''}{user}@{address}"
-    mend = f"{copy}, then try: ssh {user}@{address} true; the key must have no passphrase"
-    return f"must let {user} log in with the key, without a password, but: {reason}", mend
+    fix = f"{copy}, then try: ssh {user}@{address} true; the key must have no passphrase"
+    return f"must let {user} log in with the key, without a password, but: {reason}", fix
 
 
 def _remote_python(file: ClusterFile) -> str:
@@ -180,20 +180,20 @@ def _software(file: ClusterFile, answer: Answer) -> Iterator[Finding]:
     facts = answer.facts
     versions = facts["versions"]
     if tuple(int(part) for part in versions["python"].split(".")[:2]) < OLDEST_PYTHON:
-        mend = "install a newer Python, and let the setup commands make the virtual environment with it"
-        yield error(answer.name, f"must have Python 3.11 or newer, but has {versions['python']}", mend)
+        fix = "install a newer Python, and let the setup commands make the virtual environment with it"
+        yield error(answer.name, f"must have Python 3.11 or newer, but has {versions['python']}", fix)
     absent = [name for name in ("ray", "crystune") if versions[name] == probe.ABSENT]
     if absent and not _installs(file):
-        mend = "install it there, or let setup_commands do so (cluster.yaml shows how)"
-        yield error(answer.name, f"must have {' and '.join(absent)} in {facts['executable']}", mend)
+        fix = "install it there, or let setup_commands do so (cluster.yaml shows how)"
+        yield error(answer.name, f"must have {' and '.join(absent)} in {facts['executable']}", fix)
     head = str(file.provider.get("head_ip"))
     for other in facts["raylets"]:
         if other.rpartition(":")[0] == head:
-            mend = "nothing, if you want to update this cluster; `ray up` restarts it, which ends what runs"
-            yield warning(answer.name, "runs Ray for this cluster already", mend)
+            fix = "nothing, if you want to update this cluster; `ray up` restarts it, which ends what runs"
+            yield warning(answer.name, "runs Ray for this cluster already", fix)
         else:
-            mend = "ray stop, on that host, unless somebody uses it"
-            yield error(answer.name, f"must be free, but runs Ray for the head at {other}", mend)
+            fix = "ray stop, on that host, unless somebody uses it"
+            yield error(answer.name, f"must be free, but runs Ray for the head at {other}", fix)
 
 
 def _room(file: ClusterFile, answer: Answer) -> Iterator[Finding]:
@@ -215,8 +215,8 @@ def _room(file: ClusterFile, answer: Answer) -> Iterator[Finding]:
     store = float(wanted) if wanted and wanted.isdigit() else 0.3 * (memory or 0)
     if shared is not None and shared < store:
         what = f"/dev/shm has {gigabytes(shared)}, less than Ray's object store of {gigabytes(store)}, which gets slow"
-        mend = f"--object-store-memory={int(0.9 * shared)} in the start command, or enlarge /dev/shm"
-        yield warning(answer.name, what, mend)
+        fix = f"--object-store-memory={int(0.9 * shared)} in the start command, or enlarge /dev/shm"
+        yield warning(answer.name, what, fix)
 
 
 def _network(file: ClusterFile, answer: Answer) -> Iterator[Finding]:
@@ -224,11 +224,11 @@ def _network(file: ClusterFile, answer: Answer) -> Iterator[Finding]:
         port = 22 if answer.is_head else _head_port(file)
         if state not in ("open", "closed"):
             what = f"must reach {address} on port {port}, but: {state}"
-            mend = "let the hosts reach each other on all ports (their firewalls, the switch's rules)"
-            yield error(answer.name, what, mend)
+            fix = "let the hosts reach each other on all ports (their firewalls, the switch's rules)"
+            yield error(answer.name, what, fix)
         elif state == "closed" and answer.is_head:
-            mend = "the head logs in to the workers: let its SSH through"
-            yield error(answer.name, f"must reach {address} on port {port}, but it is closed", mend)
+            fix = "the head logs in to the workers: let its SSH through"
+            yield error(answer.name, f"must reach {address} on port {port}, but it is closed", fix)
 
 
 def _gpus(file: ClusterFile, answered: Sequence[Answer]) -> Iterator[Finding]:
@@ -243,20 +243,20 @@ def _gpus(file: ClusterFile, answered: Sequence[Answer]) -> Iterator[Finding]:
     for worker in workers:
         names = worker.facts["gpus"]
         if not names:
-            mend = "install NVIDIA's driver (sudo ubuntu-drivers install; reboot) until nvidia-smi lists the GPU there"
+            fix = "install NVIDIA's driver (sudo ubuntu-drivers install; reboot) until nvidia-smi lists the GPU there"
             what = f"must have a working GPU driver, as other workers have, but: {worker.facts['gpu_problem']}"
-            yield error(worker.name, what, mend)
+            yield error(worker.name, what, fix)
             continue
         if told is not None and len(names) < told:
-            mend = "leave --num-gpus out, so that Ray counts for itself"
-            yield error(worker.name, f"must have the {told} GPUs of --num-gpus, but has {len(names)}", mend)
+            fix = "leave --num-gpus out, so that Ray counts for itself"
+            yield error(worker.name, f"must have the {told} GPUs of --num-gpus, but has {len(names)}", fix)
         elif told is not None and len(names) > told:
             yield warning(worker.name, f"has {len(names)} GPUs, but --num-gpus={told}", "leave --num-gpus out")
         seen = worker.facts["torch_gpus"]
         if seen is not None and seen < len(names):
             build = worker.facts["versions"]["torch"]
-            mend = "install torch for CUDA (its version must not end in +cpu), or a newer driver"
-            yield error(worker.name, f"torch {build} must see the {len(names)} GPUs, but sees {seen}", mend)
+            fix = "install torch for CUDA (its version must not end in +cpu), or a newer driver"
+            yield error(worker.name, f"torch {build} must see the {len(names)} GPUs, but sees {seen}", fix)
 
 
 def _differences(file: ClusterFile, answered: Sequence[Answer]) -> Iterator[Finding]:
@@ -273,8 +273,8 @@ def _differences(file: ClusterFile, answered: Sequence[Answer]) -> Iterator[Find
         if name != "python" and _installs(file):
             yield warning("", f"{name} differs: {came}", "the setup commands must make it equal; look again afterwards")
         else:
-            mend = "install the same everywhere; uv or conda give every host the same Python to the last number"
-            yield error("", f"{name} must be the same on all hosts, but is {came}", mend)
+            fix = "install the same everywhere; uv or conda give every host the same Python to the last number"
+            yield error("", f"{name} must be the same on all hosts, but is {came}", fix)
 
 
 def _installs(file: ClusterFile) -> bool:

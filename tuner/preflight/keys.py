@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.preflight.clusterfile import ClusterFile, Keys, table
-from tuner.preflight.finding import Finding, error, mend_for, unless_found, warning
+from tuner.preflight.finding import Finding, error, fix_for, unless_found, warning
 
 # Ray's schema lets anything pass below `provider`; these are the keys that its code reads.
 _EVERY_PROVIDER = (
@@ -90,10 +90,10 @@ def check_key(file: ClusterFile) -> list[Finding]:
         path = Path(key).expanduser()
         where = file.where("auth", "ssh_private_key")
         if not path.is_file():
-            mend = (
+            fix = (
                 f"make one: ssh-keygen -t ed25519 -f {key}, and put {key}.pub into ~/.ssh/authorized_keys of each host"
             )
-            findings.append(error(where, f"must be a file on this machine, but {path} is none", mend))
+            findings.append(error(where, f"must be a file on this machine, but {path} is none", fix))
         elif stat.S_IMODE(path.stat().st_mode) & 0o077:
             mode = f"{stat.S_IMODE(path.stat().st_mode):o}"
             findings.append(error(where, f"must be readable by you only, but has mode {mode}", f"chmod 600 {key}"))
@@ -140,7 +140,7 @@ def _unknown_provider_keys(file: ClusterFile) -> Iterator[Finding]:
         if isinstance(kind, str):
             known = (*_PROVIDERS, "gcp", "azure", "kuberay", "vsphere", "external")
             if kind not in known:
-                yield error(file.where("provider", "type"), f"no provider {kind!r}", mend_for(kind, known))
+                yield error(file.where("provider", "type"), f"no provider {kind!r}", fix_for(kind, known))
             else:
                 yield warning(file.where("provider", "type"), f"its keys are not checked for provider {kind!r}")
         return
@@ -150,7 +150,7 @@ def _unknown_provider_keys(file: ClusterFile) -> Iterator[Finding]:
             yield _unknown(("provider", str(name)), known, file)
     for kind_name, node in file.node_types.items():
         for name in table(node.get("resources")):
-            near = mend_for(str(name), _RESOURCES)
+            near = fix_for(str(name), _RESOURCES)
             if name not in _RESOURCES and near.startswith("did"):
                 where = file.where("available_node_types", kind_name, "resources", str(name))
                 yield error(where, f"is no resource that trials ask for: {name!r}", near)
@@ -161,7 +161,7 @@ def _unknown(keys: Keys, known: Any, file: ClusterFile) -> Finding:
         what = f"is no key that Ray reads for provider {file.provider.get('type')!r}: {keys[-1]!r}"
     else:
         what = f"is no key that Ray knows here: {keys[-1]!r}"
-    return error(file.where(*keys), what, mend_for(str(keys[-1]), known))
+    return error(file.where(*keys), what, fix_for(str(keys[-1]), known))
 
 
 def _texts(value: object, keys: Keys) -> Iterator[tuple[Keys, str]]:
@@ -180,24 +180,24 @@ def _local_nodes(file: ClusterFile) -> Iterator[Finding]:
         return
     head, workers = file.provider.get("head_ip"), file.worker_addresses
     if not head or not workers:
-        mend = "add head_ip: ADDRESS and worker_ips: [ADDRESS, ...]"
-        yield error(file.where("provider"), "must name head_ip and at least one of worker_ips", mend)
+        fix = "add head_ip: ADDRESS and worker_ips: [ADDRESS, ...]"
+        yield error(file.where("provider"), "must name head_ip and at least one of worker_ips", fix)
         return
     for index, address in enumerate(workers):
         where = file.where("provider", "worker_ips", index)
         if address == head:
-            mend = "remove it here; to train on the head as well, raise --num-cpus and --num-gpus of its start command"
-            yield error(where, f"must not be the head, but {address} is head_ip too", mend)
+            fix = "remove it here; to train on the head as well, raise --num-cpus and --num-gpus of its start command"
+            yield error(where, f"must not be the head, but {address} is head_ip too", fix)
         elif address in workers[:index]:
             yield error(where, f"must stand once, but {address} stands twice", "remove one")
     for key in ("min_workers", "max_workers"):
         number = file.config.get(key)
         if isinstance(number, int) and number > len(workers):
-            mend = f"set it to {len(workers)}, or add the missing addresses"
-            yield error(file.where(key), f"must be at most the {len(workers)} worker_ips, got {number}", mend)
+            fix = f"set it to {len(workers)}, or add the missing addresses"
+            yield error(file.where(key), f"must be at most the {len(workers)} worker_ips, got {number}", fix)
         elif isinstance(number, int) and number < len(workers):
-            mend = f"set it to {len(workers)} to use all of worker_ips"
-            yield warning(file.where(key), f"{number}, but there are {len(workers)} worker_ips", mend)
+            fix = f"set it to {len(workers)} to use all of worker_ips"
+            yield warning(file.where(key), f"{number}, but there are {len(workers)} worker_ips", fix)
 
 
 def _typed_nodes(file: ClusterFile) -> Iterator[Finding]:
@@ -207,11 +207,11 @@ def _typed_nodes(file: ClusterFile) -> Iterator[Finding]:
         return
     if head not in types:
         where = file.where("head_node_type") if head else str(file.path)
-        yield error(where, f"must be one of available_node_types, got {head!r}", mend_for(str(head), types))
+        yield error(where, f"must be one of available_node_types, got {head!r}", fix_for(str(head), types))
         return
     if "min_workers" in file.config:
-        mend = "put min_workers into the node type"
-        yield error(file.where("min_workers"), "is ignored here when there are available_node_types", mend)
+        fix = "put min_workers into the node type"
+        yield error(file.where("min_workers"), "is ignored here when there are available_node_types", fix)
     limit = file.config.get("max_workers", 2)
     if not isinstance(limit, int):
         return
@@ -229,10 +229,10 @@ def _typed_nodes(file: ClusterFile) -> Iterator[Finding]:
         sums["max_workers"] += most
     where = file.where("max_workers") if "max_workers" in file.config else f"max_workers (left out: {limit})"
     if sums["min_workers"] > limit:
-        mend = f"raise it to {sums['min_workers']}"
-        yield error(where, f"must be at least {sums['min_workers']}, the sum of min_workers, got {limit}", mend)
+        fix = f"raise it to {sums['min_workers']}"
+        yield error(where, f"must be at least {sums['min_workers']}, the sum of min_workers, got {limit}", fix)
     if sums["max_workers"] < limit:
-        mend = f"raise max_workers of the node types, or set it to {sums['max_workers']}"
-        yield warning(where, f"{limit}, but the node types allow {sums['max_workers']} workers together", mend)
+        fix = f"raise max_workers of the node types, or set it to {sums['max_workers']}"
+        yield warning(where, f"{limit}, but the node types allow {sums['max_workers']} workers together", fix)
     if limit == 0 or sums["max_workers"] == 0:
         yield error(where, "must be above 0, or there is nobody to train", "set it to the number of workers you want")

@@ -26,13 +26,13 @@ def check_network(account: Account, config: dict[str, Any], keys: tuple[str, ...
             networks["subnets"].add(subnet["VpcId"])
             zone = subnet["AvailabilityZone"]
             if account.zones and zone not in account.zones:
-                mend = f"name a subnet of that zone, or add {zone} to availability_zone"
+                fix = f"name a subnet of that zone, or add {zone} to availability_zone"
                 what = f"{subnet['SubnetId']} must be in {', '.join(account.zones)}, but is in {zone}"
-                account.add(error(where, what, mend))
+                account.add(error(where, what, fix))
             if not provider.get("use_internal_ips") and not subnet.get("MapPublicIpOnLaunch"):
-                mend = "choose a public subnet, or reach the VPC by VPN and set provider.use_internal_ips: true"
+                fix = "choose a public subnet, or reach the VPC by VPN and set provider.use_internal_ips: true"
                 what = f"{subnet['SubnetId']} gives no public addresses, which `ray up` waits for"
-                account.add(error(where, what, mend))
+                account.add(error(where, what, fix))
     groups, where = config.get("SecurityGroupIds"), account.file.where(*keys, "SecurityGroupIds")
     if isinstance(groups, list) and groups:
         answer = account.ask(where, "security groups", IN_DOCS, lambda: ec2.describe_security_groups(GroupIds=groups))
@@ -41,8 +41,8 @@ def check_network(account: Account, config: dict[str, Any], keys: tuple[str, ...
             found = _groups(answer["SecurityGroups"], where)
             account.add(*unless_found(list(found), f"{', '.join(groups)}: closed to the world, open to itself"))
     if networks["subnets"] and networks["groups"] and networks["subnets"] != networks["groups"]:
-        mend = "name subnets and groups of one VPC"
-        account.add(error(where, "group and subnet must be in one VPC, but are in two", mend))
+        fix = "name subnets and groups of one VPC"
+        account.add(error(where, "group and subnet must be in one VPC, but are in two", fix))
 
 
 def _groups(groups: list[dict[str, Any]], where: str) -> Iterator[Finding]:
@@ -55,7 +55,7 @@ def _groups(groups: list[dict[str, Any]], where: str) -> Iterator[Finding]:
             first, last = rule.get("FromPort"), rule.get("ToPort")
             ports = "every port" if first is None else f"port {first}" if first == last else f"ports {first} to {last}"
             for world in (address for address in ranges if address in _WORLD):
-                mend = (
+                fix = (
                     f"aws ec2 revoke-security-group-ingress --group-id {group['GroupId']} --ip-permissions "
                     f"'IpProtocol={rule['IpProtocol']}"
                     + (f",FromPort={rule['FromPort']},ToPort={rule['ToPort']}" if "FromPort" in rule else "")
@@ -63,11 +63,11 @@ def _groups(groups: list[dict[str, Any]], where: str) -> Iterator[Finding]:
                     + "; allow port 22 from your own address instead"
                 )
                 what = f"{group['GroupId']} must be closed to the world, but lets {world} reach {ports}"
-                yield error(where, what, mend)
+                yield error(where, what, fix)
             members = own & {pair["GroupId"] for pair in rule.get("UserIdGroupPairs", [])}
             everything = rule["IpProtocol"] == "-1" or (rule.get("FromPort", 1) <= 1024 and rule.get("ToPort") == 65535)
             inside = inside or bool(members and everything)
     if not inside:
         group = groups[0]["GroupId"]
-        mend = f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol -1 --source-group {group}"
-        yield error(where, f"{', '.join(sorted(own))} must let its members reach each other on all ports", mend)
+        fix = f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol -1 --source-group {group}"
+        yield error(where, f"{', '.join(sorted(own))} must let its members reach each other on all ports", fix)

@@ -56,25 +56,25 @@ def _workers(nodes: Sequence[NodeFacts]) -> int:
 def _count(nodes: Sequence[NodeFacts], min_workers: int | None) -> Iterator[Finding]:
     there = _workers(nodes)
     if min_workers is not None and there < min_workers:
-        mend = (
+        fix = (
             "look for the reason: ray monitor CLUSTER_FILE; a worker whose setup failed is not tried again before the "
             "next `ray up` (own machines: RAY_UP_enable_autoscaler_v2=0 ray up, or one is missing always)"
         )
         what = f"must have {min_workers} workers, has {there}; `ray up` reports success all the same"
-        yield error("", what, mend)
+        yield error("", what, fix)
     elif not any(node.cpus for node in nodes):
-        mend = "nothing, if workers start on demand: the search asks for them"
-        yield warning("", "nobody is there to train yet", mend)
+        fix = "nothing, if workers start on demand: the search asks for them"
+        yield warning("", "nobody is there to train yet", fix)
     for node in nodes:
         if not node.answered:
-            mend = f"ssh {node.address}; look into /tmp/ray/session_latest/logs"
-            yield error(node.name, f"must answer within {_TIMEOUT:.0f} s, but is silent", mend)
+            fix = f"ssh {node.address}; look into /tmp/ray/session_latest/logs"
+            yield error(node.name, f"must answer within {_TIMEOUT:.0f} s, but is silent", fix)
 
 
 def _versions(nodes: Sequence[NodeFacts], mine: dict[str, str]) -> Iterator[Finding]:
     for what, them in version_differences(nodes, mine).items():
-        mend = "make wheel, then `ray up` on the cluster file: it runs the setup commands again"
-        yield error(", ".join(node.name for node in them), f"must have the versions of this driver, has {what}", mend)
+        fix = "make wheel, then `ray up` on the cluster file: it runs the setup commands again"
+        yield error(", ".join(node.name for node in them), f"must have the versions of this driver, has {what}", fix)
 
 
 def _gpus(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
@@ -88,10 +88,8 @@ def _gpus(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
         for node in blind:
             seen = node.machine.get("torch_gpus") or 0
             problem = node.machine.get("gpu_problem") or f"torch {node.versions['torch']} may be built for CPUs"
-            mend = "install NVIDIA's driver and torch for CUDA there, or start it with --num-gpus=0"
-            yield error(
-                node.name, f"must see the {node.gpus:g} GPUs that Ray was told of, sees {seen}: {problem}", mend
-            )
+            fix = "install NVIDIA's driver and torch for CUDA there, or start it with --num-gpus=0"
+            yield error(node.name, f"must see the {node.gpus:g} GPUs that Ray was told of, sees {seen}: {problem}", fix)
 
 
 def _clocks(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
@@ -113,8 +111,8 @@ def _room(nodes: Sequence[NodeFacts], store_bytes: int) -> Iterator[Finding]:
             if node.object_store < store_bytes:
                 what = f"its object store must hold the store of {gigabytes(store_bytes)}, "
                 what += f"but has {gigabytes(node.object_store)}"
-                mend = f"--object-store-memory={2 * store_bytes} in its start command"
-                yield error(node.name, what, mend)
+                fix = f"--object-store-memory={2 * store_bytes} in its start command"
+                yield error(node.name, what, fix)
             continue
         free = [size for size in node.machine["free_disk"].values() if size is not None]
         if free and max(free) < store_bytes:

@@ -15,7 +15,7 @@ from tuner.errors import SearchError
 from tuner.remote.head import find_head, load_cluster
 from tuner.remote.inputs import Input, given_flags, read_input
 from tuner.remote.job import check_name
-from tuner.remote.ssh import UNREACHABLE, HeadLink
+from tuner.remote.ssh import UNREACHABLE, HeadConnection
 from tuner.run import jsonlines
 from tuner.run.settings import default_name, duration_text
 from tuner.space.toml import builtin_spaces
@@ -73,7 +73,7 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     flags = given_flags(arguments)
     load_cluster(arguments.cluster)  # A wrong path is answered before torch is loaded.
     given = read_input(arguments)
-    link = HeadLink(find_head(arguments.cluster))
+    link = HeadConnection(find_head(arguments.cluster))
     if given.store is not None:
         flags["--store"] = _send_store(link, given, arguments.cluster)
     request: dict[str, Any] = {
@@ -103,7 +103,7 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     return 0
 
 
-def _send_store(link: HeadLink, given: Input, cluster: str) -> str:
+def _send_store(link: HeadConnection, given: Input, cluster: str) -> str:
     """Copy the store to the head unless it is there; returns its path there."""
     assert given.store is not None
     size = given.store.stat().st_size
@@ -119,7 +119,7 @@ def _send_store(link: HeadLink, given: Input, cluster: str) -> str:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    link = HeadLink(find_head(arguments.cluster))
+    link = HeadConnection(find_head(arguments.cluster))
     found = link.call("status", {"name": arguments.job})
     name, offset = found["name"], found["log_from"]
     print(_summary(found) + "\n", flush=True)
@@ -150,7 +150,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    link = HeadLink(find_head(arguments.cluster))
+    link = HeadConnection(find_head(arguments.cluster))
     if arguments.job is not None:
         found = link.call("status", {"name": arguments.job})
         print(_summary(found))
@@ -166,7 +166,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    link = HeadLink(find_head(arguments.cluster))
+    link = HeadConnection(find_head(arguments.cluster))
     print(f"Stopping {arguments.job}", flush=True)
     print(_summary(link.call("stop", {"name": arguments.job})))
     _print_commands(arguments.cluster, arguments.job, "resume", "fetch")
@@ -175,7 +175,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     head = find_head(arguments.cluster)
-    link = HeadLink(head)
+    link = HeadConnection(head)
     found = link.call("status", {"name": arguments.job})
     name, run = found["name"], found["run"]
     output = Path(arguments.output or f"runs/{name}")

@@ -19,7 +19,7 @@ from typing import Any
 from graphdb.files import partial_path
 from tuner.errors import SearchError
 from tuner.remote.job import PROTOCOL, Job, all_jobs
-from tuner.remote.supervisor import forget_wishes
+from tuner.remote.supervisor import forget_requests
 from tuner.run.settings import SearchSettings
 
 START_SECONDS = 20.0
@@ -27,7 +27,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 90.0
 """How long `stop` waits for the end."""
 _STEP = 0.2
-_KEEPER = "tuner.remote.supervisor"
+_SUPERVISOR = "tuner.remote.supervisor"
 _KEPT = {f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)} | {
     "--space",
     "--no-asha",
@@ -129,8 +129,8 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
             shutil.rmtree(job.export, ignore_errors=True)
         old = before.get("flags", {}) if resume else {}
         job.write(
-            flags={**old, **(_means(flags) if begun else flags)},
-            now={**(_means(old) if begun else old), **flags},
+            flags={**old, **(_execution_options(flags) if begun else flags)},
+            now={**(_execution_options(old) if begun else old), **flags},
             cluster=request["cluster"],
             sent=request.get("sent") or (before.get("sent") if resume else None),
             started=time.time(),
@@ -138,19 +138,19 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
             restarts=0,
         )
         offset = job.log.stat().st_size if job.log.exists() else 0
-        keeper = _start_keeper(job, held.fileno(), resume=begun)
+        supervisor = _start_supervisor(job, held.fileno(), resume=begun)
     deadline = time.monotonic() + START_SECONDS
-    while keeper.poll() is None and time.monotonic() < deadline and not _searches(job):
+    while supervisor.poll() is None and time.monotonic() < deadline and not _searches(job):
         time.sleep(_STEP)
     found = {**job.describe(), "log": job.log.read_bytes()[offset:].decode(errors="replace")}
-    if begun and keeper.returncode == 2:  # It was refused: all is as it was.
+    if begun and supervisor.returncode == 2:  # It was refused: all is as it was.
         job.write(**before) if known else shutil.rmtree(job.folder, ignore_errors=True)
     return found
 
 
-def _start_keeper(job: Job, held: int, *, resume: bool) -> "subprocess.Popen[bytes]":
+def _start_supervisor(job: Job, held: int, *, resume: bool) -> "subprocess.Popen[bytes]":
     """Begin a session of its own, which neither the end of ssh nor a logout ends."""
-    command = [sys.executable, "-u", "-m", _KEEPER, job.name, str(held), *(["--resume"] if resume else [])]
+    command = [sys.executable, "-u", "-m", _SUPERVISOR, job.name, str(held), *(["--resume"] if resume else [])]
     with open(job.log, "ab") as log:
         return subprocess.Popen(
             command,
@@ -163,7 +163,7 @@ def _start_keeper(job: Job, held: int, *, resume: bool) -> "subprocess.Popen[byt
         )
 
 
-def _means(flags: Mapping[str, str | None]) -> dict[str, str | None]:
+def _execution_options(flags: Mapping[str, str | None]) -> dict[str, str | None]:
     return {flag: value for flag, value in flags.items() if flag not in _KEPT and flag != "--retry-failed"}
 
 
@@ -185,13 +185,13 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
     content = job.read()
     if job.state() == "lost":
         if ray_runs():
-            forget_wishes()
+            forget_requests()
         job.write(ended="stopped")
         return job.describe()
     if not job.is_running():
         raise SearchError(f"{job.name} must be running to be stopped, but it is not ({job.state()})")
     for pid, signum, module in (
-        (content.get("keeper"), signal.SIGTERM, _KEEPER.encode()),
+        (content.get("supervisor"), signal.SIGTERM, _SUPERVISOR.encode()),
         (content.get("driver"), signal.SIGINT, b"tuner.search"),
     ):
         if pid is not None and module in _command_line(pid):

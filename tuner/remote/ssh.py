@@ -31,7 +31,7 @@ class HeadUnreachable(SearchError):
     """There is no connection to the head, or none any more."""
 
 
-class HeadLink:
+class HeadConnection:
     """Runs `tuner.remote.server` on the head and copies files."""
 
     def __init__(self, head: Head) -> None:
@@ -132,15 +132,15 @@ class HeadLink:
         where = f"{head.user}@{head.address}"
         if code == UNREACHABLE:
             file = shlex.quote(head.cluster_file)
-            mend = f"is the cluster up? start it, or start it again, with: ray up {file}"
+            fix = f"is the cluster up? start it, or start it again, with: ray up {file}"
             if any(sign in complaint for sign in ("Permission denied", "Host key verification failed")):
-                mend = f"is auth right? this says what to do: {invocation('tuner.preflight')} {file}"
+                fix = f"is auth right? this says what to do: {invocation('tuner.preflight')} {file}"
             said = lines[-1] if lines else "no answer"
-            return HeadUnreachable(f"the head ({where}) must answer by ssh, but it does not: {said}; {mend}")
+            return HeadUnreachable(f"the head ({where}) must answer by ssh, but it does not: {said}; {fix}")
         if code in (126, 127):
             return SearchError(
                 f"{head.python} must be on the head ({where}), as head_start_ray_commands says, but it is not; "
-                f"install crystune on the nodes, or mend {head.cluster_file}"
+                f"install crystune on the nodes, or fix {head.cluster_file}"
             )
         if any(f"No module named {module}" in complaint for module in ("tuner", f"'{_MODULE}'", _MODULE)):
             return SearchError(

@@ -1,7 +1,7 @@
 """On the head: keeps one search running while nobody is logged in, and exports the best model when it is done.
 
 Started by `tuner.remote.server`. A driver that was killed (by the kernel for memory, by kill -9) is started again with
---resume; one that ended by itself, for what the user has to mend or after an interruption, is not.
+--resume; one that ended by itself, for what the user has to fix or after an interruption, is not.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from tuner.run.settings import parse_duration
 from tuner.search import RESUME_COMMAND
 
 MOST_RESTARTS = 5
-"""In `_WINDOW` seconds; then something is wrong that a restart does not mend."""
+"""In `_WINDOW` seconds; then something is wrong that a restart does not fix."""
 _WINDOW = 3600.0
 _PAUSE = 5.0
 _PATIENCE = 60.0
 _OUTCOMES = {0: "done", 2: "failed", 130: "stopped", 143: "stopped"}
 
 
-class Keeper:
+class Supervisor:
     """Runs the driver of one job again and again until it has ended by itself."""
 
     def __init__(self, job: Job, held: int) -> None:
@@ -64,7 +64,7 @@ class Keeper:
         Returns:
             Exit status of the last driver.
         """
-        self._job.write(keeper=os.getpid())
+        self._job.write(supervisor=os.getpid())
         flags = self._job.read()["now"]
         budget = flags.get("--time-budget")
         deadline = None if budget is None else time.monotonic() + parse_duration(budget)
@@ -92,7 +92,7 @@ class Keeper:
         if code == 0:
             self._export()
         elif code not in _OUTCOMES:
-            forget_wishes()
+            forget_requests()
         ended = "stopped" if self._stopping() and code != 0 else _OUTCOMES.get(code, "failed")
         self._job.write(ended=ended, code=code)
         return code
@@ -123,7 +123,7 @@ class Keeper:
         print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}", flush=True)
 
 
-def forget_wishes() -> None:
+def forget_requests() -> None:
     """Take back what a driver that was killed had asked the autoscaler for; else its nodes would stay for ever."""
     from tuner.cluster.session import Cluster
 
@@ -149,11 +149,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         job = Job(arguments.name)
-        keeper = Keeper(job, arguments.held)
+        supervisor = Supervisor(job, arguments.held)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, keeper.interrupt)
+            signal.signal(signum, supervisor.interrupt)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return keeper.keep(resume=arguments.resume)
+        return supervisor.keep(resume=arguments.resume)
     except (SearchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from graphdb.command import Parser, invocation, run
-from tuner.report.findings import Findings, gather, show, write_report
+from tuner.report.findings import RunSummary, gather, show, write_report
 from tuner.run.layout import run_to_read
 from tuner.run.settings import resume_command
 
@@ -35,7 +35,7 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _next(findings: Findings) -> list[str]:
+def _next(findings: RunSummary) -> list[str]:
     found = findings.run
     commands = []
     if not found.is_being_written() and findings.is_open:

@@ -10,14 +10,14 @@ from graphdb.command import count
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings, duration_text, with_unit
-from tuner.trials.board import Board, Progress
+from tuner.trials.board import Board, Training
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Findings:
+class RunSummary:
     """All that the files of a run tell."""
 
     run: RunFolder
@@ -42,7 +42,7 @@ class Findings:
         return self.status != "done"
 
 
-def gather(run: RunFolder) -> Findings:
+def gather(run: RunFolder) -> RunSummary:
     """Read a run.
 
     Raises:
@@ -57,7 +57,7 @@ def gather(run: RunFolder) -> Findings:
     board = Board(title="search", planned=max(settings.trials, len(records)), max_epochs=settings.max_epochs)
     for record in records:
         key = f"{record.number:04d}"
-        board.trainings[key] = Progress(key=key, params=record.params, reason=record.reason)
+        board.trainings[key] = Training(key=key, params=record.params, reason=record.reason)
     curves: dict[str, dict[int, float]] = {}
     for line in jsonlines.read(run.epochs):
         if line["key"] in board.trainings:
@@ -75,7 +75,7 @@ def gather(run: RunFolder) -> Findings:
     status = str(content.get("status", "unknown"))
     if status in ("new", "searching", "finalists"):
         status = f"{status}, running" if writing else f"{status}, but no process is at it (use --resume)"
-    return Findings(
+    return RunSummary(
         run=run,
         settings=settings,
         status=status,
@@ -87,7 +87,7 @@ def gather(run: RunFolder) -> Findings:
     )
 
 
-def show(findings: Findings, console: "Console") -> None:
+def show(findings: RunSummary, console: "Console") -> None:
     """The summary for the screen."""
     from rich.table import Table
     from rich.text import Text
@@ -145,7 +145,7 @@ def show(findings: Findings, console: "Console") -> None:
         )
 
 
-def write_report(findings: Findings) -> list[str]:
+def write_report(findings: RunSummary) -> list[str]:
     """Write trials.csv, trials.json, importances.json, plots and a page; return their names."""
     from tuner.report.plots import plot_curves, plot_importances
 
@@ -177,7 +177,7 @@ def write_report(findings: Findings) -> list[str]:
     return [*files, "report.md"]
 
 
-def _row(findings: Findings, training: Progress, names: Iterable[str]) -> dict[str, Any]:
+def _row(findings: RunSummary, training: Training, names: Iterable[str]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": int(training.key),
         "state": training.state,
@@ -200,7 +200,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _page(findings: Findings, files: list[str]) -> str:
+def _page(findings: RunSummary, files: list[str]) -> str:
     from tuner.report.live import counts_text, params_text
 
     board, settings = findings.board, findings.settings

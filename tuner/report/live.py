@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tuner.run.settings import duration_text
 from tuner.space.toml import PER_TASK
-from tuner.trials.board import Board, Progress
+from tuner.trials.board import Board, Training
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 30.0
@@ -44,7 +44,7 @@ def say_on(console: Console) -> Callable[[str], None]:
 
 
 class Display:
-    """Shows a board while jobs run. On a terminal it is redrawn in place, elsewhere it is a few lines."""
+    """Shows a board while trainings run. On a terminal it is redrawn in place, elsewhere it is a few lines."""
 
     def __init__(
         self, board: Board, units: Mapping[str, str], console: Console, *, deadline: float | None = None
@@ -99,7 +99,7 @@ class Display:
         """A line that stays, above the table."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def notice(self, what: str, training: Progress) -> None:
+    def notice(self, what: str, training: Training) -> None:
         """A training ended, where there is no table to see it in."""
         if self._live is None and what in ("ended", "failed"):
             self.say(training_line(self._board, training, self._units))
@@ -150,7 +150,7 @@ def pace_text(board: Board, elapsed: float) -> str:
     return f"{board.epochs_now / elapsed:.2f} epochs/s, {board.crystals_now / elapsed:,.0f} crystals/s"
 
 
-def errors_text(training: Progress, units: Mapping[str, str]) -> str:
+def errors_text(training: Training, units: Mapping[str, str]) -> str:
     """Validation MAE of each task at the best epoch, with units."""
     parts = []
     for task, unit in units.items():
@@ -159,7 +159,7 @@ def errors_text(training: Progress, units: Mapping[str, str]) -> str:
     return ", ".join(parts)
 
 
-def training_line(board: Board, training: Progress, units: Mapping[str, str]) -> str:
+def training_line(board: Board, training: Training, units: Mapping[str, str]) -> str:
     """One line on a training that ended."""
     word = {"finished": "done"}.get(training.state, training.state)
     epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.report.findings import Findings
+from tuner.report.findings import RunSummary
 from tuner.report.live import params_text
 from tuner.trials.finalists import with_spread
 
 
-def model_card(findings: Findings, info: Mapping[str, Any], folder: Path) -> str:
+def model_card(findings: RunSummary, info: Mapping[str, Any], folder: Path) -> str:
     """What the model is, how good it is, what it was trained on, how to use it.
 
     Args:

@@ -14,12 +14,12 @@ _PASSING = frozenset(
     ).split()
     if (number := getattr(errno, name, None)) is not None
 )
-"""Errors that another person, or time, can mend while the search waits."""
+"""Errors that another person, or time, can fix while the search waits."""
 _AGAIN_SECONDS = 1.0
 _REMIND_SECONDS = 60.0
 
 
-class Patience:
+class Retry:
     """Repeats a write that must not be lost. It has to be all or nothing: a failed one leaves no trace."""
 
     def __init__(self, say: Callable[[str], None], check: Callable[[], None] = lambda: None) -> None:
@@ -68,6 +68,6 @@ def _is_gone(error: OSError) -> bool:
     return error.errno in (errno.ENOENT, errno.ESTALE, errno.ENODEV)
 
 
-def at_once(write: Callable[[], T]) -> T:
+def once(write: Callable[[], T]) -> T:
     """No patience: errors are the caller's."""
     return write()

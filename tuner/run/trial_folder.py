@@ -1,6 +1,6 @@
-"""The folder of a job, which the driver alone writes; workers hand over what they saved as one sequence of bytes.
+"""The folder of a training, which the driver alone writes; workers hand over what they saved as one sequence of bytes.
 
-trials/0007/state.zip     all it takes to go on, replaced after each epoch, gone when the job has ended
+trials/0007/state.zip     all it takes to go on, replaced after each epoch, gone when the training has ended
 trials/0007/best/         checkpoint of the best epoch so far
 """
 
@@ -41,8 +41,8 @@ def unpack(content: bytes, folder: Path) -> None:
         raise ValueError(f"a packed folder must be a whole zip archive, got a damaged one: {error}") from error
 
 
-class JobFolder:
-    """What the driver keeps of one job. Every method may be repeated, after a failed write or by a later process."""
+class TrialFolder:
+    """What the driver keeps of one training. Every method may be repeated, after a failure or by a later process."""
 
     def __init__(self, path: Path) -> None:
         """Name the files; nothing is touched."""
@@ -93,7 +93,7 @@ class JobFolder:
         return next((path for path in (self.path / BEST, self.path / _OLD) if path.is_dir()), None)
 
     def conclude(self) -> None:
-        """The job has ended: keep the best checkpoint under its name, and nothing else."""
+        """The training has ended: keep the best checkpoint under its name, and nothing else."""
         if not self.path.exists():
             return
         found = self.best_checkpoint()

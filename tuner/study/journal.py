@@ -17,7 +17,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.run import jsonlines
-from tuner.run.retry import at_once
+from tuner.run.retry import once
 
 BEST_SHOWN = 25
 """Best trials that a sampler is always shown: as many as Optuna's TPE ever takes for the good ones."""
@@ -35,17 +35,17 @@ class JournalFile(BaseJournalBackend):
     what follows can be told again from the log of epochs.
     """
 
-    def __init__(self, path: Path, patiently: Callable[[Callable[[], Any]], Any] = at_once) -> None:
+    def __init__(self, path: Path, retry: Callable[[Callable[[], Any]], Any] = once) -> None:
         """Take over a file, or make it; a line that a killed writer left unfinished is removed.
 
         Args:
             path: of the file.
-            patiently: how to write what must not be lost, see `tuner.run.retry`.
+            retry: how to write what must not be lost, see `tuner.run.retry`.
         """
         jsonlines.cut_torn_tail(path)
         path.touch()
         self._path = path
-        self._patiently = patiently
+        self._patiently = retry
         self._size = path.stat().st_size
         self._unread: deque[dict[str, Any]] | None = None
         self._held: list[bytes] | None = None

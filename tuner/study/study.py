@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.run.retry import at_once
+from tuner.run.retry import once
 from tuner.run.settings import Sampler
 from tuner.space.parameter import Parameter, Value
 from tuner.space.toml import Space
@@ -61,7 +61,7 @@ class Study:
         *,
         sampler: Sampler,
         seed: int,
-        patiently: Callable[[Callable[[], Any]], Any] = at_once,
+        retry: Callable[[Callable[[], Any]], Any] = once,
     ) -> None:
         """Open the study, or begin it. One process at a time may do so (see `RunFolder.only_writer`).
 
@@ -70,14 +70,14 @@ class Study:
             space: to draw from.
             sampler: who draws.
             seed: of the sampler.
-            patiently: how to write what must not be lost, see `tuner.run.retry`.
+            retry: how to write what must not be lost, see `tuner.run.retry`.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
         self._size = space.size()
         self._tried = Tried(space)
         self._divergences = Divergences(space)
-        self._storage = BoundedStorage(JournalFile(journal, patiently))
+        self._storage = BoundedStorage(JournalFile(journal, retry))
         proposer = SeededSampler(
             space, seed, jointly=sampler == "tpe", tried=self._tried, divergences=self._divergences
         )

@@ -12,7 +12,7 @@ State = Literal["waiting", "running", "stopped", "finished", "diverged", "failed
 
 
 @dataclass(kw_only=True, slots=True)
-class Progress:
+class Training:
     """One training: a trial of a search or a finalist."""
 
     key: str
@@ -54,7 +54,7 @@ class Board:
     planned: int
     """Trainings that the phase will have."""
     max_epochs: int
-    trainings: dict[str, Progress] = field(default_factory=dict)
+    trainings: dict[str, Training] = field(default_factory=dict)
     epochs_now: int = 0
     """Epochs recorded by this process, repeated ones not counted."""
     crystals_now: int = 0
@@ -74,11 +74,11 @@ class Board:
         counts = self.counts()
         return len(self.trainings) - counts["waiting"] - counts["running"]
 
-    def ranked(self) -> list[Progress]:
+    def ranked(self) -> list[Training]:
         """Trainings that have a score, best first; diverged and failed ones after all others."""
         return sorted((t for t in self.trainings.values() if t.best_score is not None), key=_rank)
 
-    def best(self) -> Progress | None:
+    def best(self) -> Training | None:
         """The best training so far, or None before the first score."""
         usable = (t for t in self.trainings.values() if t.best_score is not None and t.state not in _USELESS)
         return min(usable, key=_rank, default=None)
@@ -92,6 +92,6 @@ class Board:
 _USELESS = ("diverged", "failed")
 
 
-def _rank(training: Progress) -> tuple[bool, float, str]:
+def _rank(training: Training) -> tuple[bool, float, str]:
     assert training.best_score is not None
     return training.state in _USELESS, training.best_score, training.key

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from tuner.run.layout import RunFolder
 from tuner.run.settings import with_unit
-from tuner.run.trial_folder import BEST, JobFolder
+from tuner.run.trial_folder import BEST, TrialFolder
 from tuner.seeds import derived_seed
-from tuner.trials.board import Board, Progress
-from tuner.trials.bookkeeper import Ledger, Notice, Terms
-from tuner.trials.interfaces import Job
+from tuner.trials.board import Board, Training
+from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
+from tuner.trials.interfaces import TrainingSpec
 
 Evaluate = Callable[[Path], Mapping[str, Mapping[str, float | None]]]
 """Metrics by task of a checkpoint on the test split."""
@@ -50,19 +50,19 @@ def choose_numbers(trained: int, each: int, finalists: int | None = None, seeds:
     return finalists, seeds
 
 
-class FinalistWork(Ledger):
+class FinalistQueue(Bookkeeper):
     """Each of the best trials with each seed, to the full number of epochs. Resumable like the search."""
 
     def __init__(
         self,
         run: RunFolder,
-        trials: Sequence[Progress],
+        trials: Sequence[Training],
         *,
         num_seeds: int,
         max_epochs: int,
         seed: int,
         notice: Notice,
-        terms: Terms | None = None,
+        terms: TrialLimits | None = None,
     ) -> None:
         """Begin, or go on where the log ends.
 
@@ -73,31 +73,31 @@ class FinalistWork(Ledger):
             max_epochs: of each training.
             seed: of the study.
             notice: told of what happens.
-            terms: what every job is granted.
+            terms: what every training is granted.
         """
         board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
         super().__init__(board, run.finalist_epochs, run.failures, notice, terms)
-        self._folders: dict[str, JobFolder] = {}
-        jobs = {}
+        self._folders: dict[str, TrialFolder] = {}
+        specs = {}
         for repeat in range(num_seeds):
             for trial in trials:
                 number = int(trial.key)
                 folder = run.finalist(number, repeat)
-                self._folders[folder.name] = JobFolder(folder)
-                jobs[folder.name] = Job(
+                self._folders[folder.name] = TrialFolder(folder)
+                specs[folder.name] = TrainingSpec(
                     key=folder.name,
                     params=dict(trial.params),
                     seed=derived_seed(seed, "finalist", number, repeat),
                     epochs=max_epochs,
                 )
-        known = {key: Progress(key=key, params=job.params) for key, job in jobs.items()}
+        known = {key: Training(key=key, params=spec.params) for key, spec in specs.items()}
         for line in self._restored:
             if line["key"] in known:
                 known[line["key"]].add(line)
-        self._pending: list[Job] = []
+        self._pending: list[TrainingSpec] = []
         for key, training in known.items():
             if training.state in ("waiting", "running"):
-                self._pending.append(jobs[key])
+                self._pending.append(specs[key])
                 if training.epoch:
                     training.state = "waiting"
                     self.board.trainings[key] = training
@@ -121,15 +121,15 @@ class FinalistWork(Ledger):
         ]
         return ", ".join(f"{number} {what}" for number, what in parts if number)
 
-    def _folder(self, key: str) -> JobFolder:
+    def _folder(self, key: str) -> TrialFolder:
         return self._folders[key]
 
-    def _new_job(self) -> Job | None:
+    def _new_training(self) -> TrainingSpec | None:
         return self._pending.pop(0) if self._pending else None
 
 
 def summarize(
-    run: RunFolder, trials: Sequence[Progress], board: Board, units: Mapping[str, str], evaluate: Evaluate
+    run: RunFolder, trials: Sequence[Training], board: Board, units: Mapping[str, str], evaluate: Evaluate
 ) -> dict[str, Any] | None:
     """Read the test split with every finalist's checkpoint and write finalists.json.
 

@@ -9,11 +9,11 @@ from tuner.space.parameter import Value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class TrainingSpec:
     """One training to be done, or to be gone on with."""
 
     key: str
-    """Unique among the jobs of a work, e.g. the trial number."""
+    """Unique among the trainings of a work, e.g. the trial number."""
     params: Mapping[str, Value]
     """Hyperparameters as the sampler chose them."""
     seed: int
@@ -21,11 +21,11 @@ class Job:
     epochs: int
     """Epochs of the whole training."""
     gpus: float | None = None
-    """GPUs that it occupies; None for what all jobs occupy. Grows when their memory did not suffice."""
-    silence: float = 3600.0
+    """GPUs that it occupies; None for what all trainings occupy. Grows when their memory did not suffice."""
+    epoch_timeout: float = 3600.0
     """Seconds that an epoch may take before the process that trains it is taken for hung, and ended."""
     state_every: float = 0.0
-    """Seconds between two states handed over: 0 for one with each epoch, more when many jobs share one driver."""
+    """Seconds between two states handed over: 0 for one with each epoch, more when many trainings share one driver."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, for the way to the worker."""
@@ -38,7 +38,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class EpochResult:
     """What a worker says after an epoch, with what has to be kept; the worker itself keeps nothing."""
 
     epoch: int
@@ -55,7 +55,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """How an attempt at a job ended badly."""
+    """How an attempt at a training ended badly."""
 
     kind: Literal["exception", "lost worker", "out of GPU memory"]
     reason: str
@@ -64,35 +64,35 @@ class Failure:
     """The whole traceback."""
 
 
-class Work(Protocol):
-    """A list of jobs with the rules for them. The executor asks and tells, in one thread."""
+class TrainingQueue(Protocol):
+    """A list of trainings with the rules for them. The executor asks and tells, in one thread."""
 
-    def next_job(self) -> Job | None:
-        """A job to start now, or None if there is none at the moment."""
+    def next_training(self) -> TrainingSpec | None:
+        """A training to start now, or None if there is none at the moment."""
         ...
 
     def done(self) -> bool:
-        """Whether no job runs and none will come."""
+        """Whether no training runs and none will come."""
         ...
 
     def saved_state(self, key: str) -> bytes | None:
-        """What a job goes on from; None for its beginning."""
+        """What a training goes on from; None for its beginning."""
         ...
 
     def on_start(self, key: str) -> None:
-        """Take that a process works on a job; until then it waits for one."""
+        """Take that a process works on a training; until then it waits for one."""
         ...
 
-    def on_report(self, key: str, report: Report) -> bool:
-        """Take an epoch's report; return whether the job goes on."""
+    def on_result(self, key: str, report: EpochResult) -> bool:
+        """Take an epoch's report; return whether the training goes on."""
         ...
 
     def on_failure(self, key: str, failure: Failure) -> None:
-        """Take a failed attempt. If the job deserves another one, `next_job` hands it out again."""
+        """Take a failed attempt. If the training deserves another one, `next_training` hands it out again."""
         ...
 
 
-class Trainer(Protocol):
+class EpochTrainer(Protocol):
     """What is asked of a training, see `model.training.Trainer`."""
 
     @property
@@ -128,12 +128,12 @@ class Trainer(Protocol):
 
 
 class TrainerFactory(Protocol):
-    """Makes a training for a job; travels to the workers once."""
+    """Makes a training for a training; travels to the workers once."""
 
-    def build(self, job: Job) -> Trainer:
+    def build(self, spec: TrainingSpec) -> EpochTrainer:
         """A training at epoch 0."""
         ...
 
-    def provenance(self, job: Job) -> dict[str, Any]:
-        """What the checkpoint's config.json shall say of the job."""
+    def provenance(self, spec: TrainingSpec) -> dict[str, Any]:
+        """What the checkpoint's config.json shall say of the training."""
         ...

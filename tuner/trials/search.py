@@ -3,16 +3,16 @@
 from typing import Any
 
 from tuner.run.layout import RunFolder
-from tuner.run.trial_folder import JobFolder
+from tuner.run.trial_folder import TrialFolder
 from tuner.seeds import derived_seed
 from tuner.study.study import Study
-from tuner.trials.board import Board, Progress
-from tuner.trials.bookkeeper import Ledger, Notice, Terms
-from tuner.trials.interfaces import Job
+from tuner.trials.board import Board, Training
+from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
+from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.stopping.asha import Asha
 
 
-class SearchWork(Ledger):
+class SearchQueue(Bookkeeper):
     """Trials until `num_trials` have been begun; rebuilt from the study and the log on disk, which are the truth."""
 
     def __init__(
@@ -26,7 +26,7 @@ class SearchWork(Ledger):
         seed: int,
         notice: Notice,
         retry_failed: bool = False,
-        terms: Terms | None = None,
+        terms: TrialLimits | None = None,
     ) -> None:
         """Begin, or go on where the files of the run end."""
         super().__init__(
@@ -48,7 +48,7 @@ class SearchWork(Ledger):
         for record in records:
             key = _key(record.number)
             params = running.get(record.number, record.params)
-            training = Progress(key=key, params=params, state="running", reason=record.reason)
+            training = Training(key=key, params=params, state="running", reason=record.reason)
             self.board.trainings[key] = training
         for line in self._restored:
             training = self.board.trainings[line["key"]]
@@ -81,7 +81,7 @@ class SearchWork(Ledger):
             self._study.enqueue(params)
         self.board.planned = max(self.board.planned, self._study.num_trials) + len(again)
 
-    def _new_job(self) -> Job | None:
+    def _new_training(self) -> TrainingSpec | None:
         if self.exhausted or self._study.num_trials >= self.board.planned:
             return None
         proposal = self._study.ask()
@@ -90,32 +90,32 @@ class SearchWork(Ledger):
             self.board.planned = self._study.num_trials
             return None
         number, params = proposal
-        return self._job(number, Progress(key=_key(number), params=params))
+        return self._job(number, Training(key=_key(number), params=params))
 
-    def _job(self, number: int, training: Progress) -> Job:
-        return Job(
+    def _job(self, number: int, training: Training) -> TrainingSpec:
+        return TrainingSpec(
             key=training.key,
             params=dict(training.params),
             seed=derived_seed(self._seed, "trial", number),
             epochs=self._max_epochs,
         )
 
-    def _folder(self, key: str) -> JobFolder:
-        return JobFolder(self._run.trial(int(key)))
+    def _folder(self, key: str) -> TrialFolder:
+        return TrialFolder(self._run.trial(int(key)))
 
-    def _decide(self, training: Progress, epoch: int, best_score: float) -> bool:
+    def _decide(self, training: Training, epoch: int, best_score: float) -> bool:
         return self.asha is None or self.asha.record(int(training.key), epoch, best_score)
 
-    def _count_in_rung(self, training: Progress, line: dict[str, Any]) -> None:
+    def _count_in_rung(self, training: Training, line: dict[str, Any]) -> None:
         if self.asha is not None and line["decision"] != "diverged" and training.best_score is not None:
             self.asha.record(int(training.key), line["epoch"], training.best_score)
 
-    def _recorded(self, training: Progress, line: dict[str, Any]) -> None:
+    def _recorded(self, training: Training, line: dict[str, Any]) -> None:
         score = line["body"].get("score")
         if score is not None:
             self._study.report(int(training.key), line["epoch"], score)
 
-    def _ended(self, training: Progress) -> None:
+    def _ended(self, training: Training) -> None:
         assert training.state in ("finished", "stopped", "diverged", "failed"), training
         self._study.tell(int(training.key), training.state, training.best_score, training.reason)
 

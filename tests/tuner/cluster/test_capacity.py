@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tuner.cluster.capacity import Means, find_room, num_fitting
+from tuner.cluster.capacity import ExecutionOptions, find_capacity, num_fitting
 from tuner.cluster.resources import Resources
 from tuner.errors import SearchError
 
@@ -26,13 +26,13 @@ class FakeCluster:
     def check_versions(self) -> None:
         self.checked = True
 
-    def ask_for(self, job: Resources, count: int) -> None:
-        self.asked.append((job, count))
+    def ask_for(self, spec: Resources, count: int) -> None:
+        self.asked.append((spec, count))
 
 
 def room(cluster: Any, said: list[str] | None = None, **means: Any) -> tuple[Resources, int | None]:
     say = [] if said is None else said
-    return find_room(Means(**means), cluster, num_trials=40, say=say.append, check=lambda: None)
+    return find_capacity(ExecutionOptions(**means), cluster, num_trials=40, say=say.append, check=lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import ray.exceptions
 
-from tuner.cluster.executor import _ROOM_SECONDS, _Bridge, _Decider, _Proposer
+from tuner.cluster.executor import _CAPACITY_SECONDS, _Attempts, _Scheduler, _Searcher
 from tuner.cluster.failures import LOST_NODE, LOST_WORKER, failure_of
 from tuner.cluster.session import _ENVIRONMENT, Cluster
 from tuner.errors import SearchError
-from tuner.trials.interfaces import Job
+from tuner.trials.interfaces import TrainingSpec
 
 RAY: Any = ray.exceptions  # without types
 LONG = "Killed by Ray.\nRefer to the documentation on how to address the out of memory issue: https://..."
@@ -71,21 +71,21 @@ def test_an_address_without_a_ray_behind_it_is_refused_in_a_line(
 
 
 class FakeWork:
-    """Has a job whenever it is asked."""
+    """Has a training whenever it is asked."""
 
     def __init__(self) -> None:
         self.asked = 0
 
-    def next_job(self) -> Job:
+    def next_training(self) -> TrainingSpec:
         self.asked += 1
-        return Job(key=f"{self.asked:04d}", params={}, seed=0, epochs=1)
+        return TrainingSpec(key=f"{self.asked:04d}", params={}, seed=0, epochs=1)
 
     def saved_state(self, key: str) -> None:
         return None
 
 
 def proposed(proposer: Any) -> int:
-    """How many jobs Tune gets when it asks as often as it can."""
+    """How many trainings Tune gets when it asks as often as it can."""
     return next(count for count in itertools.count() if proposer.suggest(str(next(NUMBERS))) is None)
 
 
@@ -96,19 +96,19 @@ def test_tune_gets_as_many_jobs_as_fit_and_one_where_none_fits(monkeypatch: pyte
     now, fits = 1000.0, 0
     monkeypatch.setattr("tuner.cluster.executor.time.monotonic", lambda: now)
     work: Any = FakeWork()
-    proposer = _Proposer(_Bridge(work), lambda: fits)
+    proposer = _Searcher(_Attempts(work), lambda: fits)
     assert proposed(proposer) == 1, "Tune must have something to wait for"
     fits = 8
     assert proposed(proposer) == 0, "the cluster is not asked at each step of the loop"
-    now += _ROOM_SECONDS
+    now += _CAPACITY_SECONDS
     assert proposed(proposer) == 7, "all that fit, at once: their processes start side by side"
-    proposer.on_trial_complete(next(iter(proposer._bridge.jobs)))
+    proposer.on_trial_complete(next(iter(proposer._bridge.specs)))
     assert proposed(proposer) == 1
-    now, fits = now + _ROOM_SECONDS, 4
-    assert proposed(proposer) == 0, "a lost node's jobs count until they are given up"
-    for trial in list(proposer._bridge.jobs)[:5]:
+    now, fits = now + _CAPACITY_SECONDS, 4
+    assert proposed(proposer) == 0, "a lost node's trainings count until they are given up"
+    for trial in list(proposer._bridge.specs)[:5]:
         proposer.on_trial_complete(trial)
-    assert proposed(proposer) == 1 and len(proposer._bridge.jobs) == 4
+    assert proposed(proposer) == 1 and len(proposer._bridge.specs) == 4
 
 
 def test_processes_start_side_by_side_also_without_a_number_to_run_at_a_time() -> None:
@@ -126,4 +126,4 @@ def test_an_address_that_a_dead_ray_left_behind_is_refused_at_once(monkeypatch: 
 
 def test_no_trial_whose_process_starts_is_given_a_free_one_instead() -> None:
     work: Any = FakeWork()
-    assert _Decider(_Bridge(work)).choose_trial_to_run(None) is None
+    assert _Scheduler(_Attempts(work)).choose_trial_to_run(None) is None

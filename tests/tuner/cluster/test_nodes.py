@@ -40,10 +40,10 @@ def test_each_difference_is_named_once_with_all_nodes_that_have_it() -> None:
     nodes = [node(f"10.0.0.{i}", torch="2.12.0") for i in (2, 3)] + [node("10.0.0.4", crystune=probe.ABSENT)]
     with pytest.raises(SearchError) as caught:
         check_versions(nodes, MINE)
-    first, second, mend = str(caught.value).split("; ")
+    first, second, fix = str(caught.value).split("; ")
     assert first.endswith("host2 (10.0.0.2), host3 (10.0.0.3): torch 2.12.0 instead of 2.13.0+cpu")
     assert second == "host4 (10.0.0.4): crystune not installed instead of 0.1.0 (code aa)"
-    assert "make wheel" in mend and "\n" not in str(caught.value)
+    assert "make wheel" in fix and "\n" not in str(caught.value)
 
 
 def test_a_head_that_trains_nothing_needs_only_the_same_python_and_ray() -> None:

@@ -87,7 +87,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 def texts(findings: list[Finding], severity: str) -> list[str]:
-    return [f"{f.where}: {f.what} -> {f.mend}" for f in findings if f.severity == severity]
+    return [f"{f.where}: {f.what} -> {f.fix}" for f in findings if f.severity == severity]
 
 
 def quota(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Any]) -> None:

@@ -39,7 +39,7 @@ def check(
     status = main(["cluster.yaml", "--offline", "--json", *options])
     found: dict[str, list[str]] = {"error": [], "warning": [], "ok": []}
     for finding in json.loads(capsys.readouterr().out)["findings"]:
-        found[finding["severity"]].append(f"{finding['where']}: {finding['what']} -> {finding['mend']}")
+        found[finding["severity"]].append(f"{finding['where']}: {finding['what']} -> {finding['fix']}")
     return status, found
 
 

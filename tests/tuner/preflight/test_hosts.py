@@ -58,7 +58,7 @@ def answer(number: int, *, offset: float = 0.0, **changes: Any) -> Answer:
 
 
 def texts(findings: list[Finding], severity: str) -> list[str]:
-    return [f"{f.where}: {f.what} -> {f.mend}" for f in findings if f.severity == severity]
+    return [f"{f.where}: {f.what} -> {f.fix}" for f in findings if f.severity == severity]
 
 
 def test_healthy_hosts_pass_with_a_line_each(file: ClusterFile) -> None:

@@ -40,7 +40,7 @@ def node(number: int, **changes: Any) -> NodeFacts:
 
 
 def texts(findings: list[Finding], severity: str) -> list[str]:
-    return [f"{f.where}: {f.what} -> {f.mend}" for f in findings if f.severity == severity]
+    return [f"{f.where}: {f.what} -> {f.fix}" for f in findings if f.severity == severity]
 
 
 def test_a_healthy_cluster_passes() -> None:

@@ -1,4 +1,4 @@
-"""Searches on a cluster, as far as one machine without a cluster can tell: facts, commands, flags, jobs, the keeper."""
+"""Searches on a cluster, as far as one machine without a cluster can tell: facts, commands, flags, jobs, the supervisor."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tuner.remote import server, supervisor
 from tuner.remote.head import Head, find_head, start_facts
 from tuner.remote.inputs import given_flags, read_input
 from tuner.remote.job import Job, all_jobs
-from tuner.remote.ssh import UNREACHABLE, HeadLink, HeadUnreachable
+from tuner.remote.ssh import UNREACHABLE, HeadConnection, HeadUnreachable
 from tuner.remote.supervisor import driver_arguments
 
 LOCAL: dict[str, Any] = {
@@ -138,10 +138,10 @@ def fake_python(folder: Path, script: str) -> None:
 def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
     fake_python(programs, 'printf "%s\\n" "$@" > "$HOME/seen"; echo "$A" >> "$HOME/seen"; echo noise; cat')
     request = {"name": "it's", "flags": {"--tasks": 'a "b" $HOME,`c`'}}
-    assert HeadLink(head_of()).call("start", request) == request
+    assert HeadConnection(head_of()).call("start", request) == request
     fake_python(programs, "echo '{}'")
     with pytest.raises(SearchError, match="one version here and on the head.*ray up 'my cluster.yaml'"):
-        HeadLink(head_of()).call("start", request)
+        HeadConnection(head_of()).call("start", request)
     assert (programs / "seen").read_text().splitlines() == ["-u", "-m", "tuner.remote.server", "start", "x y"]
 
 
@@ -160,7 +160,7 @@ def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
 def test_what_goes_wrong_on_the_head_is_said_here(script: str, message: str, programs: Path) -> None:
     fake_python(programs, script)
     with pytest.raises(SearchError, match=message) as raised:
-        HeadLink(head_of()).call("start", {})
+        HeadConnection(head_of()).call("start", {})
     assert isinstance(raised.value, HeadUnreachable) == ("255" in script)
 
 
@@ -169,16 +169,16 @@ def test_following_counts_bytes_and_tells_a_broken_connection_from_the_end(
     programs: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     fake_python(programs, 'printf "Å\\n"; exit $6')
-    assert HeadLink(head_of()).follow("name", 0) == (3, 0)
+    assert HeadConnection(head_of()).follow("name", 0) == (3, 0)
     assert capfdbinary.readouterr().out == "Å\n".encode()
-    assert HeadLink(head_of()).follow("name", UNREACHABLE) == (UNREACHABLE + 3, UNREACHABLE)
+    assert HeadConnection(head_of()).follow("name", UNREACHABLE) == (UNREACHABLE + 3, UNREACHABLE)
 
 
 @pytest.mark.needs("bash")
 def test_a_copy_goes_to_a_partial_name_and_says_when_it_was_cut_off(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = HeadLink(head_of())
+    link = HeadConnection(head_of())
     link.send(Path("/data/my store.lmdb"), "/home/me/x.partial")
     written = (programs / "rsync").read_text().splitlines()
     assert written[-3:] == ["--inplace", "/data/my store.lmdb", "me@10.0.0.2:/home/me/x.partial"]
@@ -191,9 +191,11 @@ def test_a_copy_goes_to_a_partial_name_and_says_when_it_was_cut_off(
 
 @pytest.mark.needs("ssh")
 def test_addresses_of_a_cloud_are_other_machines_tomorrow() -> None:
-    assert "StrictHostKeyChecking=no" in HeadLink(head_of(rented=True)).command("list")
-    assert "StrictHostKeyChecking=accept-new" in HeadLink(head_of()).command("list")
-    assert "ProxyCommand=ssh -W %h:%p gate" in HeadLink(head_of(proxy_command="ssh -W %h:%p gate")).command("list")
+    assert "StrictHostKeyChecking=no" in HeadConnection(head_of(rented=True)).command("list")
+    assert "StrictHostKeyChecking=accept-new" in HeadConnection(head_of()).command("list")
+    assert "ProxyCommand=ssh -W %h:%p gate" in HeadConnection(head_of(proxy_command="ssh -W %h:%p gate")).command(
+        "list"
+    )
 
 
 def parsed(*words: str) -> Any:
@@ -239,7 +241,7 @@ def test_mistakes_are_answered_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(remote, "HeadLink", None)
+    monkeypatch.setattr(remote, "HeadConnection", None)
     assert remote.main(["submit", cluster_file(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err
 
@@ -269,7 +271,7 @@ def test_a_file_that_a_running_search_replaced_while_it_was_fetched_is_fetched_a
 ) -> None:
     rsync = programs / "bin" / "rsync"
     rsync.write_text('#!/bin/bash\necho x >> "$FAKE_HOME/tries"\n[ $(wc -l < "$FAKE_HOME/tries") -gt 2 ] || exit 24\n')
-    HeadLink(head_of()).fetch("/runs/first/", programs / "here")
+    HeadConnection(head_of()).fetch("/runs/first/", programs / "here")
     assert (programs / "tries").read_text() == "x\n" * 3
 
 
@@ -311,31 +313,31 @@ sys.exit({"refuse": 2, "crash": 1}.get(what, 0))
 def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The home folder of a head whose tuner.search is DRIVER, told by $DRIVER what to do at each call."""
     (tmp_path / "fakedriver.py").write_text(DRIVER)
-    (tmp_path / "fakekeeper.py").write_text(
-        "import sys\nfrom tuner.remote import supervisor as keeper\n"
-        "real = keeper.driver_arguments\n"
-        "keeper.driver_arguments = lambda *a, **k: ['fakedriver', *real(*a, **k)[1:]]\n"
-        "keeper._PAUSE = 0.0\n"
-        "keeper.Keeper._export = lambda self: None\n"
-        "keeper.forget_wishes = lambda: print('wishes forgotten', flush=True)\n"
-        "sys.exit(keeper.main())\n"
+    (tmp_path / "fakesupervisor.py").write_text(
+        "import sys\nfrom tuner.remote import supervisor\n"
+        "real = supervisor.driver_arguments\n"
+        "supervisor.driver_arguments = lambda *a, **k: ['fakedriver', *real(*a, **k)[1:]]\n"
+        "supervisor._PAUSE = 0.0\n"
+        "supervisor.Supervisor._export = lambda self: None\n"
+        "supervisor.forget_requests = lambda: print('requests forgotten', flush=True)\n"
+        "sys.exit(supervisor.main())\n"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(supervisor.__file__).parents[2]}")
-    real, keepers = server._start_keeper, []
+    real, started = server._start_supervisor, []
 
-    def start_keeper(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
-        keepers.append(real(*arguments, **options))
-        return keepers[-1]
+    def start_supervisor(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        started.append(real(*arguments, **options))
+        return started[-1]
 
-    monkeypatch.setattr(server, "_KEEPER", "fakekeeper")
+    monkeypatch.setattr(server, "_SUPERVISOR", "fakesupervisor")
     monkeypatch.setattr(server, "ray_runs", lambda: True)
-    monkeypatch.setattr(server, "forget_wishes", lambda: (tmp_path / "forgotten").touch())
-    monkeypatch.setattr(server, "_start_keeper", start_keeper)
+    monkeypatch.setattr(server, "forget_requests", lambda: (tmp_path / "forgotten").touch())
+    monkeypatch.setattr(server, "_start_supervisor", start_supervisor)
     yield tmp_path
-    for keeper in keepers:
-        keeper.kill()
-        keeper.wait()
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def request(*, resume: bool = False, **flags: str | None) -> dict[str, Any]:
@@ -377,7 +379,7 @@ def test_a_search_that_dies_again_and_again_is_left(head: Path, monkeypatch: pyt
     server.start(request(space="table5"))
     assert wait_for_the_end() == "failed"
     assert len(calls(head)) == 1 + supervisor.MOST_RESTARTS
-    assert "it is left as it is" in (log := Job("first").log.read_text()) and log.endswith("wishes forgotten\n")
+    assert "it is left as it is" in (log := Job("first").log.read_text()) and log.endswith("requests forgotten\n")
 
 
 def test_stopping_interrupts_and_resuming_keeps_means_but_not_settings(
@@ -418,7 +420,7 @@ def test_a_search_whose_processes_vanished_is_lost_until_it_is_resumed(
     monkeypatch.setenv("DRIVER", "wait,done")
     server.start(request(space="table5"))
     content = Job("first").read()
-    for process in ("keeper", "driver"):
+    for process in ("supervisor", "driver"):
         os.kill(content[process], signal.SIGKILL)
     assert wait_for_the_end() == "lost"
     assert server.stop({"name": "first"})["state"] == "stopped" and (head / "forgotten").exists()

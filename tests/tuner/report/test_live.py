@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tuner.report.live import Display, make_console, render, summary_line, time_left, training_line
-from tuner.trials.board import Board, Progress, State
+from tuner.trials.board import Board, State, Training
 from tuner.trials.finalists import finalists_table
 
 UNITS = {"formation_energy_per_atom": "eV/atom", "band_gap": "eV", "fermi_energy": "eV"}
@@ -23,7 +23,7 @@ def make_board() -> Board:
     board = Board(title="search", planned=40, max_epochs=100, epochs_now=321, crystals_now=7_000_000)
     states: list[State] = ["finished", "stopped", "stopped", "diverged", "failed", "running", "running", "waiting"]
     for number, state in enumerate(states):
-        board.trainings[f"{number:04d}"] = Progress(
+        board.trainings[f"{number:04d}"] = Training(
             key=f"{number:04d}",
             params={"num_convs": 3, "atom_dim": 128, "learning_rate": 0.001, "loss_weight.a": 1, "loss_weight.b": 7},
             state=state,
@@ -87,7 +87,7 @@ def test_the_best_is_never_a_diverged_or_failed_trial() -> None:
 
 def test_time_left_is_unknown_before_the_first_trial_ends() -> None:
     board = Board(title="search", planned=4, max_epochs=10, epochs_now=3)
-    board.trainings["0000"] = Progress(key="0000", params={}, state="running", epoch=3)
+    board.trainings["0000"] = Training(key="0000", params={}, state="running", epoch=3)
     assert time_left(board, 10.0) is None
 
 

@@ -1,4 +1,4 @@
-"""The files of a job, and lines that survive a kill."""
+"""The files of a training, and lines that survive a kill."""
 
 import errno
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tuner.run import jsonlines
-from tuner.run.retry import Patience
-from tuner.run.trial_folder import JobFolder, pack, unpack
+from tuner.run.retry import Retry
+from tuner.run.trial_folder import TrialFolder, pack, unpack
 
 
 def packed(folder: Path, **content: int) -> bytes:
@@ -19,29 +19,29 @@ def packed(folder: Path, **content: int) -> bytes:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> JobFolder:
+def spec(tmp_path: Path) -> TrialFolder:
     (tmp_path / "run").mkdir()
-    return JobFolder(tmp_path / "run" / "trials" / "0007")
+    return TrialFolder(tmp_path / "run" / "trials" / "0007")
 
 
 def test_the_end_of_a_job_keeps_the_best_checkpoint_alone_however_often_it_comes(
-    job: JobFolder, tmp_path: Path
+    spec: TrialFolder, tmp_path: Path
 ) -> None:
-    job.save_state(b"state")
+    spec.save_state(b"state")
     for number in (1, 2):
-        job.save_best(packed(tmp_path / "x", best=number))
-    assert job.state() == b"state"
+        spec.save_best(packed(tmp_path / "x", best=number))
+    assert spec.state() == b"state"
     for _ in range(2):
-        job.conclude()
-    assert [path.name for path in job.path.iterdir()] == ["best"]
-    assert json.loads((job.path / "best" / "config.json").read_text()) == {"best": 2}
+        spec.conclude()
+    assert [path.name for path in spec.path.iterdir()] == ["best"]
+    assert json.loads((spec.path / "best" / "config.json").read_text()) == {"best": 2}
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_kill_while_the_best_is_replaced_leaves_the_old_or_the_new_one(
-    job: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    spec: TrialFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    job.save_best(packed(tmp_path / "x", best=1))
+    spec.save_best(packed(tmp_path / "x", best=1))
     replace, done = os.replace, [0]
 
     def killed(source: Path, target: Path) -> None:
@@ -52,12 +52,12 @@ def test_a_kill_while_the_best_is_replaced_leaves_the_old_or_the_new_one(
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        job.save_best(packed(tmp_path / "x", best=2))
+        spec.save_best(packed(tmp_path / "x", best=2))
     monkeypatch.undo()
-    found = job.best_checkpoint()
+    found = spec.best_checkpoint()
     assert found is not None and json.loads((found / "config.json").read_text()) == {"best": 1}
-    job.conclude()
-    assert [path.name for path in job.path.iterdir()] == ["best"]
+    spec.conclude()
+    assert [path.name for path in spec.path.iterdir()] == ["best"]
 
 
 def test_a_torn_archive_is_refused(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_torn_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_gone_is_not_begun_anew_elsewhere(tmp_path: Path) -> None:
-    job = JobFolder(tmp_path / "unmounted" / "trials" / "0001")
+    spec = TrialFolder(tmp_path / "unmounted" / "trials" / "0001")
     with pytest.raises(FileNotFoundError):
-        job.save_state(b"state")
+        spec.save_state(b"state")
     assert not (tmp_path / "unmounted").exists()
 
 
@@ -123,18 +123,18 @@ def test_patience_repeats_what_time_can_mend_and_nothing_else(monkeypatch: pytes
             raise OSError(left[-1], os.strerror(left.pop()), "/runs/log")
         return "done"
 
-    assert Patience(said.append)(write) == "done"
+    assert Retry(said.append)(write) == "done"
     assert len(said) == 2 and "No space left on device (/runs/log)" in said[0] and "written to again" in said[1]
 
     def forbidden() -> None:
         raise IsADirectoryError(errno.EISDIR, "Is a directory")
 
     with pytest.raises(IsADirectoryError):
-        Patience(said.append)(forbidden)
+        Retry(said.append)(forbidden)
 
 
 def test_a_state_that_finds_no_room_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = JobFolder(tmp_path / "0000")
+    folder = TrialFolder(tmp_path / "0000")
     folder.save_state(b"old")
 
     def full(path: Path, content: bytes) -> int:
@@ -158,4 +158,4 @@ def test_patience_ends_with_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Patience(lambda text: None, interrupted)(full)
+        Retry(lambda text: None, interrupted)(full)

@@ -13,15 +13,15 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.study.test_study import score, search
-from tuner.run.retry import at_once
+from tuner.run.retry import once
 from tuner.space.toml import Space
 from tuner.study import journal as journal_module
 from tuner.study.journal import BEST_SHOWN, LATEST_SHOWN, BoundedStorage, JournalFile
 from tuner.study.study import Study, read_records
 
 
-def opened(path: Path, patiently: Callable[[Callable[[], Any]], Any] = at_once) -> JournalFile:
-    file = JournalFile(path, patiently)
+def opened(path: Path, retry: Callable[[Callable[[], Any]], Any] = once) -> JournalFile:
+    file = JournalFile(path, retry)
     list(file.read_logs(0))
     return file
 
@@ -72,14 +72,14 @@ def test_a_write_that_fails_half_way_leaves_the_file_as_it_was(tmp_path: Path, m
 def test_patience_repeats_a_write_until_it_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[OSError] = []
 
-    def patiently(write: Callable[[], None]) -> None:
+    def retry(write: Callable[[], None]) -> None:
         while True:
             try:
                 return write()
             except OSError as error:
                 failures.append(error)
 
-    file = opened(tmp_path / "journal", patiently)
+    file = opened(tmp_path / "journal", retry)
     break_writes(monkeypatch, 3)
     with file.together():
         file.append_logs([{"a": 1}])

@@ -8,7 +8,7 @@ from types import TracebackType
 from tuner.errors import SearchError
 from tuner.run.layout import RunFolder
 from tuner.run.mirror.bucket import Bucket
-from tuner.run.mirror.snapshot import Camera, Item, Snapshot
+from tuner.run.mirror.snapshot import Item, Snapshot, Snapshotter
 from tuner.run.mirror.upload import TakenOverError, Uploader
 
 INTERVAL = 25.0
@@ -72,7 +72,7 @@ class Mirror:
             raise SearchError(
                 f"--runs must be a place that can be written to, but {self._uri} cannot: {_reason(error)}"
             ) from error
-        self._camera = Camera(self._run.path)
+        self._camera = Snapshotter(self._run.path)
         self._next = 0.0
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
         self._thread.start()

@@ -43,7 +43,7 @@ class Snapshot:
     """Links made later belong to later snapshots."""
 
 
-class Camera:
+class Snapshotter:
     """Takes snapshots of a folder, between two steps of the one thread that writes there."""
 
     def __init__(self, folder: Path) -> None:

@@ -16,7 +16,7 @@ from tuner.run.mirror import manifest as layout
 from tuner.run.mirror import upload as uploading
 from tuner.run.mirror.bucket import Bucket, join
 from tuner.run.mirror.pull import pull
-from tuner.run.mirror.snapshot import Camera
+from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import TakenOverError, Uploader
 
 
@@ -85,7 +85,7 @@ def moments(tmp_path: Path) -> list[dict[str, str]]:
 def mirror_history(folder: Path, bucket: Bucket) -> Iterator[int]:
     """Mirror each moment; yields how many are in place."""
     (folder / ".mirror").mkdir(parents=True)
-    uploader, camera = Uploader(bucket, folder), Camera(folder)
+    uploader, camera = Uploader(bucket, folder), Snapshotter(folder)
     for done, _ in enumerate(history(folder), start=1):
         uploader.upload(camera.take())
         yield done
@@ -127,7 +127,7 @@ def test_a_process_that_dies_at_any_change_leaves_a_moment_that_was(tmp_path: Pa
         assert content(here / "copy") in (states[done], states[done + 1])
         goes_on = Uploader(intact, here / "copy")  # a new head, which has the copy alone
         append(here / "copy" / "epochs.jsonl", "by the new head\n")
-        goes_on.upload(Camera(here / "copy").take())
+        goes_on.upload(Snapshotter(here / "copy").take())
         manifest = pull(bucket.uri, here / "again")
         assert content(here / "again") == content(here / "copy")
         assert parts_on(intact) == {part.name for parts in manifest.files.values() for part in parts}, "garbage"
@@ -146,7 +146,7 @@ def test_a_log_is_kept_in_few_parts_and_sent_a_few_times_over(tmp_path: Path) ->
 
     bucket.put = counting  # type: ignore[method-assign]
     folder.mkdir()
-    uploader, camera = Uploader(bucket, folder), Camera(folder)
+    uploader, camera = Uploader(bucket, folder), Snapshotter(folder)
     for number in range(200):
         append(folder / "epochs.jsonl", f"{number:99d}\n")
         uploader.upload(camera.take())
@@ -159,7 +159,7 @@ def test_a_log_is_kept_in_few_parts_and_sent_a_few_times_over(tmp_path: Path) ->
 def test_a_torn_line_waits_until_it_is_whole(tmp_path: Path) -> None:
     folder, bucket = tmp_path / "run", Bucket(uri_of(tmp_path))
     folder.mkdir()
-    uploader, camera = Uploader(bucket, folder), Camera(folder)
+    uploader, camera = Uploader(bucket, folder), Snapshotter(folder)
     append(folder / "epochs.jsonl", "one\ntw")
     uploader.upload(camera.take())
     with open(folder / "epochs.jsonl", "r+") as file:
@@ -174,7 +174,7 @@ def test_files_changed_while_they_wait_for_the_upload_are_sent_as_they_were(tmp_
     folder, bucket = tmp_path / "run", Bucket(uri_of(tmp_path))
     write(folder / "trials/0000/state/state.json", "first")
     append(folder / "epochs.jsonl", "first\n")
-    uploader, camera = Uploader(bucket, folder), Camera(folder)
+    uploader, camera = Uploader(bucket, folder), Snapshotter(folder)
     snapshot = camera.take()
     write(folder / "trials/0000/state/state.json", "second")
     append(folder / "epochs.jsonl", "second\n")
@@ -202,7 +202,7 @@ def test_states_beyond_a_bound_take_turns_and_the_end_has_the_last_of_each(
         for path in paths:
             write(folder / path, f"{moment:0100d}")
         append(folder / "epochs.jsonl", f"{moment}\n")
-        uploader, camera = uploader or Uploader(bucket, folder), camera or Camera(folder)
+        uploader, camera = uploader or Uploader(bucket, folder), camera or Snapshotter(folder)
         snapshot = camera.take(all_states=moment == 12)
         camera.drop_links(snapshot)
         uploader.upload(snapshot)
@@ -225,7 +225,7 @@ def test_an_overtaken_writer_stops_and_can_remove_nothing(tmp_path: Path) -> Non
     successor = Uploader(bucket, tmp_path / "new")
     with pytest.raises(TakenOverError, match="process"):
         next(states)
-    successor.upload(Camera(tmp_path / "new").take())
+    successor.upload(Snapshotter(tmp_path / "new").take())
     pull(bucket.uri, tmp_path / "copy")
     assert content(tmp_path / "copy") == content(tmp_path / "new")
 
@@ -245,7 +245,7 @@ def test_an_overtaken_writer_that_wakes_in_the_middle_of_an_upload_wins_nothing(
                     pull(self.uri, here / "new")
                     taken.append(Uploader(Bucket(self.uri), here / "new"))
                     append(here / "new/epochs.jsonl", "by the successor\n")
-                    taken[0].upload(Camera(here / "new").take())
+                    taken[0].upload(Snapshotter(here / "new").take())
 
             def put(self, name: str, content: bytes) -> None:
                 self.overtaken()
@@ -267,7 +267,7 @@ def test_an_overtaken_writer_that_wakes_in_the_middle_of_an_upload_wins_nothing(
         pull(sleeper.uri, here / "copy")
         assert content(here / "copy") == content(here / "new")
         append(here / "new/epochs.jsonl", "more\n")
-        taken[0].upload(Camera(here / "new").take())
+        taken[0].upload(Snapshotter(here / "new").take())
         pull(sleeper.uri, here / "copy")
         assert content(here / "copy") == content(here / "new")
 
@@ -333,7 +333,7 @@ def test_a_random_run_pulled_at_random_moments_of_its_uploads_is_always_a_moment
     folder, bucket = tmp_path / "run", Bucket(uri_of(tmp_path))
     folder.mkdir()
     moments: list[dict[str, str]] = []
-    uploader, camera = Uploader(bucket, folder), Camera(folder)
+    uploader, camera = Uploader(bucket, folder), Snapshotter(folder)
     stop = threading.Event()
 
     def search() -> None:

@@ -15,7 +15,7 @@ from tuner.run.mirror import pull as pulling
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.pull import is_being_written, latest_run, pull, pull_to_resume
-from tuner.run.mirror.snapshot import Camera
+from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
 
 
@@ -121,7 +121,7 @@ def test_a_new_head_watches_whether_the_old_one_still_writes(tmp_path: Path) -> 
 def test_a_head_that_died_without_a_word_is_found_out_by_its_silence(tmp_path: Path) -> None:
     run, said = run_of(tmp_path), list[str]()
     uploader = Uploader(Bucket(uri_of(tmp_path)), run.path)
-    uploader.upload(Camera(run.path).take())
+    uploader.upload(Snapshotter(run.path).take())
     pull_to_resume(uri_of(tmp_path), tmp_path / "new", said.append, watch=0.05)
     assert content(tmp_path / "new") == content(run.path)
     assert "watching for 0 s" in said[0] and said[1].startswith("Read 0.0 MB of file://")
@@ -185,7 +185,7 @@ def test_a_run_in_a_folder_is_not_mirrored(tmp_path: Path) -> None:
 def test_a_torn_manifest_counts_as_not_written(tmp_path: Path) -> None:
     bucket = Bucket(uri_of(tmp_path))
     run = run_of(tmp_path)
-    Uploader(bucket, run.path).upload(Camera(run.path).take())
+    Uploader(bucket, run.path).upload(Snapshotter(run.path).take())
     bucket.put("manifests/000009-aaaaaaaa-00000001.json", b'deadbeef\n{"format')
     pull(bucket.uri, tmp_path / "copy")
     assert content(tmp_path / "copy") == content(run.path)
