@@ -101,7 +101,8 @@ class Chaos:
             table = check_run(self._run.path)
             outcomes = [r.outcome for r in table.records]
             assert set(outcomes) <= {"finished", "stopped", "diverged"}, outcomes
-            assert "Traceback" not in self._said() and "error:" not in self._said(), self._said()
+            assert "Traceback" not in self._said(), self._said()
+            assert "error:" not in self._said(), self._said()
             ended = attempts_that_ended(self._run.path)
             assert {kind for _, kind, _ in ended} <= {"lost worker"}, ended
             ray_down(self._lab)

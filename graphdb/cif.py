@@ -177,9 +177,7 @@ def _implied(symmetry: Symmetry, texts: dict[str, str]) -> dict[str, str]:
         values = (a, b or a, c or a, alpha or "90", beta or "90", gamma or "90")
     elif system == "tetragonal":
         values = (a, b or a, c, alpha or "90", beta or "90", gamma or "90")
-    elif system == "orthorhombic":
-        values = (a, b, c, alpha or "90", beta or "90", gamma or "90")
-    elif system == "monoclinic" and (beta or {alpha, gamma} - {"", *_RIGHT_ANGLES}):
+    elif system == "orthorhombic" or (system == "monoclinic" and (beta or {alpha, gamma} - {"", *_RIGHT_ANGLES})):
         values = (a, b, c, alpha or "90", beta or "90", gamma or "90")
     else:
         return {}
@@ -282,7 +280,7 @@ def _best(
         return _atoms(sites, candidates[0], lattice)
     good = []
     for operations in candidates:
-        images, of_site = expand(sites.fractions, operations, lattice)
+        _, of_site = expand(sites.fractions, operations, lattice)
         counts = np.bincount(of_site, minlength=len(sites.numbers))
         if sites.multiplicities.any() and (counts != sites.multiplicities)[sites.multiplicities > 0].any():
             continue

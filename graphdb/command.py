@@ -186,7 +186,7 @@ def run(
             _say(f"error: {os_error_text(error)}")
         except MemoryError:
             _say("error: there must be more memory for this; take less at a time")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a command ends with a status and one line, whatever it was
             if not (isinstance(error, ValueError) and _is_ours(error)):
                 _say(f"error: {_fault_text(error)}")
                 return FAULT

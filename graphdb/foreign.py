@@ -135,7 +135,7 @@ def _by_text(head: bytes) -> tuple[str, str] | None:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "a web page", "was it saved instead of the file itself? download it again"
-    if start.startswith(b"<?xml") or start.startswith(b"<modeling"):
+    if start.startswith((b"<?xml", b"<modeling")):
         return "XML", "give the structures as CIF, POSCAR or pymatgen JSON"
     lines = head.split(b"\n", 2)
     if len(lines) > 2 and lines[0].strip().isdigit() and b"lattice=" in lines[1].lower():

@@ -8,8 +8,35 @@ ID_COLUMN = "material_id"
 #: Names under which an object may hold its structure.
 STRUCTURE_FIELDS = ("structure", "final_structure", "cif", "poscar")
 _ID_COLUMNS = frozenset(
-    "id _id mpid mp_id mp-id jid materialid materials_id entry_id task_id cif_id crystal_id structure_id icsd_id "
-    "cod_id oqmd_id qmof_id omdb_id identifier uid filename file_name file cif_file cifname cif_name path".split()
+    [
+        "id",
+        "_id",
+        "mpid",
+        "mp_id",
+        "mp-id",
+        "jid",
+        "materialid",
+        "materials_id",
+        "entry_id",
+        "task_id",
+        "cif_id",
+        "crystal_id",
+        "structure_id",
+        "icsd_id",
+        "cod_id",
+        "oqmd_id",
+        "qmof_id",
+        "omdb_id",
+        "identifier",
+        "uid",
+        "filename",
+        "file_name",
+        "file",
+        "cif_file",
+        "cifname",
+        "cif_name",
+        "path",
+    ]
 )
 _INDEX_NAME = re.compile(r"(?:|index|level_0|unnamed: \d+)", re.IGNORECASE)
 

@@ -111,7 +111,7 @@ def _in_order_of_pymatgen(text: str, format: Format, crystal: Crystal) -> Crysta
                 structure = Poscar.from_str(text, read_velocities=False).structure
         numbers = np.array([atomic_number(str(getattr(site.specie, "symbol", site.specie))) for site in structure])
         theirs = checked(numbers, np.array(structure.lattice.matrix), np.array(structure.frac_coords), crystal.notes)
-    except Exception:  # what pymatgen makes of a text that it does not understand has no bounds
+    except Exception:  # noqa: BLE001 - what pymatgen makes of a text that it does not understand has no bounds
         return crystal
     return theirs if _are_equal(crystal, theirs) else crystal
 

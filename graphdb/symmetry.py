@@ -138,7 +138,7 @@ def parse_operation(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]
             if term is None or term.end() == position or (position > 0 and not term.group(1)):
                 raise SymmetryError(f"a symmetry operation must be like 'x, y+1/2, -z', got {text!r}")
             sign, number, divisor, letter, divisor2 = term.groups()
-            if number is None and letter is None or float(divisor or divisor2 or 1) == 0:
+            if (number is None and letter is None) or float(divisor or divisor2 or 1) == 0:
                 raise SymmetryError(f"a symmetry operation must be like 'x, y+1/2, -z', got {text!r}")
             value = float(number or 1) / float(divisor or 1) / float(divisor2 or 1) * (-1 if sign == "-" else 1)
             if letter is None:

@@ -277,7 +277,7 @@ def _json_row(item: object, fallback_id: str) -> tuple[str, object, dict[str, An
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) or (isinstance(value, int) and not isinstance(value, bool))
+    return (isinstance(value, str) and bool(value.strip())) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _json_split_table(value: dict[str, Any], stem: str) -> list[tuple[str, object, dict[str, Any]]] | str:

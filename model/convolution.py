@@ -9,6 +9,7 @@ scattering them. None of this changes the function computed.
 Shapes: A nodes, E edges, F = atom_dim, R radial functions.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,7 @@ def _pieces(batch: GraphBatch) -> list[tuple[slice, slice]]:
     for stop in zip(batch.atom_ptr.tolist(), batch.neighbor_ptr[batch.atom_ptr].tolist(), strict=True):
         if stop[1] - bounds[-1][1] >= CHUNK_EDGES or stop[1] == num_edges > bounds[-1][1]:
             bounds.append(stop)
-    return [(slice(a[0], b[0]), slice(a[1], b[1])) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [(slice(a[0], b[0]), slice(a[1], b[1])) for a, b in itertools.pairwise(bounds)]
 
 
 def sum_rows(values: Tensor, index: Tensor, ptr: Tensor, weight: Tensor | None = None) -> Tensor:

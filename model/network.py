@@ -1,5 +1,6 @@
 """MT-CGCNN: convolutions over the crystal graph, a mean over atoms, one head per property."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -84,7 +85,7 @@ class Head(nn.Module):
         """`num_layers` hidden layers of `head_dim`, then one number."""
         super().__init__()
         widths = [atom_dim, *[head_dim] * num_layers]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(head_dim, 1)
 
     def forward(self, crystal: Tensor) -> Tensor:

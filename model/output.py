@@ -46,12 +46,11 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError(f"-o must be another file than those that are read, got {output}; choose another name")
-        if path.is_file() and Path(source).is_dir() and path.resolve().is_relative_to(Path(source).resolve()):
-            if not _is_table(path):
-                raise OutputError(
-                    f"-o must not be a file among those that are read, but {output} lies in {source} and is no table "
-                    "of predictions; choose another name"
-                )
+        if _lies_in(path, Path(source)) and not _is_table(path):
+            raise OutputError(
+                f"-o must not be a file among those that are read, but {output} lies in {source} and is no table "
+                "of predictions; choose another name"
+            )
     # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
     needed = [path] if path.exists() else []
     if not _is_device(path):
@@ -59,6 +58,10 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
     for place in needed:
         if not os.access(place, os.W_OK) or (place.is_dir() and not _takes_files(place)):
             raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.is_file() and folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _is_table(path: Path) -> bool:

@@ -131,8 +131,11 @@ def test_slurm_starts_head_workers_and_search_with_one_token_and_ends_all(slurm:
     head = [call for call in calls if call.startswith("ray|") and "--head" in call]
     workers = [call for call in calls if call.startswith("srun|") and "--exclude=node1" in call]
     assert len(head) == len(workers) == 1
-    assert "--port=24711" in head[0] and "--num-cpus=8" in head[0] and "--include-dashboard=false" in head[0]
-    assert "--nodes=2 --ntasks=2" in workers[0] and "--address=10.0.0.1:24711" in workers[0]
+    assert "--port=24711" in head[0]
+    assert "--num-cpus=8" in head[0]
+    assert "--include-dashboard=false" in head[0]
+    assert "--nodes=2 --ntasks=2" in workers[0]
+    assert "--address=10.0.0.1:24711" in workers[0]
     (search,) = [call for call in calls if "tuner.search" in call]
     assert search.endswith("-u -m tuner.search --address 10.0.0.1:24711 --space table5 --name a night")
     for call in [*head, *workers, search]:

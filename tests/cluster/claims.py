@@ -47,7 +47,8 @@ def check_run(folder: Path) -> Table:
         scores = {line["epoch"]: line["body"]["score"] for line in mine}
         assert {epoch: score for epoch, score in scores.items() if score is not None} == dict(record.curve)
         if record.outcome != "failed":
-            assert mine[-1]["decision"] == record.outcome and all(line["decision"] == "continue" for line in mine[:-1])
+            assert mine[-1]["decision"] == record.outcome
+            assert all(line["decision"] == "continue" for line in mine[:-1])
         if record.outcome == "finished":
             assert len(mine) == settings.max_epochs or mine[-1]["body"]["epoch"] == len(mine)
     if settings.asha is not None:

@@ -170,7 +170,7 @@ class Cloud:
                 elif state not in ("running", "pending") and now.on:
                     now.on = False
                     self.lab.power_off(host)
-            except Exception as error:  # the thread that waits tells it
+            except Exception as error:  # noqa: BLE001 - the lab is taken down whatever happened
                 self._trouble = error
 
     def _power_on(self, instance: Instance) -> None:

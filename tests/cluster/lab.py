@@ -203,7 +203,8 @@ class Lab:
     def power_off(self, name: str) -> None:
         """At once, as by pulling the plug. What was on its disk stays."""
         host = self._host(name)
-        assert host.init is not None and self._switch is not None
+        assert host.init is not None
+        assert self._switch is not None
         host.init.kill()
         _wait(lambda: host.init is not None and not host.init.alive(), f"the end of {name}")
         # The kernel clears away a network some time after its last process; the port must be free when we return.
@@ -353,11 +354,12 @@ class Lab:
 
     def _power_on(self, name: str) -> None:
         host, folder = self._host(name), self.folder / "hosts" / name
-        assert self._switch is not None and host.init is None
+        assert self._switch is not None
+        assert host.init is None
         self._write_disk(name, host, folder)
         with (folder / "console.log").open("ab") as log:
             outer = self._start(
-                *"unshare -m -u -i -n -p -f --kill-child=KILL --mount-proc".split(),
+                *["unshare", "-m", "-u", "-i", "-n", "-p", "-f", "--kill-child=KILL", "--mount-proc"],
                 *("bash", str(Path(__file__).with_name("host.sh")), name, str(folder), *self._visible),
                 output=log,
             )

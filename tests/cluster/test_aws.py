@@ -133,7 +133,8 @@ def test_the_cluster_file_survives_a_night_on_aws(cloud: Cloud, capsys: pytest.C
     cloud.wait("that worker in Ray", lambda: "gpu2-g5" in active_nodes(cloud, head), 90)
     figures["replacement in Ray after"] = time.monotonic() - start
     refused = [request for request in cloud.requests() if request["refused"]]
-    assert refused and {request["type"] for request in refused} == {"g6.xlarge"}
+    assert refused
+    assert {request["type"] for request in refused} == {"g6.xlarge"}
 
     # Recovery: every trial has every epoch; at most the one in progress was trained twice.
     cloud.wait("the end of the search", lambda: search.status() in ("done", "failed") or "rror" in search.log(), 180)
@@ -188,7 +189,8 @@ def check_what_runs(cloud: Cloud) -> None:
         assert tags["ray-cluster-name"] == "crystune"
         assert tags["ray-node-type"] == ("head" if is_head else "worker")
     volumes = cloud.aws("ec2", "describe_volumes")["Volumes"]
-    assert volumes and all(volume["Encrypted"] for volume in volumes)
+    assert volumes
+    assert all(volume["Encrypted"] for volume in volumes)
     launches = [request for request in cloud.requests() if request["action"] == "RunInstances"]
     assert all(launch["imdsv2"] for launch in launches), "the metadata service must demand tokens"
 

@@ -160,7 +160,9 @@ def test_a_search_goes_on_when_its_folder_is_there(
     expected = [(0.0, 40), *restarts]
     assert [trials for _, trials in story.started] == [trials for _, trials in expected]
     assert [then for then, _ in story.started] == pytest.approx([then for then, _ in expected], abs=0.5)
-    assert not story.drivers and not story.faults and not story._mends
+    assert not story.drivers
+    assert not story.faults
+    assert not story._mends
     assert clock.now >= 10 * MINUTE
 
 

@@ -73,7 +73,8 @@ def test_a_worker_whose_cable_was_cut_and_mended_changes_no_file(lab: Lab, tmp_p
     lab.fix(worker)
     search.finish()
     figures["whole after s"] = wait_until_whole(lab)
-    assert time.monotonic() - mended > 1 and search.fingerprint(key) == before
+    assert time.monotonic() - mended > 1
+    assert search.fingerprint(key) == before
     search.check()
     assert search.retrained() <= 1
     file_figures("cable cut and fixed", {**figures, "epochs retrained": search.retrained()})
@@ -132,7 +133,8 @@ def test_a_results_folder_that_cannot_be_written_to_is_waited_for(
     search.wait_for(lambda: len(search.lines()) > before + 2)
     resumed = time.monotonic() - mended
     output = search.finish()
-    assert output.count("cannot be written to") <= 2 and "can be written to again" in output
+    assert output.count("cannot be written to") <= 2
+    assert "can be written to again" in output
     assert "Traceback" not in output
     search.check()
     assert search.retrained() == 0
@@ -155,8 +157,10 @@ def test_a_trial_that_hangs_is_ended_and_given_up_and_the_search_goes_on(lab: La
     )
     search.start()
     output = search.finish()
-    assert outcomes(search)[0.001] == {"failed"} and "failed" not in outcomes(search)[0.01]
-    assert "no epoch within 5 s: the process hung" in output and "Traceback" not in output.split("error:")[0]
+    assert outcomes(search)[0.001] == {"failed"}
+    assert "failed" not in outcomes(search)[0.01]
+    assert "no epoch within 5 s: the process hung" in output
+    assert "Traceback" not in output.split("error:")[0]
     hung = [r for r in search.check() if r.outcome == "failed"]
     assert all(list(record.curve) == [1] for record in hung), "what was trained before counts"
     file_figures("training hangs", {"noticed after s": 5.0, "epochs retrained": search.retrained()})
@@ -167,11 +171,14 @@ def test_a_trial_that_fails_thrice_is_reported_with_parameters_and_traceback(lab
     search = new_search(lab, tmp_path, "thrice", trials=4, sampler="random", seed=7, asha=False, factory=fails)
     search.start()
     output = search.finish()
-    assert outcomes(search)[0.001] == {"failed"} and "failed" not in outcomes(search)[0.01]
+    assert outcomes(search)[0.001] == {"failed"}
+    assert "failed" not in outcomes(search)[0.01]
     failed = next(record for record in search.check() if record.outcome == "failed")
-    assert "no luck with learning rate 0.001" in output and "parameters: " in output
+    assert "no luck with learning rate 0.001" in output
+    assert "parameters: " in output
     text = (search.run.failures / f"{failed.number:04d}.txt").read_text()
-    assert text.count("RuntimeError: no luck with learning rate 0.001") >= 3 and "faketrainer.py" in text
+    assert text.count("RuntimeError: no luck with learning rate 0.001") >= 3
+    assert "faketrainer.py" in text
     assert text.count("'learning_rate': 0.001") == 3
     file_figures("trial fails thrice", {"attempts": 3, "epochs retrained": search.retrained()})
 

@@ -32,17 +32,21 @@ def test_hosts_reach_each_other_by_name_and_run_the_code_under_test(lab: Lab) ->
 def test_a_host_has_its_own_home_and_tmp_shares_one_folder_and_can_write_nothing_else(lab: Lab) -> None:
     lab.exec("head", "bash", "-c", "echo 1 > ~/mine; echo 1 > /tmp/mine; echo 1 > /mnt/shared/ours")
     seen = lab.exec("gpu1", "bash", "-c", f"ls ~/mine /tmp/mine /mnt/shared/ours; touch {ROOT}/x /usr/x", check=False)
-    assert seen.returncode and seen.stdout.count("No such file") == 2
-    assert seen.stdout.count("Read-only file system") == 2 and "\n/mnt/shared/ours\n" in f"\n{seen.stdout}"
+    assert seen.returncode
+    assert seen.stdout.count("No such file") == 2
+    assert seen.stdout.count("Read-only file system") == 2
+    assert "\n/mnt/shared/ours\n" in f"\n{seen.stdout}"
 
 
 def test_power_off_ends_every_process_and_keeps_the_disk(lab: Lab) -> None:
     lab.exec("gpu1", "bash", "-c", "echo kept > ~/file")
     sleeper = lab.popen("gpu1", "sleep", "600")
     lab.power_off("gpu1")
-    assert sleeper.wait(10) != 0 and sleeper.stdout is not None
+    assert sleeper.wait(10) != 0
+    assert sleeper.stdout is not None
     sleeper.stdout.close()
-    assert not lab.is_on("gpu1") and lab.processes("gpu1") == {}
+    assert not lab.is_on("gpu1")
+    assert lab.processes("gpu1") == {}
     assert lab.exec("launcher", *SSH, "gpu1", "true", check=False).returncode == 255
     lab.power_on("gpu1")
     assert lab.exec("launcher", *SSH, "gpu1", "cat file").stdout == "kept\n"
@@ -93,7 +97,8 @@ def test_two_labs_do_not_see_each_other_and_a_stale_one_can_be_taken_down(lab: L
     other = Lab.load(tmp_path)
     try:
         other.exec("head", "touch", "/mnt/shared/other", "/root/other")
-        assert not lab.path("head", "/mnt/shared/other").exists() and not lab.path("head", "/root/other").exists()
+        assert not lab.path("head", "/mnt/shared/other").exists()
+        assert not lab.path("head", "/root/other").exists()
         assert len(other.processes("head")) < 5
         assert subprocess.run([*command, "up"], cwd=ROOT, capture_output=True, check=False).returncode == 2
     finally:
@@ -107,7 +112,8 @@ def test_hosts_die_with_a_killed_owner(tmp_path: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE)
     deadline = time.monotonic() + 30
     while not (tmp_path / "lab.json").exists():
-        assert time.monotonic() < deadline and owner.poll() is None
+        assert time.monotonic() < deadline
+        assert owner.poll() is None
         time.sleep(0.05)
     time.sleep(0.05)
     lab = Lab.load(tmp_path)

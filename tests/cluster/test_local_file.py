@@ -33,7 +33,8 @@ def test_ray_accepts_the_file_as_it_ships_and_in_the_labs_form(text: str) -> Non
 
 def test_everything_that_depends_on_the_user_is_marked(text: str) -> None:
     lines = [line for line in text.splitlines() if re.search(r"192\.0\.2|ssh_user|ssh_private_key", line)]
-    assert len(lines) == 4 and all("CHANGE" in line for line in lines)
+    assert len(lines) == 4
+    assert all("CHANGE" in line for line in lines)
 
 
 def test_ray_starts_with_token_authentication_everywhere(cluster: dict[str, Any]) -> None:
@@ -50,5 +51,6 @@ def test_commands_name_ray_and_pip_by_absolute_path_and_misspell_no_variable(clu
 
 
 def test_every_node_gets_the_same_pinned_installation(cluster: dict[str, Any]) -> None:
-    assert "head_setup_commands" not in cluster and "worker_setup_commands" not in cluster
+    assert "head_setup_commands" not in cluster
+    assert "worker_setup_commands" not in cluster
     assert any("-c $HOME/crystune/dist/constraints.txt" in command for command in cluster["setup_commands"])

@@ -69,7 +69,8 @@ def test_a_host_that_is_off_and_one_that_does_not_know_the_key_are_named_with_th
     keys.write_text(before)
     assert status == 2
     first, second, third = errors(findings)
-    assert first.startswith("10.77.0.3: must let root log in") and "ssh-copy-id -i ~/.ssh/lab_key root@10.77" in first
+    assert first.startswith("10.77.0.3: must let root log in")
+    assert "ssh-copy-id -i ~/.ssh/lab_key root@10.77" in first
     assert second.startswith("10.77.0.4: must be reachable on port 22")
     assert third.startswith("head (10.77.0.2): must reach 10.77.0.4 on port 22")
 

@@ -91,11 +91,13 @@ def test_a_search_survives_the_laptop_its_own_driver_and_the_head_and_comes_home
         *("submit", "--space", "my space.toml", "--store", "my store.lmdb", "--name", "first", "--trials", "100"),
         *("--max-epochs", "4", "--no-asha", "--finalists", "0"),
     )
-    assert "Sending my store.lmdb" in said and "first runs on the head" in said
+    assert "Sending my store.lmdb" in said
+    assert "first runs on the head" in said
     assert "runs on the head already" in remote(lab, "submit", "--space", "table5", "--name", "first", code=2)
 
     stopped = remote(lab, "stop", "first")
-    assert "first: stopped; it can be resumed" in stopped and driver(lab) is None
+    assert "first: stopped; it can be resumed" in stopped
+    assert driver(lab) is None
     said = remote(lab, "resume", "first", "--trials", "200", "--max-epochs", "9", code=2)
     assert "--max-epochs was 4 and is now 9" in said
     remote(lab, "resume", "first", "--trials", "300")
@@ -119,7 +121,8 @@ def test_a_search_survives_the_laptop_its_own_driver_and_the_head_and_comes_home
     said = remote(lab, "fetch", "first")
     assert "python -m model.predict runs/first/export my.cif" in said
     run = json.loads(lab.path("launcher", "/root/runs/first/run.json").read_text())
-    assert run["status"] == "done" and run["settings"]["store"] == "/root/my store.lmdb"
+    assert run["status"] == "done"
+    assert run["settings"]["store"] == "/root/my store.lmdb"
     assert not list(lab.path("launcher", "/root/runs/first").rglob("state.zip"))
     lab.exec("launcher", sys.executable, "-m", "tuner.export", "runs/first", "-o", "exports/first")
     assert "got 'frist'" in remote(lab, "fetch", "frist", code=2)
@@ -129,25 +132,32 @@ def test_a_copy_that_was_cut_off_is_never_used_and_goes_on_where_it_ended(lab: L
     big = lab.path("launcher", "/root/big.lmdb")
     store = sample_store.read_bytes() + os.urandom(4_000_000)  # What LMDB's pages do not refer to does no harm.
     big.write_bytes(store)
-    lab.exec("launcher", *"tc qdisc add dev eth0 root tbf rate 4mbit burst 16kb latency 1s".split())
+    lab.exec(
+        "launcher",
+        *["tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "4mbit", "burst", "16kb", "latency", "1s"],
+    )
     files = lab.path("head", "/root/crystune-files")
     lab.exec("head", "rm", "-rf", "/root/crystune-files")
     words = ("cluster.yaml", "--space", "table5", "--store", "big.lmdb", "--name", "second", "--trials", "1")
     submit = lab.popen("launcher", *REMOTE, "submit", *words, "--max-epochs", "1", "--finalists", "0")
     deadline = time.monotonic() + 60
     while not [part for part in files.glob("*/big.lmdb.partial") if part.stat().st_size]:
-        assert time.monotonic() < deadline and submit.poll() is None
+        assert time.monotonic() < deadline
+        assert submit.poll() is None
         time.sleep(0.1)
     lab.cut("launcher")
     said, _ = submit.communicate(timeout=60)
     lab.fix("launcher")
-    assert submit.returncode == 2 and "the copy of big.lmdb was cut off" in said, said
+    assert submit.returncode == 2, said
+    assert "the copy of big.lmdb was cut off" in said, said
     (part,) = files.glob("*/*")
-    assert part.name == "big.lmdb.partial" and 0 < part.stat().st_size < len(store)
-    lab.exec("launcher", *"tc qdisc del dev eth0 root".split())
+    assert part.name == "big.lmdb.partial"
+    assert 0 < part.stat().st_size < len(store)
+    lab.exec("launcher", *["tc", "qdisc", "del", "dev", "eth0", "root"])
     lab.exec("launcher", *REMOTE, "submit", *words, "--max-epochs", "1", "--finalists", "0")
     (whole,) = files.glob("*/*")
-    assert whole.name == "big.lmdb" and whole.read_bytes() == store
+    assert whole.name == "big.lmdb"
+    assert whole.read_bytes() == store
     assert "second: done" in remote(lab, "watch", "second")
 
 

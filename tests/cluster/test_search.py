@@ -49,15 +49,18 @@ def test_a_search_on_two_workers_survives_the_loss_of_one(tmp_path: Path) -> Non
         table = check_run(run.path)
         assert all(r.outcome in ("finished", "stopped") for r in table.records)
         ended = attempts_that_ended(run.path)
-        assert ended and {kind for _, kind, _ in ended} == {"lost worker"}, "what ran on gpu2 was noticed to be lost"
-        assert len(ended) == 1 and ended[0][2] >= 1, "one trial at a time ran there, and its finished epochs are safe"
+        assert ended, "what ran on gpu2 was noticed to be lost"
+        assert {kind for _, kind, _ in ended} == {"lost worker"}, "what ran on gpu2 was noticed to be lost"
+        assert len(ended) == 1, "one trial at a time ran there, and its finished epochs are safe"
+        assert ended[0][2] >= 1, "one trial at a time ran there, and its finished epochs are safe"
         first_back = min(
             line["time"]
             for line in jsonlines.read(run.epochs) + jsonlines.read(run.finalist_epochs)
             if any(line["key"] == key and line["epoch"] == epoch + 1 for key, _, epoch in ended)
         )
         finalists = run.read_finalists()
-        assert finalists is not None and len(finalists["finalists"]) == 1
+        assert finalists is not None
+        assert len(finalists["finalists"]) == 1
         assert json.loads(run.run_json.read_text())["status"] == "done"
         export = f"{sys.executable} -m tuner.export /root/runs/real -o /root/export"
         lab.exec("head", *export.split())

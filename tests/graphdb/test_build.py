@@ -143,7 +143,7 @@ def test_crystals_that_the_source_lost_are_not_dropped_silently(tmp_path: Path, 
 def test_other_settings_for_the_same_store_are_refused(tmp_path: Path, source: Path) -> None:
     build_store(source, tmp_path / "s")
     other = GraphSettings(neighbors="cgcnn")
-    with pytest.raises(SettingsMismatch, match="neighbors: cgcnn, not shell.*--overwrite"):
+    with pytest.raises(SettingsMismatch, match=r"neighbors: cgcnn, not shell.*--overwrite"):
         build_store(source, tmp_path / "s", settings=other)
     assert build_store(source, tmp_path / "s", settings=other, overwrite=True).num_built == 20
     assert Store(tmp_path / "s").settings == other
@@ -695,7 +695,8 @@ def test_a_running_build_is_told_from_an_interrupted_one(
         partial_path(store).write_bytes(whole)
         assert info.main([str(store)]) == (0 if is_built else 2)
         shown = capsys.readouterr()
-        assert "was interrupted" in shown.out + shown.err and "is running" not in shown.out + shown.err
+        assert "was interrupted" in shown.out + shown.err
+        assert "is running" not in shown.out + shown.err
         build_store(folder, store)
 
 

@@ -48,7 +48,8 @@ def test_a_case_gives_its_crystals(source: str, expected: dict[str, float | None
 
 def test_iron_comes_from_the_compressed_file() -> None:
     ((_, crystal),) = iter_structures(CASES / "21-zip-and-bz2/folder")
-    assert isinstance(crystal, Crystal) and crystal.atomic_numbers.tolist() == [26, 26]
+    assert isinstance(crystal, Crystal)
+    assert crystal.atomic_numbers.tolist() == [26, 26]
 
 
 @pytest.mark.parametrize("name", ["rest_response", "legacy_response", "docs_list"])
@@ -97,7 +98,8 @@ def test_a_case_that_is_not_read_yet_is_refused_by_what_it_is(
 ) -> None:
     assert build.main([str(CASES / source), str(tmp_path / "s")]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("error: ") and len(shown.splitlines()) == 1
+    assert shown.startswith("error: ")
+    assert len(shown.splitlines()) == 1
     assert what in shown
     assert list(tmp_path.iterdir()) == []
 

@@ -70,7 +70,7 @@ def test_shares_that_a_message_recommends_are_enough(number: int) -> None:
 
 def test_task_that_no_share_could_help_is_the_one_that_is_named() -> None:
     targets = np.stack([column(25), column(25, known=[0, 1, 2])], axis=1)
-    with pytest.raises(TargetsError, match="split must .* of rare in .*; leave rare out with --tasks"):
+    with pytest.raises(TargetsError, match=r"split must .* of rare in .*; leave rare out with --tasks"):
         checked_split(crystals(25), targets, ["energy", "rare"])
 
 

@@ -27,7 +27,7 @@ def cif(
     operations: list[str] | None = None,
     extra: str = "",
 ) -> str:
-    names = "length_a length_b length_c angle_alpha angle_beta angle_gamma".split()
+    names = ["length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma"]
     lines = ["data_x", *(f"_cell_{name} {value}" for name, value in zip(names, cell, strict=True) if value), symmetry]
     if operations:
         lines += ["loop_", "_symmetry_equiv_pos_as_xyz", *(f"'{operation}'" for operation in operations)]
@@ -94,10 +94,29 @@ SHARED = [
 ]
 PARTLY = ["Fe0.5", "0.5Fe", "Fe.5", "Fe(0.5)", "Fe0.5(2)"]
 SPECIES = {
-    **{"Fe3+": "Fe1", "Fe+3": "Fe1", "Fe2.5+": "Fe1", "Fe+2.5": "Fe1", "Fe0": "Fe1", "Fe0+": "Fe1", "FE": "Fe1"},
-    **{"Fe1": "Fe1", "Fe1.0": "Fe1", "Fe(III)": "Fe1", "Cu(I)": "Cu1", "O1W": "O1", "57Fe": "Fe1", "Fe_a": "Fe1"},
-    **{"Mn2+_up": "Mn1", "O2-(w)": "O1", "Fe+2 up": "Fe1"},
-    **{"O2-": "O1", "O-2": "O1", "Fe0.33-": "Fe1", "Fe,": "Fe1", "Fe*": "Fe1", "Fe'": "Fe1"},
+    "Fe3+": "Fe1",
+    "Fe+3": "Fe1",
+    "Fe2.5+": "Fe1",
+    "Fe+2.5": "Fe1",
+    "Fe0": "Fe1",
+    "Fe0+": "Fe1",
+    "FE": "Fe1",
+    "Fe1": "Fe1",
+    "Fe1.0": "Fe1",
+    "Fe(III)": "Fe1",
+    "Cu(I)": "Cu1",
+    "O1W": "O1",
+    "57Fe": "Fe1",
+    "Fe_a": "Fe1",
+    "Mn2+_up": "Mn1",
+    "O2-(w)": "O1",
+    "Fe+2 up": "Fe1",
+    "O2-": "O1",
+    "O-2": "O1",
+    "Fe0.33-": "Fe1",
+    "Fe,": "Fe1",
+    "Fe*": "Fe1",
+    "Fe'": "Fe1",
 }
 #: The group of rock salt under the names that programs give it, and under what they call the items.
 NAMES_OF_225 = [
@@ -458,8 +477,20 @@ GOOD = [
             (
                 "R -3 m",
                 ("9", "9", "20", "90", "90", "120"),
-                ["x,y,z", "-y,x-y,z", "-x+y,-x,z", "-x,-y,-z", "y,-x+y,-z", "x-y,x,-z"]
-                + ["y,x,-z", "x-y,-y,-z", "-x,-x+y,-z", "-y,-x,z", "-x+y,y,z", "x,x-y,z"],
+                [
+                    "x,y,z",
+                    "-y,x-y,z",
+                    "-x+y,-x,z",
+                    "-x,-y,-z",
+                    "y,-x+y,-z",
+                    "x-y,x,-z",
+                    "y,x,-z",
+                    "x-y,-y,-z",
+                    "-x,-x+y,-z",
+                    "-y,-x,z",
+                    "-x+y,y,z",
+                    "x,x-y,z",
+                ],
                 [NA],
                 3,
                 8.452,

@@ -78,16 +78,20 @@ def test_a_store_on_a_local_disk_is_used_where_it_lies(small_store: Path) -> Non
 def test_a_store_in_a_shared_folder_is_copied_once(shared: Path, tmp_path: Path) -> None:
     said: list[str] = []
     copy = local_copy(shared, say=said.append)
-    assert copy.parent == tmp_path / "cache" and copy.read_bytes() == shared.read_bytes()
+    assert copy.parent == tmp_path / "cache"
+    assert copy.read_bytes() == shared.read_bytes()
     assert local_copy(shared, say=said.append) == copy
-    assert len(said) == 1 and "copying" in said[0] and "my.lmdb" in said[0]
+    assert len(said) == 1
+    assert "copying" in said[0]
+    assert "my.lmdb" in said[0]
 
 
 def test_another_store_in_the_same_place_is_another_copy(shared: Path, sample_store: Path) -> None:
     first = local_copy(shared)
     shared.write_bytes(sample_store.read_bytes())
     second = local_copy(shared)
-    assert first != second and Store(second).fingerprint == Store(sample_store).fingerprint
+    assert first != second
+    assert Store(second).fingerprint == Store(sample_store).fingerprint
 
 
 def test_an_interrupted_copy_is_gone_on_with(small_store: Path, tmp_path: Path) -> None:
@@ -155,9 +159,10 @@ def test_an_origin_that_goes_away_is_told_and_what_was_copied_is_kept(small_stor
             raise OSError("the cable is cut")
 
     origin = Bytes(small_store.read_bytes(), gone)
-    with pytest.raises(StoreError, match="elsewhere could not .*the cable is cut; what was copied is kept"):
+    with pytest.raises(StoreError, match=r"elsewhere could not .*the cable is cut; what was copied is kept"):
         fetch([origin], tmp_path / "copy")
-    assert not (tmp_path / "copy").exists() and partial(tmp_path / "copy").exists()
+    assert not (tmp_path / "copy").exists()
+    assert partial(tmp_path / "copy").exists()
     origin.before, origin.read_offsets = lambda offset: None, []
     fetch([origin], tmp_path / "copy")
     assert 0 not in origin.read_offsets
@@ -231,7 +236,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_given_back(small_store: Path
             with pytest.raises(StoreError, match="No space left on device"):
                 fetch([origin], folder / "copy")
         assert [path.name for path in folder.iterdir()] == ["copy.lock"]
-        with pytest.raises(StoreError, match="needs .* in .*small disk"):
+        with pytest.raises(StoreError, match=r"needs .* in .*small disk"):
             fetch([origin], folder / "copy")
     finally:
         subprocess.run(["umount", str(folder)], check=True)
@@ -304,14 +309,16 @@ def test_who_waits_for_another_process_says_so(small_store: Path, tmp_path: Path
     second = Bytes(content)
     fetch([second], tmp_path / "copy", say=say)
     first.join()
-    assert "waiting for another process" in said[0] and second.read_offsets == []
+    assert "waiting for another process" in said[0]
+    assert second.read_offsets == []
 
 
 def test_a_node_takes_the_driver_s_file_where_it_finds_it(small_store: Path) -> None:
     server = Bytes(small_store.read_bytes())
     fingerprint = Store(small_store).fingerprint
     path = node_copy(small_store, source=str(small_store), fingerprint=fingerprint, server=server)
-    assert path == small_store and server.read_offsets == []
+    assert path == small_store
+    assert server.read_offsets == []
 
 
 def test_a_node_without_the_file_copies_it_from_the_driver_by_fingerprint(
@@ -329,7 +336,8 @@ def test_a_node_prefers_a_shared_folder_to_the_driver(shared: Path, tmp_path: Pa
     server = Bytes(shared.read_bytes())
     fingerprint = Store(shared).fingerprint
     path = node_copy(tmp_path / "x", source=str(shared), fingerprint=fingerprint, server=server)
-    assert path.read_bytes() == shared.read_bytes() and server.read_offsets == []
+    assert path.read_bytes() == shared.read_bytes()
+    assert server.read_offsets == []
 
 
 def test_a_node_asks_the_driver_when_the_shared_folder_holds_other_bytes(shared: Path, tmp_path: Path) -> None:
@@ -393,7 +401,7 @@ def test_copies_lie_in_the_temporary_folder_where_the_home_is_shared(
     monkeypatch.setattr(copies, "network_file_system", lambda p: "nfs4" if "home" in p.parts else "")
     assert cache_folder() == tmp_path / "tmp" / f"crystune-{os.getuid()}" / "stores"
     monkeypatch.setattr(copies, "network_file_system", lambda p: "nfs4")
-    with pytest.raises(StoreError, match="network file system .nfs4.; set CRYSTUNE_CACHE"):
+    with pytest.raises(StoreError, match=r"network file system .nfs4.; set CRYSTUNE_CACHE"):
         cache_folder()
 
 
@@ -404,7 +412,7 @@ def test_sources_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_a_uri_that_names_no_file_system_is_told() -> None:
-    with pytest.raises(StoreError, match="must be a path or a URI such as s3://bucket/my.lmdb, got gopher://x/y: "):
+    with pytest.raises(StoreError, match=r"must be a path or a URI such as s3://bucket/my.lmdb, got gopher://x/y: "):
         local_copy("gopher://x/y")
 
 
@@ -432,7 +440,8 @@ def test_a_store_in_object_storage_is_copied_once(
         said: list[str] = []
         copy = local_copy(f"s3://stores/a/my.lmdb{where}", say=said.append)
         assert copy.read_bytes() == small_store.read_bytes()
-        assert local_copy(f"s3://stores/a/my.lmdb{where}", say=said.append) == copy and len(said) == 1
+        assert local_copy(f"s3://stores/a/my.lmdb{where}", say=said.append) == copy
+        assert len(said) == 1
         with pytest.raises(StoreError, match=r"other.lmdb.* cannot be used: there is no such file"):
             local_copy(f"s3://stores/a/other.lmdb{where}")
     finally:

@@ -26,7 +26,7 @@ def cif(
     """A CIF as pymatgen writes it."""
     names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     lines = [f"_cell_{name}   {value}" for name, value in zip(names, cell, strict=True) if value is not None]
-    columns = "type_symbol label symmetry_multiplicity fract_x fract_y fract_z occupancy".split()
+    columns = ["type_symbol", "label", "symmetry_multiplicity", "fract_x", "fract_y", "fract_z", "occupancy"]
     return "\n".join(
         [
             "# generated using pymatgen",

@@ -67,7 +67,8 @@ def test_notes_stay_over_an_interruption(source: Path, tmp_path: Path) -> None:
     path, settings = source / "NH4Cl.cif", GraphSettings()
     raw = RawCrystal("NH4Cl", "cif", path.read_bytes(), path.name)
     built = build_one(raw, text_digest(raw), settings)
-    assert isinstance(built.outcome, bytes) and len(built.notes) == 2
+    assert isinstance(built.outcome, bytes)
+    assert len(built.notes) == 2
     with StoreWriter(tmp_path / "my.store", settings) as writer:
         writer.add_graph(built.material_id, built.digest, built.outcome, built.notes)
     report = build_store(source, tmp_path / "my.store")

@@ -314,11 +314,13 @@ def test_single_files_and_tables_may_be_compressed(tmp_path: Path, suffix: str) 
         }
     for source in (tmp_path / "folder", tmp_path / f"folder/salt.cif.{suffix}"):
         (found,) = iter_structures(source)
-        assert found[0] == "salt" and isinstance(found[1], Crystal)
+        assert found[0] == "salt"
+        assert isinstance(found[1], Crystal)
     damaged = tmp_path / f"folder/salt.cif.{suffix}"
     damaged.write_bytes(damaged.read_bytes()[:-9])
     (found,) = iter_structures(tmp_path / "folder")
-    assert isinstance(found[1], SkippedCrystal) and "stream is damaged" in found[1].message
+    assert isinstance(found[1], SkippedCrystal)
+    assert "stream is damaged" in found[1].message
 
 
 FOREIGN: dict[str, tuple[str, bytes, str]] = {
@@ -408,7 +410,9 @@ def test_structures_have_several_names_in_json(tmp_path: Path, value: object) ->
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(value))
     ((name, crystal),) = iter_structures(path)
-    assert name == "a" and isinstance(crystal, Crystal) and set(crystal.atomic_numbers.tolist()) == {26}
+    assert name == "a"
+    assert isinstance(crystal, Crystal)
+    assert set(crystal.atomic_numbers.tolist()) == {26}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "cp1252"])
@@ -425,7 +429,8 @@ def test_a_compressed_file_may_be_named_as_if_it_were_not(tmp_path: Path, compre
     (tmp_path / "b.cif").write_bytes(content[:-9])
     found = dict(iter_structures(tmp_path))
     assert isinstance(found["a"], Crystal)
-    assert isinstance(found["b"], SkippedCrystal) and "stream is damaged" in found["b"].message
+    assert isinstance(found["b"], SkippedCrystal)
+    assert "stream is damaged" in found["b"].message
 
 
 LATTICE = {"a": 3, "b": 3, "c": 4, "alpha": 90, "beta": 90, "gamma": 120}
@@ -456,7 +461,8 @@ def test_a_structure_in_json_may_have_lengths_and_angles_and_charges() -> None:
 def test_what_a_structure_in_json_lacks_is_named(change: dict[str, Any], reason: Reason, message: str) -> None:
     with pytest.raises(Unusable) as caught:
         parse_crystal(json.dumps({"lattice": LATTICE, "sites": [SITE]} | change).encode(), "json")
-    assert caught.value.reason == reason and message in caught.value.message
+    assert caught.value.reason == reason
+    assert message in caught.value.message
 
 
 def test_json_lines_are_named(tmp_path: Path) -> None:
@@ -546,7 +552,8 @@ def test_ids_of_a_table_are_no_targets_and_no_crystal_is_a_header(
     assert [entry.material_id for entry in found] == ids
     assert all(isinstance(entry, RawCrystal) for entry in found)
     assert {name: list(values.values()) for name, values in source.targets.columns().items()} == columns
-    assert remark in " ".join(source.targets.remarks) and bool(remark) == bool(source.targets.remarks)
+    assert remark in " ".join(source.targets.remarks)
+    assert bool(remark) == bool(source.targets.remarks)
 
 
 def test_the_index_of_a_pandas_table_in_json_is_no_target(tmp_path: Path) -> None:

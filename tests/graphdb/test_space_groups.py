@@ -38,7 +38,7 @@ def cell(setting: Any) -> tuple[float, ...]:
 
 
 def cif(setting: Any, names: str, formula: str = "") -> bytes:
-    items = "length_a length_b length_c angle_alpha angle_beta angle_gamma".split()
+    items = ["length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma"]
     lines = [f"_cell_{item} {value}" for item, value in zip(items, cell(setting), strict=True)]
     columns = "\n".join(f"_atom_site_{name}" for name in ("label", "type_symbol", "fract_x", "fract_y", "fract_z"))
     sites = "\n".join(f"{s}1 {s} {x} {y} {z}" for s, (x, y, z) in (("Na", GENERAL), ("Cl", SPECIAL)))

@@ -125,7 +125,7 @@ def test_an_index_out_of_range_is_refused(sample_store: Path, index: int) -> Non
 
 def test_other_graph_settings_are_refused_with_both_values(sample_store: Path) -> None:
     Store(sample_store, expected=GraphSettings()).close()
-    with pytest.raises(SettingsMismatch, match="shell_width: 0.05, not 0.03"):
+    with pytest.raises(SettingsMismatch, match=r"shell_width: 0.05, not 0.03"):
         Store(sample_store, expected=GraphSettings(shell_width=0.05))
     with pytest.raises(SettingsMismatch, match="neighbors: cgcnn, not shell"):
         Store(sample_store, expected=GraphSettings(neighbors="cgcnn"))
@@ -206,7 +206,8 @@ def without(path: Path, prefix: bytes) -> None:
     env = open_writable(path, durable=False)
     keys = [key for key, _ in iterate(env, prefix)]
     with env.begin(write=True) as txn:
-        assert keys and all(txn.delete(key) for key in keys)
+        assert keys
+        assert all(txn.delete(key) for key in keys)
     env.close()
 
 
@@ -215,7 +216,7 @@ def test_a_store_of_another_layout_is_told_from_a_damaged_one(tmp_path: Path, sm
     path = tmp_path / "old.store"
     path.write_bytes(small_store.read_bytes())
     without(path, entry)
-    with pytest.raises(StoreVersionMismatch, match="lacks the entry .* another version of crystune.*--overwrite"):
+    with pytest.raises(StoreVersionMismatch, match=r"lacks the entry .* another version of crystune.*--overwrite"):
         Store(path).verify()
 
 

@@ -164,7 +164,7 @@ def test_columns_of_one_name_in_two_units_are_refused() -> None:
         if unit == "eV":
             merged.add(table, name)
             continue
-        with pytest.raises(SourceError, match="gap is in eV in one.csv and in meV in two.csv; convert"):
+        with pytest.raises(SourceError, match=r"gap is in eV in one.csv and in meV in two.csv; convert"):
             merged.add(table, name)
 
 
@@ -250,7 +250,8 @@ def test_ids_are_found_where_they_are_and_what_was_unusual_is_said(header: str, 
     assert table.columns() == GAPS
     assert len(matching.remarks) == len(remarks)
     for remark, expected in zip(matching.remarks, remarks, strict=True):
-        assert remark.startswith("read ") and expected in remark
+        assert remark.startswith("read ")
+        assert expected in remark
     assert (matching.num_rows, matching.num_crystals, matching.unmatched) == (3, 3, ())
 
 

@@ -270,7 +270,8 @@ def test_a_command_that_is_stopped_says_so_and_loses_nothing(stop: Stop, here: P
         shown = f"status {status}\n{command.said}\n{command.errors}"
     assert status == 128 + stop.number, shown
     told = [line for line in command.errors.splitlines() if "interrupted" in line.lower()]
-    assert "Traceback" not in shown and "Exception ignored" not in shown, shown
+    assert "Traceback" not in shown, shown
+    assert "Exception ignored" not in shown, shown
     assert len(told) == 1 or "Interrupted" in command.said, shown
     assert stop.says in shown
     after = snapshot(here)
@@ -310,7 +311,8 @@ def test_a_training_that_was_killed_is_not_taken_for_another_one(here: Path) -> 
     with running(f"{TRAIN} --seed 7", here) as command:
         assert command.ended() == 2, command.said
     (line,) = command.errors.splitlines()
-    assert line.startswith("error: ") and "seed" in line
+    assert line.startswith("error: ")
+    assert "seed" in line
     with running(TRAIN, here) as command:
         command.until_said("going on after epoch").signal(signal.SIGKILL)
 

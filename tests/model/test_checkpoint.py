@@ -227,7 +227,7 @@ def test_checkpoint_without_checksum_of_the_configuration_is_refused(folder: Pat
         del metadata["config_sha256"]
 
     rewrite_metadata(folder, forget)
-    with pytest.raises(CheckpointError, match="not a checkpoint of crystune .*config_sha256"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of crystune .*config_sha256"):
         load_checkpoint(folder)
 
 
@@ -250,7 +250,7 @@ def test_configuration_that_does_not_fit_the_weights_is_refused(values: dict[str
 
 def test_foreign_safetensors_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file({"weight": torch.ones(3)}, tmp_path / WEIGHTS)
-    with pytest.raises(CheckpointError, match="not a checkpoint of crystune .*model.train"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of crystune .*model.train"):
         load_checkpoint(tmp_path)
 
 

@@ -168,7 +168,8 @@ def test_prediction_has_a_row_for_everything_in_order(
         assert (row[1] == row[2] == "") == (row[0] in ("cut.tar", "a"))
         assert bool(row[4]) == (row[0] in ("cut.tar", "a"))
     errors = capsys.readouterr().err
-    assert "3 of 5 crystals predicted" in errors and "2 not: the column 'error' says why" in errors
+    assert "3 of 5 crystals predicted" in errors
+    assert "2 not: the column 'error' says why" in errors
 
 
 def test_prediction_on_the_screen_is_the_same_table(

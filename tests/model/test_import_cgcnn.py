@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import itertools
 import json
 import os
 from argparse import Namespace
@@ -60,7 +61,7 @@ class Plain(nn.Module):
         for conv in self.convs:
             atoms = conv(atoms, rbf, index)
         bounds = batch.atom_ptr.tolist()
-        crystal = torch.stack([atoms[a:b].mean(0) for a, b in zip(bounds, bounds[1:], strict=False)])
+        crystal = torch.stack([atoms[a:b].mean(0) for a, b in itertools.pairwise(bounds)])
         if not self.heads:
             return self.head(crystal, self.conv_to_fc, getattr(self, "fcs", []), self.fc_out)
         parts = self.get_submodule("conv_to_fc"), getattr(self, "fc_hp", None), self.get_submodule("fc_out")

@@ -233,7 +233,8 @@ def test_mistake_is_answered_in_a_line_and_changes_nothing(
         status = int(stop.code or 0)
     printed = capsys.readouterr()
     assert status == 2, printed.err
-    assert printed.err.startswith("error: ") and len(printed.err.splitlines()) == 1, printed.err
+    assert printed.err.startswith("error: "), printed.err
+    assert len(printed.err.splitlines()) == 1, printed.err
     assert re.search(message, printed.err), printed.err
     assert "[Errno" not in printed.err
     assert printed.out == "" or case == "folder without crystals"
@@ -294,7 +295,9 @@ def test_interrupted_training_goes_on_with_the_same_settings_alone(
     before = everything(tmp_path)
     assert train.main([*command, *more]) == 2
     error = capsys.readouterr().err
-    assert re.search(message, error) and "the same settings as before" in error and len(error.splitlines()) == 1
+    assert re.search(message, error)
+    assert "the same settings as before" in error
+    assert len(error.splitlines()) == 1
     assert everything(tmp_path) == before
 
 
@@ -368,7 +371,8 @@ def test_prediction_ended_in_the_middle_leaves_the_old_table_and_the_part_beside
         said = [line for line in errors.splitlines() if not line.startswith("predicting: ")]  # a slow machine
         assert said == [f"interrupted: the predictions so far are in {partial}; {output} is as it was"]
     assert predict.main([str(place / "model"), str(place / "one.vasp"), "-o", str(output)]) == 0
-    assert output.read_text().splitlines()[1].startswith("one,") and not partial.exists()
+    assert output.read_text().splitlines()[1].startswith("one,")
+    assert not partial.exists()
 
 
 def test_failing_prediction_leaves_the_old_table(
@@ -404,7 +408,8 @@ def test_files_of_other_kinds_in_a_folder_are_listed_and_no_failure(
 ) -> None:
     assert predict.main([str(place / "model"), str(repository / "examples"), "--device", "cpu"]) == 0
     printed = capsys.readouterr()
-    assert "3 of 3 crystals predicted" in printed.err and "1 file beside them" in printed.err
+    assert "3 of 3 crystals predicted" in printed.err
+    assert "1 file beside them" in printed.err
     assert 'README.md,,,,"not a structure' in printed.out
     assert predict.main([str(place / "model"), str(repository / "examples" / "README.md"), "--device", "cpu"]) == 1
 
@@ -447,7 +452,8 @@ def test_a_folder_without_crystals_beside_others_is_told(
     (tmp_path / "README.md").write_text("nothing here")
     assert predict.main([str(place / "model"), str(place / "one.vasp"), str(tmp_path), "--device", "cpu"]) == 1
     printed = capsys.readouterr().err
-    assert "1 of 1 crystals predicted" in printed and f"no crystal in {tmp_path}" in printed
+    assert "1 of 1 crystals predicted" in printed
+    assert f"no crystal in {tmp_path}" in printed
 
 
 def test_elements_that_were_not_in_training_are_named_and_counted(
@@ -460,7 +466,8 @@ def test_elements_that_were_not_in_training_are_named_and_counted(
     printed = capsys.readouterr()
     header, known, strange = printed.out.splitlines()
     assert header == "material_id,gap [eV],ratio,warning,error"
-    assert known.endswith(",,") and strange.endswith(",elements not in training: Pu Xe,")
+    assert known.endswith(",,")
+    assert strange.endswith(",elements not in training: Pu Xe,")
     assert "1 crystal with elements that the model has not seen" in printed.err
 
 
@@ -511,4 +518,5 @@ def test_evaluation_counts_crystals_with_elements_that_were_not_in_training(
     assert evaluate.main([str(tmp_path / "m"), str(place / "salts.lmdb"), "--split", "all"]) == 0
     printed = capsys.readouterr()
     assert "5 crystals with elements that the model has not seen" in printed.err
-    assert "ratio " in printed.out and "[]" not in printed.out
+    assert "ratio " in printed.out
+    assert "[]" not in printed.out

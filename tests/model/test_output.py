@@ -106,4 +106,5 @@ def test_what_a_killed_run_left_among_other_files_is_not_touched(
 def test_a_checkpoint_killed_before_its_configuration_had_its_name_is_known_by_it(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).write_bytes(b"")
     (tmp_path / f"{CONFIG}.next").write_text('{"search": {}}')
-    assert written_with(tmp_path, "search") and not written_with(tmp_path, "imported")
+    assert written_with(tmp_path, "search")
+    assert not written_with(tmp_path, "imported")

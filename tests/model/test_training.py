@@ -275,5 +275,5 @@ def test_predictions_come_in_the_order_of_the_loader(graphs: InMemoryGraphs) -> 
 
 
 def test_unknown_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="^device must be auto or one that is here, got 'abacus'; there are: cpu"):
+    with pytest.raises(ValueError, match=r"^device must be auto or one that is here, got 'abacus'; there are: cpu"):
         choose_device("abacus")

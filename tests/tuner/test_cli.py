@@ -36,7 +36,9 @@ def test_a_mistake_is_one_line(arguments: list[str], said: str, capsys: pytest.C
         status = int(end.code or 0)
     error = capsys.readouterr().err
     assert status == 2
-    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_help_runs_no_files_of_the_user_and_loads_nothing_heavy(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path)
         "trained_with": {},
     }
     card = model_card(gather(run), info, Path("exports/my best"))
-    assert card.startswith("# my best\n") and "python -m model.predict 'exports/my best' my.cif" in card
+    assert card.startswith("# my best\n")
+    assert "python -m model.predict 'exports/my best' my.cif" in card
 
 
 def test_a_resume_under_other_settings_is_refused_with_both_values() -> None:
@@ -142,12 +143,16 @@ def test_the_report_of_a_search_that_died_tells_what_is_known(
         file.write(b'{"torn')
     assert report.main([str(run.path)]) == 0
     output = capsys.readouterr().out
-    assert "searching, but no process is at it (use --resume)" in output and "9 of 20 trials" in output
-    assert "the best ten" in output and "importance" in output
+    assert "searching, but no process is at it (use --resume)" in output
+    assert "9 of 20 trials" in output
+    assert "the best ten" in output
+    assert "importance" in output
     rows = list(csv.DictReader((run.report / "trials.csv").read_text().splitlines()))
-    assert len(rows) == 9 and rows[0]["band_gap MAE [eV]"]
+    assert len(rows) == 9
+    assert rows[0]["band_gap MAE [eV]"]
     trials = json.loads((run.report / "trials.json").read_text())["trials"]
-    assert trials[0]["curve"] and trials[0]["params"]["num_convs"] == 3
+    assert trials[0]["curve"]
+    assert trials[0]["params"]["num_convs"] == 3
     for name in ("curves.png", "importances.png"):
         assert (run.report / name).read_bytes().startswith(b"\x89PNG")
     assert "## Learning curves" in (run.report / "report.md").read_text()
@@ -165,7 +170,8 @@ def test_folders_that_cannot_be_written_to_are_answered_in_a_line(
     assert report.main([str(run.path)]) == 2
     assert export.main([str(run.path), "-o", str(run.report)]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2 and all(line.startswith("error: ") and str(run.report) in line for line in errors)
+    assert len(errors) == 2
+    assert all(line.startswith("error: ") and str(run.report) in line for line in errors)
     assert "-o must be a folder" in errors[1]
 
 
@@ -216,7 +222,8 @@ def test_the_whole_path_from_a_store_to_an_exported_model(tmp_path: Path, sample
     small = ["--trials", "3", "--max-epochs", "2", "--finalists", "1", "--finalist-seeds", "2"]
     output = run("tuner.search", "--space", str(space), "--name", "mine", *runs, *tasks, *small)
     folder = tmp_path / "runs" / "mine"
-    assert "python -m tuner.export" in output and "test MAE" in output
+    assert "python -m tuner.export" in output
+    assert "test MAE" in output
     assert not (folder / ".ray").exists()
     assert "importances.json" in run("tuner.report", str(folder))
     exported = tmp_path / "exported"

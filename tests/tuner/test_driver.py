@@ -102,7 +102,8 @@ def test_a_time_budget_that_is_used_up_is_told_until_the_rest_is_done(
     assert "mine: time budget used up" in shown
     assert f"--resume --name mine --runs {Path(plan.folder).parent}" in shown
     plan.trials = 1  # begun trials are ended; no new ones
-    assert campaign(plan).execute() and status(plan) == "done"
+    assert campaign(plan).execute()
+    assert status(plan) == "done"
     assert report.main([plan.folder]) == 0
     assert "--resume" not in capsys.readouterr().out
 
@@ -146,7 +147,7 @@ def test_ctrl_c_before_anything_was_written_leaves_nothing(plan: Plan, monkeypat
     new = campaign(plan)
     Path(plan.folder, "run.json").unlink()
     monkeypatch.setattr("tuner.driver.find_capacity", find_capacity)
-    with pytest.raises(KeyboardInterrupt, match="^nothing was begun$"):
+    with pytest.raises(KeyboardInterrupt, match=r"^nothing was begun$"):
         new.execute()
     assert not Path(plan.folder).exists()
 
@@ -156,17 +157,19 @@ def test_trials_that_all_fail_for_one_reason_end_the_search_in_a_line(plan: Plan
     with pytest.raises(SearchError) as caught:
         campaign(plan).execute()
     said = str(caught.value)
-    assert "\n" not in said and "fix it, then go on with: python drive.py again" in said
+    assert "\n" not in said
+    assert "fix it, then go on with: python drive.py again" in said
     assert "if space or store have to change, start a new search" in said
     assert status(plan).startswith("error: every trial fails")
     plan.factory |= {"seconds_per_epoch": 0.0}
-    assert campaign(plan).execute() and status(plan) == "done"
+    assert campaign(plan).execute()
+    assert status(plan) == "done"
 
 
 def test_a_search_without_a_usable_trial_says_what_to_change(plan: Plan) -> None:
     plan.trials = 1
     plan.factory |= {"diverges_at_rate": 0.01, "diverges_from": 1}
-    with pytest.raises(SearchError, match="1 diverged, 0 failed; start a new search .* smaller learning rates"):
+    with pytest.raises(SearchError, match=r"1 diverged, 0 failed; start a new search .* smaller learning rates"):
         campaign(plan).execute()
     assert status(plan) == "no usable trial"
 

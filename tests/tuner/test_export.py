@@ -101,7 +101,8 @@ def test_export_is_a_whole_checkpoint_with_what_belongs_to_it(exported: Path) ->
     }
     _, info = load_checkpoint(exported)
     assert info["search"]["trial"] == 0
-    assert info["training_elements"].keys() == set(TASKS) and all(info["training_elements"].values())
+    assert info["training_elements"].keys() == set(TASKS)
+    assert all(info["training_elements"].values())
     assert "- Elements: " in (exported / "README.md").read_text()
 
 
@@ -140,7 +141,8 @@ def test_export_touches_nothing_that_is_not_its_own(
             (output / name).write_text(text)
     assert export.main([str(run.path), "-o", str(output)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: -o must be") and len(error.splitlines()) == 1
+    assert error.startswith("error: -o must be")
+    assert len(error.splitlines()) == 1
 
     assert re.search(message, error)
     if held is None:
@@ -195,7 +197,9 @@ def test_mistakes_of_an_export_are_one_line(
         status = int(stop.code or 0)
     error = capsys.readouterr().err
     assert status == 2
-    assert error.startswith("error: ") and len(error.splitlines()) == 1 and message in error
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1
+    assert message in error
     assert not (tmp_path / "out").exists()
 
 
@@ -259,7 +263,8 @@ def test_configuration_of_a_checkpoint_on_a_store_without_its_tasks_is_refused_n
     command = [str(other_store), "-o", str(tmp_path / "out"), "--config", str(exported / "config.json")]
     assert train.main(command) == 2
     error = capsys.readouterr().err
-    assert "must be properties of" in error and error.rstrip().endswith("--tasks chooses others")
+    assert "must be properties of" in error
+    assert error.rstrip().endswith("--tasks chooses others")
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
     assert train.main([*command, "--tasks", "hardness", "--valid", "0.25", "--epochs", "1", "--device", "cpu"]) == 0

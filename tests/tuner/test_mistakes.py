@@ -208,8 +208,12 @@ def test_a_mistake_is_answered_in_one_line_and_changes_nothing(
         status = int(end.code or 0)
     shown = capfd.readouterr()
     assert status == 2, shown
-    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1 and message in shown.err, shown.err
-    assert shown.out == "" and "Traceback" not in shown.err and "[Errno" not in shown.err
+    assert shown.err.startswith("error: "), shown.err
+    assert shown.err.count("\n") == 1, shown.err
+    assert message in shown.err, shown.err
+    assert shown.out == ""
+    assert "Traceback" not in shown.err
+    assert "[Errno" not in shown.err
     assert everything(place) == before
 
 
@@ -226,9 +230,11 @@ def test_help_shows_examples_that_are_read(name: str, capsys: pytest.CaptureFixt
 def test_a_reader_that_has_seen_enough_is_no_error(place: Path) -> None:
     command = [sys.executable, "-m", "tuner.report", str(place / "runs" / "first")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
-        assert process.stderr.read() == b"" and process.wait() == 0
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
 
 
 def test_ctrl_c_in_report_is_one_line(

@@ -75,8 +75,10 @@ def test_a_start_that_hangs_in_c_is_ended(grace: str, signals: list[int], status
     process = subprocess.Popen(
         [sys.executable, "-c", HANGS, grace], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "starting\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "starting\n"
     for number in signals:
         process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode in statuses and said == "interrupted: nothing was begun\n"
+    assert process.returncode in statuses
+    assert said == "interrupted: nothing was begun\n"

@@ -248,7 +248,8 @@ class _LoopCallback(_Unpickled, tune.Callback):
 def _failure(trial: Trial) -> Failure:
     """What Tune knows of an error is in two files; it writes them to one folder and reads them from another."""
     try:
-        assert trial.storage is not None and trial.pickled_error_file is not None
+        assert trial.storage is not None
+        assert trial.pickled_error_file is not None
         stored = Path(trial.storage.trial_fs_path)
         stored.mkdir(parents=True, exist_ok=True)
         shutil.copy(trial.pickled_error_file, stored)

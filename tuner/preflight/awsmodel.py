@@ -28,10 +28,13 @@ _IDENTIFIERS = {
 }
 # GPUs of an instance by family and size; of families where every size below has one, that one. AWS, 2026.
 _GPUS = {
-    **dict.fromkeys(("g4dn", "g5"), {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8, "metal": 8}),
-    **dict.fromkeys(("g6", "g6e"), {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}),
+    "g4dn": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8, "metal": 8},
+    "g5": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8, "metal": 8},
+    "g6": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "g6e": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
     "p3": {"8xlarge": 4, "16xlarge": 8},
-    **dict.fromkeys(("p4d", "p4de"), {"24xlarge": 8}),
+    "p4d": {"24xlarge": 8},
+    "p4de": {"24xlarge": 8},
     "p5": {"48xlarge": 8},
 }
 _SIZES_CPUS = {"large": 2, "xlarge": 4}  # and Nxlarge: 4 N

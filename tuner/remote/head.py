@@ -106,7 +106,7 @@ def start_facts(commands: list[Any], cluster_file: str) -> tuple[str, dict[str, 
     """
     for command in map(str, commands):
         if (found := _RAY.search(command)) is not None:
-            environment = {name: text for name, text in _ASSIGNMENT.findall(command[: found.start(1)])}
+            environment = dict(_ASSIGNMENT.findall(command[: found.start(1)]))
             return f"{found.group(1).replace('$HOME', '~', 1)}/python", environment
     raise SearchError(
         f"head_start_ray_commands must start Ray by an absolute path such as /home/ubuntu/venv/bin/ray start --head, "

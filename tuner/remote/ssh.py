@@ -83,7 +83,8 @@ class HeadConnection:
             stderr=subprocess.PIPE,
         )
         try:
-            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
             while chunk := os.read(process.stdout.fileno(), 65536):
                 offset += len(chunk)
                 sys.stdout.buffer.write(chunk)

@@ -9,9 +9,22 @@ T = TypeVar("T")
 
 _PASSING = frozenset(
     number
-    for name in (
-        "ENOSPC EDQUOT EIO EROFS ENOENT ENODEV ENXIO ESTALE ENOTCONN ETIMEDOUT EHOSTDOWN EHOSTUNREACH EMFILE ENFILE"
-    ).split()
+    for name in [
+        "ENOSPC",
+        "EDQUOT",
+        "EIO",
+        "EROFS",
+        "ENOENT",
+        "ENODEV",
+        "ENXIO",
+        "ESTALE",
+        "ENOTCONN",
+        "ETIMEDOUT",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "EMFILE",
+        "ENFILE",
+    ]
     if (number := getattr(errno, name, None)) is not None
 )
 """Errors that another person, or time, can fix while the search waits."""

@@ -30,7 +30,8 @@ LONG = "Killed by Ray.\nRefer to the documentation on how to address the out of 
 )
 def test_whatever_killed_a_worker_is_told_in_our_words(error: Exception) -> None:
     failure = failure_of(error, str(error))
-    assert failure.kind == "lost worker" and failure.reason in (LOST_WORKER, LOST_NODE)
+    assert failure.kind == "lost worker"
+    assert failure.reason in (LOST_WORKER, LOST_NODE)
     assert failure.details, "what Ray says is kept in the file"
 
 
@@ -108,7 +109,8 @@ def test_tune_gets_as_many_jobs_as_fit_and_one_where_none_fits(monkeypatch: pyte
     assert proposed(proposer) == 0, "a lost node's trainings count until they are given up"
     for trial in list(proposer._bridge.specs)[:5]:
         proposer.on_trial_complete(trial)
-    assert proposed(proposer) == 1 and len(proposer._bridge.specs) == 4
+    assert proposed(proposer) == 1
+    assert len(proposer._bridge.specs) == 4
 
 
 def test_processes_start_side_by_side_also_without_a_number_to_run_at_a_time() -> None:

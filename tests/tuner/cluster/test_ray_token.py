@@ -66,11 +66,14 @@ def test_the_ray_of_a_search_has_a_token_of_its_own_and_writes_nothing_into_home
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["worker"], "the nodes' processes inherit it"
-    assert seen["mode"] == 0o700 and seen["holding"] == [], "no file has it"
+    assert seen["mode"] == 0o700, "no file has it"
+    assert seen["holding"] == [], "no file has it"
     assert len(seen["answers"]) == 2
     for answer in seen["answers"]:
-        assert "takes another token than ours" in answer and len(answer.splitlines()) == 1, "no lines of Ray around it"
-    assert seen["after"] is None and not seen["left"], "nothing stays behind"
+        assert "takes another token than ours" in answer, "no lines of Ray around it"
+        assert len(answer.splitlines()) == 1, "no lines of Ray around it"
+    assert seen["after"] is None, "nothing stays behind"
+    assert not seen["left"], "nothing stays behind"
     assert list((tmp_path / "empty").rglob("*")) == []
 
 
@@ -138,6 +141,8 @@ def test_the_command_that_makes_a_token_makes_one_that_only_its_owner_can_read(t
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-c", ray_token.MAKE_TOKEN], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
-    assert token.stat().st_mode & 0o777 == 0o600 and token.parent.stat().st_mode & 0o777 == 0o700
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o777 == 0o700
     secret = token.read_text()
-    assert len(secret) == 64 and secret not in done.stderr
+    assert len(secret) == 64
+    assert secret not in done.stderr

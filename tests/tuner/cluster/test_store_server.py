@@ -30,7 +30,8 @@ def test_crystals_are_streamed_when_they_are_too_large_for_memory(
     small = load_crystals(str(sample_store), None)
     monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
     large = load_crystals(str(sample_store), None)
-    assert isinstance(small.graphs, InMemoryGraphs) and isinstance(large.graphs, StreamedGraphs)
+    assert isinstance(small.graphs, InMemoryGraphs)
+    assert isinstance(large.graphs, StreamedGraphs)
     assert small.split.as_dict() == large.split.as_dict()
     assert large.num_bytes < 30 * len(large.graphs) < small.num_bytes
 
@@ -38,7 +39,8 @@ def test_crystals_are_streamed_when_they_are_too_large_for_memory(
 def test_trials_carry_no_ids(sample_store: Path) -> None:
     crystals = load_crystals(str(sample_store), None)
     factory = make_factory(crystals, fixed={}, device="cpu", threads=1, origin={})
-    assert factory.graphs.material_ids == () and factory.file is None
+    assert factory.graphs.material_ids == ()
+    assert factory.file is None
     assert len(crystals.graphs.material_ids) == len(factory.graphs) == len(crystals.graphs)
 
 
@@ -74,7 +76,8 @@ def test_a_search_over_a_streamed_store_equals_the_search_in_memory(
 
     in_memory = curves("memory")
     monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
-    assert len(in_memory) == 2 and all(len(curve) == 3 for _, curve in in_memory)
+    assert len(in_memory) == 2
+    assert all(len(curve) == 3 for _, curve in in_memory)
     assert curves("streamed") == in_memory
 
 

@@ -16,7 +16,8 @@ def test_a_temporary_folder_is_private_and_in_the_folder_for_such(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = Path(temporary_folder("tune"))
-    assert folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_where_paths_are_too_long_for_sockets_the_folder_is_in_tmp(

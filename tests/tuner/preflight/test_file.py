@@ -58,7 +58,9 @@ def test_the_file_for_own_machines_passes_once_its_values_are_changed(
     (place / ".ssh" / "id_ed25519").touch(0o600)
     status, found = check(place, text, capsys)
     left = [error for error in found["error"] if "must be changed" in error]
-    assert status == 2 and left == found["error"] and len(left) == 4  # three addresses, the user
+    assert status == 2
+    assert left == found["error"]
+    assert len(left) == 4
     changed = text.replace("192.0.2.", "10.0.0.").replace("ssh_user: CHANGE", "ssh_user: me")
     status, found = check(place, changed, capsys)
     assert (status, found["error"], found["warning"]) == (0, [], [])

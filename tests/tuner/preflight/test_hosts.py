@@ -28,7 +28,8 @@ def file(tmp_path: Path) -> ClusterFile:
     path = tmp_path / "mine.yaml"
     path.write_text(TEXT)
     file, findings = read_cluster_file(path)
-    assert file is not None and findings == []
+    assert file is not None
+    assert findings == []
     return file
 
 

@@ -66,14 +66,16 @@ def test_an_unfit_node_is_named_with_the_mend(changes: dict[str, Any], expected:
 
 def test_missing_workers_are_counted() -> None:
     (only,) = texts(judge([node(1), node(2)], min_workers=2, store_bytes=None, mine=MINE), "error")
-    assert "must have 2 workers, has 1" in only and "RAY_UP_enable_autoscaler_v2=0" in only
+    assert "must have 2 workers, has 1" in only
+    assert "RAY_UP_enable_autoscaler_v2=0" in only
 
 
 def test_a_large_store_needs_room_on_the_disks_of_those_that_train() -> None:
     small = {"machine": {"free_disk": {CACHE: GB, TEMPORARY: None}}}
     findings = judge([node(1, **small), node(2, **small), node(3)], min_workers=2, store_bytes=5 * GB, mine=MINE)
     (only,) = texts(findings, "error")
-    assert only.startswith("host2") and "must have 5.0 GB free" in only
+    assert only.startswith("host2")
+    assert "must have 5.0 GB free" in only
 
 
 def test_a_cluster_that_waits_for_its_first_worker_is_a_warning() -> None:
@@ -116,7 +118,8 @@ def test_a_running_ray_that_demands_a_token_is_asked(tmp_path: Path) -> None:
             env=environment,
         ) as ray,
     ):
-        assert ray.stdout is not None and ray.stdin is not None
+        assert ray.stdout is not None
+        assert ray.stdin is not None
         address = next(line.strip() for line in ray.stdout if re.match(r"[\d.]+:\d+$", line))
         options = ["--running", "--address", address, "--runs", str(tmp_path / "runs"), "--json"]
         command = [sys.executable, "-m", "tuner.preflight", *options]

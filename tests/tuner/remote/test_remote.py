@@ -1,4 +1,4 @@
-"""Searches on a cluster, as far as one machine without a cluster can tell: facts, commands, flags, jobs, the supervisor."""
+"""Searches on a cluster, as far as a machine without one can tell: facts, commands, flags, jobs, the supervisor."""
 
 import json
 import os
@@ -56,7 +56,8 @@ def test_the_cluster_file_that_ships_says_where_python_is_and_that_tokens_are_on
 
     config = yaml.safe_load((repository / "cluster.yaml").read_text())
     python, environment = start_facts(config["head_start_ray_commands"], "cluster.yaml")
-    assert python == "/home/ubuntu/venv/bin/python" and environment["RAY_AUTH_MODE"] == "token"
+    assert python == "/home/ubuntu/venv/bin/python"
+    assert environment["RAY_AUTH_MODE"] == "token"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_request_reaches_the_head_whatever_is_in_it(programs: Path) -> None:
     request = {"name": "it's", "flags": {"--tasks": 'a "b" $HOME,`c`'}}
     assert HeadConnection(head_of()).call("start", request) == request
     fake_python(programs, "echo '{}'")
-    with pytest.raises(SearchError, match="one version here and on the head.*ray up 'my cluster.yaml'"):
+    with pytest.raises(SearchError, match=r"one version here and on the head.*ray up 'my cluster.yaml'"):
         HeadConnection(head_of()).call("start", request)
     assert (programs / "seen").read_text().splitlines() == ["-u", "-m", "tuner.remote.server", "start", "x y"]
 
@@ -218,9 +219,11 @@ def test_a_space_of_the_users_is_read_here_and_one_that_ships_is_not_sent(tmp_pa
     file.write_text("[parameters]\nnum_convs = [1, 2]\n")
     given = read_input(parsed("--space", str(file), "--store", str(small_store)))
     assert given.space == {"file": "my space.toml", "text": file.read_text()}
-    assert given.store == small_store and given.fingerprint
+    assert given.store == small_store
+    assert given.fingerprint
     given = read_input(parsed("--space", "table5", "--store", "s3://bucket/x.lmdb"))
-    assert given.space is None and given.store is None
+    assert given.space is None
+    assert given.store is None
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,8 @@ def test_mistakes_are_answered_before_anything_is_sent(
 def test_a_misspelt_flag_and_a_wrong_file_are_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         remote.main(["submit", "c.yaml", "--space", "table5", "--trails", "3"])
-    assert raised.value.code == 2 and "--trails" in capsys.readouterr().err
+    assert raised.value.code == 2
+    assert "--trails" in capsys.readouterr().err
     assert remote.main(["status", str(tmp_path / "none.yaml")]) == 2
     assert "CLUSTER must be a cluster file" in capsys.readouterr().err
 
@@ -262,7 +266,8 @@ def test_a_fetched_run_names_the_store_on_this_machine(tmp_path: Path, small_sto
     assert json.loads(run.read_text())["settings"] == {"store": str(small_store), "seed": 1}
     run.write_text(json.dumps({"settings": {"store": "/head/x.lmdb"}}))
     note = remote._use_own_store(tmp_path, {**sent, "local": "/gone.lmdb"})
-    assert note is not None and "/gone.lmdb" in note
+    assert note is not None
+    assert "/gone.lmdb" in note
 
 
 @pytest.mark.needs("bash")
@@ -367,7 +372,9 @@ def test_a_killed_search_goes_on_from_disk(head: Path, monkeypatch: pytest.Monke
     server.start(request(space="table5", trials="9", time_budget="1h"))
     assert wait_for_the_end() == "done"
     first, second, third = calls(head)
-    assert "--resume" not in first and "--resume" in second and "--resume" in third
+    assert "--resume" not in first
+    assert "--resume" in second
+    assert "--resume" in third
     assert {"--address=auto", "--name=first", f"--runs={head}/crystune-runs", "--trials=9"} <= set(second)
     left = next(word for word in third if word.startswith("--time-budget"))
     assert 3500 < float(left.removeprefix("--time-budget=").removesuffix("s")) <= 3600
@@ -379,7 +386,8 @@ def test_a_search_that_dies_again_and_again_is_left(head: Path, monkeypatch: pyt
     server.start(request(space="table5"))
     assert wait_for_the_end() == "failed"
     assert len(calls(head)) == 1 + supervisor.MOST_RESTARTS
-    assert "it is left as it is" in (log := Job("first").log.read_text()) and log.endswith("requests forgotten\n")
+    assert "it is left as it is" in (log := Job("first").log.read_text())
+    assert log.endswith("requests forgotten\n")
 
 
 def test_stopping_interrupts_and_resuming_keeps_means_but_not_settings(
@@ -387,7 +395,8 @@ def test_stopping_interrupts_and_resuming_keeps_means_but_not_settings(
 ) -> None:
     monkeypatch.setenv("DRIVER", "wait,wait,refuse,done")
     found = server.start(request(space="table5", trials="9", concurrent="2"))
-    assert found["state"] == "running" and "call 1" in found["log"]
+    assert found["state"] == "running"
+    assert "call 1" in found["log"]
     with pytest.raises(SearchError, match="runs on the head already"):
         server.start(request(space="table5"))
     assert server.stop({"name": "first"})["state"] == "stopped"
@@ -398,7 +407,8 @@ def test_stopping_interrupts_and_resuming_keeps_means_but_not_settings(
     server.start(request(resume=True, trials="20", retry_failed=None, gpus_per_trial="0.5"))
     server.stop({"name": "first"})
     refused = server.start(request(resume=True, seed="5"))
-    assert refused["state"] == "failed" and Job("first").state() == "stopped"
+    assert refused["state"] == "failed"
+    assert Job("first").state() == "stopped"
     server.start(request(resume=True))
     assert wait_for_the_end() == "done"
     second, _, last = calls(head)[1:]
@@ -423,7 +433,8 @@ def test_a_search_whose_processes_vanished_is_lost_until_it_is_resumed(
     for process in ("supervisor", "driver"):
         os.kill(content[process], signal.SIGKILL)
     assert wait_for_the_end() == "lost"
-    assert server.stop({"name": "first"})["state"] == "stopped" and (head / "forgotten").exists()
+    assert server.stop({"name": "first"})["state"] == "stopped"
+    assert (head / "forgotten").exists()
     server.start(request(resume=True))
     assert wait_for_the_end() == "done"
 
@@ -431,7 +442,7 @@ def test_a_search_whose_processes_vanished_is_lost_until_it_is_resumed(
 def test_no_search_is_started_on_a_head_without_ray(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "ray_runs", lambda: False)
     sent = {"cluster": "my cluster.yaml", "fingerprint": "f", "file": "my.lmdb", "size": 1}
-    with pytest.raises(SearchError, match="start it again with: ray up 'my cluster.yaml'"):
+    with pytest.raises(SearchError, match=r"start it again with: ray up 'my cluster.yaml'"):
         server.start(request(space="table5"))
     with pytest.raises(SearchError, match="Ray must run on the head"):
         server.place_store(sent)
@@ -457,14 +468,16 @@ def test_a_store_is_used_only_when_it_arrived_whole(head: Path, small_store: Pat
     size = small_store.stat().st_size
     sent = {"cluster": "my cluster.yaml", "fingerprint": fingerprint, "file": "my store.lmdb", "size": size}
     place = server.place_store(sent)
-    assert not place["there"] and " " not in place["path"]
+    assert not place["there"]
+    assert " " not in place["path"]
     whole = small_store.read_bytes()
     Path(place["partial"]).write_bytes(whole[: len(whole) // 2])
     assert not server.place_store(sent)["there"]
     with pytest.raises(SearchError, match="must arrive as it was sent"):
         server.accept_store(sent)
     Path(place["partial"]).write_bytes(whole)
-    assert server.accept_store(sent)["path"] == place["path"] and server.place_store(sent)["there"]
+    assert server.accept_store(sent)["path"] == place["path"]
+    assert server.place_store(sent)["there"]
     with pytest.raises(SearchError, match="must have room for the store"):
         server.place_store({**sent, "fingerprint": "f" * 64, "size": 10**18})
 
@@ -491,9 +504,11 @@ def test_a_run_in_object_storage_is_known_by_its_uri_and_kept_in_a_local_folder(
         server.start(request(resume=True))
     # Another head's run: the driver itself finds it, or, as here, does not; no job is left behind.
     assert server.start(request(resume=True, runs=runs))["state"] == "failed"
-    assert "--resume" in calls(head)[0] and not Job("first").exists()
+    assert "--resume" in calls(head)[0]
+    assert not Job("first").exists()
     server.start(request(space="table5", runs=runs))
     wait_for_the_end()
     found = Job("first").describe()
-    assert found["run"] == f"{runs}/first" and found["folder"] is None
+    assert found["run"] == f"{runs}/first"
+    assert found["folder"] is None
     assert str(Job("first").run_folder().path).startswith(str(head / "cache"))

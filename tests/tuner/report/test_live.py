@@ -62,12 +62,14 @@ def test_the_table_fits_the_terminal(width: int) -> None:
         "0.123 eV",
     ):
         assert part in joined, part
-    assert "1 h 6 min left" in joined and "crystals/s" in joined
+    assert "1 h 6 min left" in joined
+    assert "crystals/s" in joined
     assert "0005 53/100 0.3500" in joined
 
 
 def test_parameters_are_shown_where_there_is_room() -> None:
-    assert "loss_weight=1/7" in text_of(120) and "num_convs" not in text_of(40)
+    assert "loss_weight=1/7" in text_of(120)
+    assert "num_convs" not in text_of(40)
 
 
 def test_a_failed_trial_says_why() -> None:
@@ -81,7 +83,8 @@ def test_the_best_is_never_a_diverged_or_failed_trial() -> None:
     board = make_board()
     board.trainings["0003"].best_score = 0.01
     best = board.best()
-    assert best is not None and best.key == "0000"
+    assert best is not None
+    assert best.key == "0000"
     assert "best score 0.3000 (0000)" in summary_line(board, 10.0, None)
 
 
@@ -101,7 +104,8 @@ def test_without_a_terminal_there_is_a_line_per_trial_and_no_control_code() -> N
     output = console.file
     assert isinstance(output, io.StringIO)
     lines = output.getvalue().splitlines()
-    assert len(lines) == 2 and "\x1b" not in output.getvalue()
+    assert len(lines) == 2
+    assert "\x1b" not in output.getvalue()
     assert lines[0].startswith("[5/40] 0001 stopped after 13 epochs: score 0.3100 at epoch 2")
     assert lines[1].startswith("search: 2 running, 1 waiting, 2 stopped")
 

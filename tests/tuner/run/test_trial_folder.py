@@ -55,7 +55,8 @@ def test_a_kill_while_the_best_is_replaced_leaves_the_old_or_the_new_one(
         spec.save_best(packed(tmp_path / "x", best=2))
     monkeypatch.undo()
     found = spec.best_checkpoint()
-    assert found is not None and json.loads((found / "config.json").read_text()) == {"best": 1}
+    assert found is not None
+    assert json.loads((found / "config.json").read_text()) == {"best": 1}
     spec.conclude()
     assert [path.name for path in spec.path.iterdir()] == ["best"]
 
@@ -103,7 +104,7 @@ def test_a_line_that_could_not_be_written_whole_leaves_no_trace(
 def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text('{"a": 1}\nrubbish\n{"a": 2}\n')
-    with pytest.raises(ValueError, match="line 2 of .* must be a JSON object, got b'rubbish'"):
+    with pytest.raises(ValueError, match=r"line 2 of .* must be a JSON object, got b'rubbish'"):
         jsonlines.read(path)
 
 
@@ -124,7 +125,9 @@ def test_patience_repeats_what_time_can_mend_and_nothing_else(monkeypatch: pytes
         return "done"
 
     assert Retry(said.append)(write) == "done"
-    assert len(said) == 2 and "No space left on device (/runs/log)" in said[0] and "written to again" in said[1]
+    assert len(said) == 2
+    assert "No space left on device (/runs/log)" in said[0]
+    assert "written to again" in said[1]
 
     def forbidden() -> None:
         raise IsADirectoryError(errno.EISDIR, "Is a directory")
@@ -145,7 +148,8 @@ def test_a_state_that_finds_no_room_takes_none(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         folder.save_state(b"new")
-    assert folder.state() == b"old" and len(list(folder.path.iterdir())) == 1
+    assert folder.state() == b"old"
+    assert len(list(folder.path.iterdir())) == 1
 
 
 def test_patience_ends_with_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:

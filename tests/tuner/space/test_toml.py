@@ -24,7 +24,8 @@ def test_table_5_is_the_grid_of_the_paper(table5: Space) -> None:
         "loss_weight.fermi_energy": (1, 2, 3, 4, 5, 6, 7),
     }
     assert table5.size() == 5 * 4 * 4 * 4 * 3 * 4 * 7**2
-    assert table5.baseline is not None and table5.baseline["loss_weight.band_gap"] == 1
+    assert table5.baseline is not None
+    assert table5.baseline["loss_weight.band_gap"] == 1
 
 
 def test_one_task_has_no_weight(make_space: MakeSpace) -> None:
@@ -49,12 +50,14 @@ def test_ranges_conditions_and_fixed_settings_are_read(make_space: MakeSpace) ->
     )
     by_name = {parameter.name: parameter for parameter in space.parameters}
     assert by_name["head_dim"].grid() == range(16, 129, 16)
-    assert by_name["atom_dim"].integer and by_name["atom_dim"].log
-    assert not by_name["learning_rate"].integer and by_name["learning_rate"].grid() is None
-    assert by_name["num_head_layers"].is_active({"num_convs": 3}) and not by_name["num_head_layers"].is_active(
-        {"num_convs": 2}
-    )
-    assert space.fixed == {"batch_size": 64} and space.asha == {"grace_epochs": 2}
+    assert by_name["atom_dim"].integer
+    assert by_name["atom_dim"].log
+    assert not by_name["learning_rate"].integer
+    assert by_name["learning_rate"].grid() is None
+    assert by_name["num_head_layers"].is_active({"num_convs": 3})
+    assert not by_name["num_head_layers"].is_active({"num_convs": 2})
+    assert space.fixed == {"batch_size": 64}
+    assert space.asha == {"grace_epochs": 2}
     assert space.size() is None
 
 
@@ -169,7 +172,8 @@ def test_the_size_of_a_space_counts_each_point_once_whatever_the_conditions(
             longer += [{**point, parameter.name: value} for value in values] if active else [point]
         points = longer
     assert space.size() == len(points)
-    assert all(space.is_whole(point) for point in points) and not space.is_whole({})
+    assert all(space.is_whole(point) for point in points)
+    assert not space.is_whole({})
 
 
 def test_the_size_of_a_huge_space_is_known_at_once(make_space: Callable[..., Space]) -> None:

@@ -43,8 +43,10 @@ def test_proposals_are_those_of_optunas_tpe_over_the_whole_study(tmp_path: Path,
     frozen = whole.trials[-1]
     expected = theirs.sample_relative(whole, frozen, theirs.infer_relative_search_space(whole, frozen))
     proposal = study.ask()
-    assert proposal is not None and trial.number == proposal[0] == 60
-    assert expected and {name: proposal[1][name] for name in expected} == expected
+    assert proposal is not None
+    assert trial.number == proposal[0] == 60
+    assert expected
+    assert {name: proposal[1][name] for name in expected} == expected
 
 
 def test_an_optuna_that_does_not_use_the_shortcut_proposes_the_same(
@@ -105,7 +107,8 @@ def test_no_proposal_follows_trials_that_diverged(tmp_path: Path, table5: Space,
     study = in_flight(tmp_path / "journal", table5, told_before=told_before)
     proposals_after = [study.ask() for _ in range(96)]
     rates = [float(params["learning_rate"]) for _, params in (each for each in proposals_after if each is not None)]
-    assert len(rates) == 96 and rates.count(0.1) < 5, rates.count(0.1)
+    assert len(rates) == 96, rates.count(0.1)
+    assert rates.count(0.1) < 5, rates.count(0.1)
     outcomes = [record.outcome for record in study.records()]
     assert outcomes.count("diverged") == 10
     assert all(len(record.curve) == 12 for record in study.records() if record.outcome == "diverged"), "kept as it was"
@@ -122,7 +125,8 @@ def test_trials_that_all_diverged_are_kept_away_from(tmp_path: Path, table5: Spa
     study.tell(30, "diverged")
     after = [study.ask() for _ in range(40)]
     rates = [params["learning_rate"] for _, params in (each for each in after if each is not None)]
-    assert len(rates) == 40 and rates.count(0.1) < 5
+    assert len(rates) == 40
+    assert rates.count(0.1) < 5
 
 
 def test_what_speaks_against_a_value_is_that_more_trials_diverge_than_on_the_whole(
@@ -143,7 +147,8 @@ def test_what_speaks_against_a_value_is_that_more_trials_diverge_than_on_the_who
         known.add(number, {"num_convs": 1 + number % 2, "learning_rate": rate}, diverged=rate > 0.0101)
     assert known
     highest, middle, low = (known.caution("learning_rate", rate, []) for rate in (0.08, 0.0101, 1e-3))
-    assert highest < 3 * middle < 0 and low == 0.0, "ten, five and none of the nearest, on a logarithmic scale"
+    assert highest < 3 * middle < 0, "ten, five and none of the nearest, on a logarithmic scale"
+    assert low == 0.0, "ten, five and none of the nearest, on a logarithmic scale"
     assert known.caution("num_convs", 1, []) == known.caution("num_convs", 4, []) == 0.0
     assert known.caution("learning_rate", 0.08, [58, 59, 3]) == pytest.approx(highest / 3), "two of the good are there"
     known.add(60, {"num_convs": 4, "learning_rate": 1e-4, "batch_size": 20}, diverged=True)

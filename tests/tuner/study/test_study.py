@@ -64,7 +64,8 @@ def test_a_study_opened_anew_for_each_trial_proposes_the_same(tmp_path: Path, ta
 
 def test_the_baseline_comes_first(tmp_path: Path, table5: Space) -> None:
     proposal = Study(tmp_path / "journal", table5, sampler="tpe", seed=1).ask()
-    assert proposal is not None and table5.baseline is not None
+    assert proposal is not None
+    assert table5.baseline is not None
     assert proposal == (0, dict(table5.baseline))
 
 
@@ -99,7 +100,8 @@ def test_outcomes_are_told_as_samplers_understand_them(tmp_path: Path, table5: S
     study.tell(3, "finished", 0.1)  # told again after a resume: nothing changes
     records = read_records(journal)
     assert [record.outcome for record in records] == ["finished", "stopped", "diverged", "failed"]
-    assert records[1].curve == {1: 0.9} and records[3].reason == "RuntimeError: no luck"
+    assert records[1].curve == {1: 0.9}
+    assert records[3].reason == "RuntimeError: no luck"
     import optuna
 
     trials = optuna.load_study(
@@ -107,7 +109,8 @@ def test_outcomes_are_told_as_samplers_understand_them(tmp_path: Path, table5: S
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
     ).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
-    assert trials[2].user_attrs["diverged"] and not trials[2].intermediate_values
+    assert trials[2].user_attrs["diverged"]
+    assert not trials[2].intermediate_values
 
 
 FINITE = (
@@ -178,7 +181,8 @@ def test_a_point_that_failed_is_tried_again_only_when_asked_for(tmp_path: Path) 
         study.tell(proposal[0], "failed", reason="no luck")
     assert study.ask() is None
     study.enqueue({"atom_dim": 64})
-    assert study.ask() == (3, {"atom_dim": 64}) and study.ask() is None
+    assert study.ask() == (3, {"atom_dim": 64})
+    assert study.ask() is None
 
 
 def test_a_proposal_of_a_small_space_cut_short_at_any_line_is_completed_as_it_would_have_been(tmp_path: Path) -> None:
@@ -195,7 +199,8 @@ def test_a_proposal_of_a_small_space_cut_short_at_any_line_is_completed_as_it_wo
             cut = tmp_path / f"cut{number}-{lines}"
             cut.write_bytes(content[:before] + b"".join(line + b"\n" for line in written[:lines]))
             again = Study(cut, space, sampler="tpe", seed=seed)
-            assert again.running() in ([], [whole]) and (again.running() or again.ask() == whole), (number, lines)
+            assert again.running() in ([], [whole]), (number, lines)
+            assert again.running() or again.ask() == whole, (number, lines)
         study.report(number, 1, float(number % 3))
         study.tell(number, "finished", float(number % 3))
 

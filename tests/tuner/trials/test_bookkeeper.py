@@ -86,7 +86,8 @@ def test_a_diverged_epoch_ends_the_job_and_never_counts_as_best(tmp_path: Path) 
     spec = begin(work)
     work.on_result(spec.key, report(1, 0.5))
     assert not work.on_result(spec.key, report(2, None))
-    assert work.board.trainings[spec.key].state == "diverged" and work.board.best() is None
+    assert work.board.trainings[spec.key].state == "diverged"
+    assert work.board.best() is None
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
@@ -109,7 +110,8 @@ def test_three_exceptions_are_enough_and_the_first_is_announced(tmp_path: Path) 
         assert work.board.trainings[spec.key].state == "running"
         work.on_failure(spec.key, exception())
         again = begin(work)
-    assert work.board.trainings[spec.key].state == "failed" and again.key != spec.key
+    assert work.board.trainings[spec.key].state == "failed"
+    assert again.key != spec.key
     assert work.notices == [("error", spec.key), ("failed", spec.key)]
     assert work.failure_file(spec.key).read_text().count("RuntimeError: no luck") == MAX_EXCEPTIONS
 
@@ -157,7 +159,8 @@ def test_a_process_that_disappears_after_long_silence_counts_as_hung(tmp_path: P
         work.on_start(spec.key)
         work.on_failure(spec.key, LOST)
     training = work.board.trainings[spec.key]
-    assert training.state == "failed" and "no epoch within 0 s: the process hung" in training.reason
+    assert training.state == "failed"
+    assert "no epoch within 0 s: the process hung" in training.reason
 
 
 def test_the_more_jobs_run_the_less_often_each_hands_over_its_state(tmp_path: Path) -> None:
@@ -173,7 +176,8 @@ def test_three_jobs_that_fail_alike_before_any_epoch_end_the_work(tmp_path: Path
     for _ in range(3):
         work.on_failure(begin(work).key, exception("OSError: no store"))
     assert work.abort_reason == "OSError: no store"
-    assert work.next_training() is None and work.done()
+    assert work.next_training() is None
+    assert work.done()
 
 
 def test_different_reasons_or_a_trained_epoch_are_no_cause_to_despair(tmp_path: Path) -> None:
@@ -206,7 +210,8 @@ def test_a_restart_brings_study_and_log_into_agreement(tmp_path: Path, lost: str
     work = search_in_process(plan)
     mine, theirs = read_records(run.journal), read_records(RunFolder(Path(whole.folder)).journal)
     assert mine == theirs
-    assert work.asha is not None and {len(values) for values in work.asha.rungs().values()} != {0}
+    assert work.asha is not None
+    assert {len(values) for values in work.asha.rungs().values()} != {0}
 
 
 def test_trials_begun_before_a_kill_come_first_though_nothing_was_trained(tmp_path: Path, table5: Space) -> None:

@@ -212,7 +212,7 @@ class Mirror:
             except TakenOverError as error:
                 self._taken_over = str(error)
                 return
-            except Exception as error:  # whatever it is, it must not end the search
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the search
                 failed = True
                 self._report(_reason(error))
             else:

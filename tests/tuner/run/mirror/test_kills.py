@@ -66,7 +66,8 @@ def test_a_search_killed_again_and_again_with_its_disk_ends_with_the_same_table(
     assert kills >= 5
     assert table(final) == table(RunFolder(Path(undisturbed.folder)))
     lines = [(line["key"], line["epoch"]) for line in jsonlines.read(final.epochs)]
-    assert len(lines) == len(set(lines)) and final.read() == {"status": "done"}
+    assert len(lines) == len(set(lines))
+    assert final.read() == {"status": "done"}
 
 
 def check(copy: RunFolder, head: RunFolder) -> None:

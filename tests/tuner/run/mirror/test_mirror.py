@@ -114,7 +114,7 @@ def test_a_process_that_dies_at_any_change_leaves_a_moment_that_was(tmp_path: Pa
         bucket = FragileBucket(uri_of(here), changes, how)
         done = 0
         try:
-            for done in mirror_history(here / "run", bucket):  # noqa: B007
+            for _ in mirror_history(here / "run", bucket):
                 pass
             break
         except Crash:
@@ -284,7 +284,7 @@ def test_a_part_that_is_damaged_or_missing_is_named_and_the_local_folder_stays(t
     else:
         path.unlink()
     write(tmp_path / "copy" / "run.json", "older")
-    with pytest.raises(SearchError, match="1 are missing or damaged, the first is epochs.jsonl"):
+    with pytest.raises(SearchError, match=r"1 are missing or damaged, the first is epochs.jsonl"):
         pull(bucket.uri, tmp_path / "copy")
     assert content(tmp_path / "copy") == {"run.json": "older"}
 
@@ -358,7 +358,8 @@ def test_a_random_run_pulled_at_random_moments_of_its_uploads_is_always_a_moment
         stop.set()
         thread.join()
     copies = list(tmp_path.glob("copy*"))
-    assert len(copies) > 5 and all(content(copy) in moments for copy in copies)
+    assert len(copies) > 5
+    assert all(content(copy) in moments for copy in copies)
 
 
 def test_the_names_of_objects_say_what_they_are(tmp_path: Path) -> None:

@@ -70,11 +70,12 @@ def test_a_run_goes_to_s3_through_an_outage_and_comes_back(server: Server, tmp_p
         for number in range(5):
             write(run.trial(number) / "state/state.json", f"{number}" * 100_000)
         append(run.epochs, "before\n")
-        tick_until(mirror, lambda: any("epochs" in key for key in server.keys()))
+        tick_until(mirror, lambda: any("epochs" in key for key in server.keys()))  # noqa: SIM118 - Server is no dict
         server.stop()
         append(run.epochs, "while it is away\n")
         tick_until(mirror, lambda: bool(said))
-        assert "cannot be written to" in said[0] and len(said) == 1
+        assert "cannot be written to" in said[0]
+        assert len(said) == 1
         write(run.trial(0) / "state/state.json", "later")
         server.start()
         tick_until(mirror, lambda: len(said) == 2)
@@ -84,7 +85,7 @@ def test_a_run_goes_to_s3_through_an_outage_and_comes_back(server: Server, tmp_p
     manifest = layout.newest(Bucket(place))
     assert manifest is not None
     parts = {f"runs/mine/parts/{part.name}" for parts in manifest.files.values() for part in parts}
-    assert {key for key in server.keys() if "/parts/" in key and not key.endswith("/")} == parts
+    assert {key for key in server.keys() if "/parts/" in key and not key.endswith("/")} == parts  # noqa: SIM118 - Server is no dict
     uploads = server.s3.list_multipart_uploads(Bucket="bucket").get("Uploads", [])
     assert uploads == [], "unfinished uploads cost money"
 
@@ -92,15 +93,18 @@ def test_a_run_goes_to_s3_through_an_outage_and_comes_back(server: Server, tmp_p
 def test_runs_on_s3_are_found_resumed_and_read(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     runs, said = Runs(uri(server, "bucket/runs")), list[str]()
-    assert runs.latest() is None and not runs.is_taken("mine")
+    assert runs.latest() is None
+    assert not runs.is_taken("mine")
     run = runs.folder("mine")
     write(run.run_json, "{}")
     write(run.trial(3) / "best/model.safetensors", "weights")
     with Mirror(run, said.append):
         pass
-    assert runs.latest() == "mine" and runs.is_taken("mine")
+    assert runs.latest() == "mine"
+    assert runs.is_taken("mine")
     copy = run_to_read(uri(server, "bucket/runs/mine"), checkpoints=True)
-    assert content(copy.path) == content(run.path) and not copy.is_being_written()
+    assert content(copy.path) == content(run.path)
+    assert not copy.is_being_written()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new head"))
     again = Runs(uri(server, "bucket/runs")).open("mine", said.append)
     assert content(again.path) == content(run.path)
@@ -112,7 +116,7 @@ def test_runs_on_s3_are_found_resumed_and_read(server: Server, tmp_path: Path, m
 
 def test_a_bucket_that_is_not_there_is_said_before_the_search_begins(server: Server, tmp_path: Path) -> None:
     run = RunFolder(run_of(tmp_path).path, uri(server, "nobucket/runs/mine"))
-    with pytest.raises(SearchError, match="must be a place that can be written to"):  # noqa: SIM117
+    with pytest.raises(SearchError, match="must be a place that can be written to"):
         with Mirror(run, print):
             pass
 

@@ -41,7 +41,8 @@ def test_the_best_third_goes_on_judged_by_what_was_recorded_before() -> None:
 def test_an_epoch_that_is_no_rung_stops_nobody() -> None:
     asha = make()
     asha.record(0, 1, 0.1)
-    assert asha.record(1, 2, 9.0) and asha.rungs()[1] == {0: 0.1}
+    assert asha.record(1, 2, 9.0)
+    assert asha.rungs()[1] == {0: 0.1}
 
 
 def test_a_trial_counts_once_at_a_rung() -> None:
