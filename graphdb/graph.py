@@ -15,11 +15,13 @@ become the same graph. The classes come from color refinement (1-dimensional Wei
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphdb.records import read_record
 
 MAX_ATOMIC_NUMBER = 100
 """Largest atomic number with a row in the element table of `model`."""
@@ -89,10 +91,7 @@ class GraphSettings:
         Raises:
             ValueError: for an unknown or a missing key, or a value out of range.
         """
-        known = {field.name for field in fields(cls)}
-        if set(values) != known:
-            raise ValueError(f"graph settings must have the keys {sorted(known)}, got {sorted(values)}")
-        return cls(**values)
+        return read_record(cls, values, "graph settings", complete=True)
 
     def differences(self, other: "GraphSettings") -> list[str]:
         """Each setting that differs, as ``name: mine, not theirs``; empty when the graphs are the same."""
