@@ -22,7 +22,8 @@ from benchmarks._report import finish, parser, skip, spread
 from graphdb.errors import GraphDBError
 from graphdb.graph import GraphSettings
 from graphdb.ingest import build_one, text_digest
-from graphdb.sources import RawCrystal, open_source
+from graphdb.rawcrystal import RawCrystal
+from graphdb.sources import open_source
 
 CRYSTALS, REPEATS, SEED = 300, 3, 0
 CUTOFF, NUM_NEIGHBORS, STEP = 8.0, 12, 0.2

@@ -17,7 +17,7 @@ from graphdb.codec import encode_graph
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.graph import CrystalGraph, GraphError, GraphSettings, build_graph
 from graphdb.parse import Crystal, Unusable, parse_crystal
-from graphdb.sources import RawCrystal
+from graphdb.rawcrystal import RawCrystal
 
 #: Part of every digest: raise it when the same text would give another graph.
 _RECIPE = b"crystune-2"

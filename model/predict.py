@@ -257,7 +257,7 @@ def _graphs(
     """
     from graphdb.errors import SkippedCrystal, SourceError
     from graphdb.graph import GraphError, build_graph
-    from graphdb.sources import iter_structures
+    from graphdb.usable import iter_structures
     from model.elements import element_symbols
 
     for number, source in enumerate(sources):

@@ -22,9 +22,9 @@ from graphdb.files import partial_path, skipped_path
 from graphdb.graph import GraphSettings
 from graphdb.ingest import Built, build_all, text_digest
 from graphdb.intake import Intake
+from graphdb.rawcrystal import RawCrystal
 from graphdb.sample import sample_path
 from graphdb.sample import sample_store as build_sample_store
-from graphdb.sources import RawCrystal
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 

@@ -10,8 +10,8 @@ from pymatgen.core.structure import Structure
 
 from graphdb import build
 from graphdb.parse import Crystal
-from graphdb.sources import iter_structures
 from graphdb.store import Store
+from graphdb.usable import iter_structures
 
 CASES = Path(__file__).parent / "cases"
 SALT, SILICON = "mp-22862", "mp-149"

@@ -16,8 +16,9 @@ from graphdb.errors import REASON_TEXT, Reason, SkippedCrystal
 from graphdb.graph import MAX_ATOMS, GraphSettings
 from graphdb.ingest import Built, build_all, text_digest
 from graphdb.parse import Crystal, parse_crystal
+from graphdb.rawcrystal import RawCrystal
 from graphdb.sample.recompute import PROTOTYPES, indirect_gap, main, read_rows
-from graphdb.sources import RawCrystal, iter_structures
+from graphdb.usable import iter_structures
 
 POISON, HARMLESS = b"data_poison", b"data_harmless"
 

@@ -11,7 +11,7 @@ from graphdb.build import build_store
 from graphdb.errors import Reason
 from graphdb.graph import GraphSettings
 from graphdb.ingest import build_one, text_digest
-from graphdb.sources import RawCrystal
+from graphdb.rawcrystal import RawCrystal
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 

@@ -23,8 +23,10 @@ from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.filenames import file_id, name_format
 from graphdb.matching import CrystalIds
 from graphdb.parse import Crystal, Unusable, decode, parse_crystal
-from graphdb.sources import Entry, RawCrystal, Source, iter_structures, open_source
+from graphdb.rawcrystal import Entry, RawCrystal
+from graphdb.sources import Source, open_source
 from graphdb.targets import TargetTable
+from graphdb.usable import iter_structures
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 IRON = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])

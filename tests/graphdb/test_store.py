@@ -30,8 +30,8 @@ from graphdb.files import network_file_system, partial_path
 from graphdb.fingerprint import FORMAT_VERSION
 from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings, build_graph
 from graphdb.parse import Crystal
-from graphdb.sources import iter_structures
 from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
+from graphdb.usable import iter_structures
 from graphdb.writer import StoreWriter
 
 ARRAYS = ("atomic_numbers", "multiplicity", "neighbor_count", "neighbor_index", "neighbor_distance", "neighbor_weight")
