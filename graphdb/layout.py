@@ -13,7 +13,7 @@ from graphdb.codec import BLOCK_SIZE, encode_block, encode_column, record_sizes
 from graphdb.entries import SKIPPED, read_skip
 from graphdb.errors import NOTES, SkippedCrystal
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings
 from graphdb.store import FORMAT_NAME, META_KEY, Property, block_key, target_key, write_items
 from graphdb.versions import versions
 

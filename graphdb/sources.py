@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.errors import Reason, SkippedCrystal, SourceError, Unusable
 from graphdb.filenames import file_id, name_format, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
 from graphdb.foreign import HEAD_BYTES, is_binary, what_is
 from graphdb.names import clean_id
-from graphdb.parse import MAX_TEXT_BYTES, Format, Unusable, decode, sniff
+from graphdb.parse import MAX_TEXT_BYTES, Format, decode, sniff
 from graphdb.rawcrystal import Entry, raw_crystal
 from graphdb.tables import CsvSource, JsonSource, json_entries
 from graphdb.targetfile import TargetFile

@@ -5,30 +5,35 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from graphdb.errors import Reason, SkippedCrystal
-from graphdb.parse import Crystal, Unusable, parse_crystal
 from graphdb.rawcrystal import RawCrystal
 from graphdb.sources import open_source
+
+Result = TypeVar("Result")
 
 #: How the place of an entry ends that is one of several in a file.
 _ROW = re.compile(r", (?:line|entry) \d+$")
 
 
-def iter_structures(
-    path: str | os.PathLike[str], *, keep_order: bool = False, tell: Callable[[float], None] = lambda share: None
-) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
-    """Id and crystal of everything in a source; what cannot be used comes as the reason why.
+def iter_usable(
+    path: str | os.PathLike[str],
+    convert: Callable[[RawCrystal], Result | SkippedCrystal],
+    *,
+    tell: Callable[[float], None] = lambda share: None,
+) -> Iterator[tuple[str, Result | SkippedCrystal]]:
+    """Id and result of everything in a source; what cannot be used comes as the reason why.
 
-    Of several entries with the same id the first one that can be used counts, so an id has at most one crystal. The
+    Of several entries with the same id the first one that can be used counts, so an id has at most one result. The
     others come with the reason "duplicate id", or "id taken" if they may be other crystals. All come in the order of
     the source, but for those that cannot be used while others with their id are to be expected: whether such a one
     takes their place is known at the end.
 
     Args:
         path: what `open_source` reads.
-        keep_order: give the atoms in pymatgen's order, on which graphs by the rule "cgcnn" depend.
-        tell: told the share of the source that was read, before each crystal.
+        convert: makes of a text what is wanted of it, as `graphdb.convert.to_crystal` does.
+        tell: told the share of the source that was read, before each entry.
 
     Raises:
         SourceError: if the source as a whole cannot be read.
@@ -45,15 +50,13 @@ def iter_structures(
             is_equal = hash(entry.content) == contents[entry.material_id]
             skip = duplicate(entry, places[entry.material_id], is_equal=is_equal)
         else:
-            try:
-                crystal = parse_crystal(entry.content, entry.format, keep_order=keep_order)
-            except Unusable as error:
-                skip = SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
-            else:
+            found = convert(entry)
+            if not isinstance(found, SkippedCrystal):
                 places[entry.material_id] = entry.where
                 contents[entry.material_id] = hash(entry.content)
-                yield entry.material_id, crystal
+                yield entry.material_id, found
                 continue
+            skip = found
         if skip.reason not in (Reason.DUPLICATE_ID, Reason.ID_TAKEN) and source.may_repeat(skip.material_id):
             refused.append(skip)
         else:

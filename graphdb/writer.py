@@ -32,7 +32,7 @@ from graphdb.entries import (
 from graphdb.errors import NOTES, SettingsMismatch, SkippedCrystal, StoreError
 from graphdb.files import hold, partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings
 from graphdb.layout import lay_out
 from graphdb.store import FORMAT_NAME, META_KEY, Store, iterate, open_writable, write_items
 

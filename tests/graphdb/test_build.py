@@ -19,7 +19,7 @@ from graphdb.build import build_store
 from graphdb.command import split_names
 from graphdb.errors import Reason, SettingsMismatch, SourceError, StoreError
 from graphdb.files import partial_path, skipped_path
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import HardNeighbors, SoftNeighbors
 from graphdb.ingest import Built, build_all, text_digest
 from graphdb.intake import Intake
 from graphdb.rawcrystal import RawCrystal
@@ -142,7 +142,7 @@ def test_crystals_that_the_source_lost_are_not_dropped_silently(tmp_path: Path, 
 
 def test_other_settings_for_the_same_store_are_refused(tmp_path: Path, source: Path) -> None:
     build_store(source, tmp_path / "s")
-    other = GraphSettings(neighbors="cgcnn")
+    other = HardNeighbors()
     with pytest.raises(SettingsMismatch, match=r"neighbors: cgcnn, not shell.*--overwrite"):
         build_store(source, tmp_path / "s", settings=other)
     assert build_store(source, tmp_path / "s", settings=other, overwrite=True).num_built == 20
@@ -150,7 +150,7 @@ def test_other_settings_for_the_same_store_are_refused(tmp_path: Path, source: P
 
 
 def test_a_second_build_of_the_same_store_waits_for_nothing(tmp_path: Path, source: Path) -> None:
-    with StoreWriter(tmp_path / "s", GraphSettings()):
+    with StoreWriter(tmp_path / "s", SoftNeighbors()):
         with pytest.raises(StoreError, match="another process is building"):
             build_store(source, tmp_path / "s")
     assert build_store(source, tmp_path / "s").num_crystals == 20
@@ -516,7 +516,7 @@ def test_killed_at_any_moment_the_next_run_yields_the_same_store(
         killed = subprocess.run(command, cwd=repository, capture_output=True, timeout=120)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
         assert store.exists() == (kind == "after rename")
-        with StoreWriter(store, GraphSettings()) as writer:
+        with StoreWriter(store, SoftNeighbors()) as writer:
             assert writer.num_found >= num_found
             num_found = writer.num_found
         assert num_found == 715 or kind.endswith("commit")
@@ -564,7 +564,7 @@ def is_alive(pid: int) -> bool:
 def test_few_crystals_are_built_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphdb.ingest._pool", None)
     raw = poison("a")
-    (built,) = build_all([(raw, text_digest(raw))], GraphSettings(), num_workers=8)
+    (built,) = build_all([(raw, text_digest(raw))], SoftNeighbors(), num_workers=8)
     assert not isinstance(built.outcome, bytes)
     assert built.outcome.reason == Reason.UNPARSABLE
 
@@ -687,7 +687,7 @@ def test_a_running_build_is_told_from_an_interrupted_one(
 ) -> None:
     store = tmp_path / "s"
     for is_built in (False, True):
-        with StoreWriter(store, GraphSettings()):
+        with StoreWriter(store, SoftNeighbors()):
             assert info.main([str(store)]) == (0 if is_built else 2)
             shown = capsys.readouterr()
             assert "build of this store is running" in shown.out or "its build is running; wait for it" in shown.err

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from graphdb.cif import cell_vectors
-from graphdb.crystal import Unusable
-from graphdb.errors import Reason
+from graphdb.errors import Reason, Unusable
 from graphdb.parse import parse_crystal
 from graphdb.symmetry import GroupNames, settings
 from tests.graphdb.looks import formula, shortest_distance

@@ -1,7 +1,6 @@
 """Parsing and building: plain CIFs agree with pymatgen, and a worker that dies costs one crystal."""
 
 import os
-import re
 import tarfile
 import warnings
 from pathlib import Path
@@ -11,14 +10,16 @@ import pytest
 from pymatgen.io.cif import CifParser
 
 from graphdb import ingest
-from graphdb.crystal import ATOMIC_NUMBERS
+from graphdb.convert import to_crystal
+from graphdb.crystal import ATOMIC_NUMBERS, Crystal
 from graphdb.errors import REASON_TEXT, Reason, SkippedCrystal
-from graphdb.graph import MAX_ATOMS, GraphSettings
+from graphdb.graphsettings import GraphSettings, SoftNeighbors
 from graphdb.ingest import Built, build_all, text_digest
-from graphdb.parse import Crystal, parse_crystal
+from graphdb.neighbors import MAX_ATOMS
+from graphdb.parse import parse_crystal
 from graphdb.rawcrystal import RawCrystal
 from graphdb.sample.recompute import PROTOTYPES, indirect_gap, main, read_rows
-from graphdb.usable import iter_structures
+from graphdb.usable import iter_usable
 
 POISON, HARMLESS = b"data_poison", b"data_harmless"
 
@@ -93,7 +94,7 @@ def test_a_text_that_kills_its_worker_costs_only_itself(monkeypatch: pytest.Monk
     monkeypatch.setattr(ingest, "_MIN_PARALLEL", 1)
     monkeypatch.setattr(ingest, "_CHUNK_CRYSTALS", 4)
     texts = [RawCrystal(str(i), "cif", POISON if i == 9 else HARMLESS, f"file {i}") for i in range(40)]
-    built = list(build_all(((raw, text_digest(raw)) for raw in texts), GraphSettings(), num_workers=2))
+    built = list(build_all(((raw, text_digest(raw)) for raw in texts), SoftNeighbors(), num_workers=2))
     assert sorted(int(one.material_id) for one in built) == list(range(40))
     (skipped,) = [one.outcome for one in built if isinstance(one.outcome, SkippedCrystal)]
     assert (skipped.material_id, skipped.reason) == ("9", Reason.WORKER_CRASHED)
@@ -101,7 +102,7 @@ def test_a_text_that_kills_its_worker_costs_only_itself(monkeypatch: pytest.Monk
 
 def test_sample_crystals_are_their_prototypes(sample_csv: Path) -> None:
     rows = read_rows()
-    for name, crystal in iter_structures(sample_csv):
+    for name, crystal in iter_usable(sample_csv, to_crystal):
         assert isinstance(crystal, Crystal), name
         row = rows[name]
         prototype, elements = PROTOTYPES[row["prototype"]], row["elements"].split("-")
@@ -136,12 +137,5 @@ def test_the_documentation_explains_every_reason_and_limit(repository: Path) -> 
     for reason, meaning in REASON_TEXT.items():
         assert f"| `{reason}` | {meaning} |" in text
     assert f"{MAX_ATOMS:,} atoms" in text
-    for setting in GraphSettings().as_dict():
+    for setting in SoftNeighbors().as_dict():
         assert f"| `{setting}` |" in text
-
-
-def test_every_reason_that_building_a_graph_gives_is_a_known_one(repository: Path) -> None:
-    source = (repository / "graphdb" / "graph.py").read_text(encoding="utf-8")
-    reasons = re.findall(r'GraphError\(\s*"([^"]*)"', source)
-    assert len(reasons) >= 6
-    assert {Reason(reason) for reason in reasons} <= set(Reason)

@@ -19,14 +19,16 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
-from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.convert import to_crystal
+from graphdb.crystal import Crystal
+from graphdb.errors import Reason, SkippedCrystal, SourceError, Unusable
 from graphdb.filenames import file_id, name_format
 from graphdb.matching import CrystalIds
-from graphdb.parse import Crystal, Unusable, decode, parse_crystal
+from graphdb.parse import decode, parse_crystal
 from graphdb.rawcrystal import Entry, RawCrystal
 from graphdb.sources import Source, open_source
 from graphdb.targets import TargetTable
-from graphdb.usable import iter_structures
+from graphdb.usable import iter_usable
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 IRON = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
@@ -107,7 +109,7 @@ def test_every_kind_of_source_gives_the_same_crystals(tmp_path: Path) -> None:
     num_sources = 0
     for source in sources(tmp_path):
         num_sources += 1
-        found = dict(iter_structures(source))
+        found = dict(iter_usable(source, to_crystal))
         assert sorted(found) == ["iron", "salt"], source
         for name, crystal in found.items():
             assert isinstance(crystal, Crystal), (source, crystal)
@@ -240,7 +242,7 @@ def test_each_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path: Path) -> N
         ["short row", text(IRON, "cif")],
         ["empty cell", "", 1],
     ]
-    found = dict(iter_structures(write_csv(tmp_path / "t.csv", rows)))
+    found = dict(iter_usable(write_csv(tmp_path / "t.csv", rows), to_crystal))
     reasons = {name[:10]: found[name].reason for name in found if isinstance(found[name], SkippedCrystal)}  # type: ignore[union-attr]
     assert [name for name in found if isinstance(found[name], Crystal)] == ["good", "with space / and slash"]
     assert reasons == {
@@ -254,13 +256,13 @@ def test_each_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path: Path) -> N
 
 def test_ids_in_decomposed_unicode_are_the_composed_ones(tmp_path: Path) -> None:
     rows = [["material_id", "cif"], ["Cafe\u0301", text(IRON, "cif")]]
-    assert [name for name, _ in iter_structures(write_csv(tmp_path / "t.csv", rows))] == ["Caf\u00e9"]
+    assert [name for name, _ in iter_usable(write_csv(tmp_path / "t.csv", rows), to_crystal)] == ["Caf\u00e9"]
 
 
 def test_a_json_list_without_ids_counts_them(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([IRON.as_dict(), {"material_id": "salt", "structure": NACL.as_dict()}, 7, None]))
-    found = dict(iter_structures(path))
+    found = dict(iter_usable(path, to_crystal))
     assert list(found) == ["mine-0", "salt", "mine-2", "mine-3"]
     assert [entry.reason for entry in skips(path)] == [Reason.NOT_A_STRUCTURE] * 2
 
@@ -310,17 +312,19 @@ def test_single_files_and_tables_may_be_compressed(tmp_path: Path, suffix: str) 
     for name, content in contents.items():
         (tmp_path / f"{name}.{suffix}").write_bytes(compress(content.encode()))
     for name in ("table.csv", "list.json"):
-        assert {key for key, found in iter_structures(tmp_path / f"{name}.{suffix}") if isinstance(found, Crystal)} == {
+        assert {
+            key for key, found in iter_usable(tmp_path / f"{name}.{suffix}", to_crystal) if isinstance(found, Crystal)
+        } == {
             "salt",
             "iron",
         }
     for source in (tmp_path / "folder", tmp_path / f"folder/salt.cif.{suffix}"):
-        (found,) = iter_structures(source)
+        (found,) = iter_usable(source, to_crystal)
         assert found[0] == "salt"
         assert isinstance(found[1], Crystal)
     damaged = tmp_path / f"folder/salt.cif.{suffix}"
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    (found,) = iter_structures(tmp_path / "folder")
+    (found,) = iter_usable(tmp_path / "folder", to_crystal)
     assert isinstance(found[1], SkippedCrystal)
     assert "stream is damaged" in found[1].message
 
@@ -411,7 +415,7 @@ def test_json_of_another_program_is_named_with_what_to_do(tmp_path: Path, value:
 def test_structures_have_several_names_in_json(tmp_path: Path, value: object) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(value))
-    ((name, crystal),) = iter_structures(path)
+    ((name, crystal),) = iter_usable(path, to_crystal)
     assert name == "a"
     assert isinstance(crystal, Crystal)
     assert set(crystal.atomic_numbers.tolist()) == {26}
@@ -429,7 +433,7 @@ def test_a_compressed_file_may_be_named_as_if_it_were_not(tmp_path: Path, compre
     content = compress(text(IRON, "cif").encode())
     (tmp_path / "a.cif").write_bytes(content)
     (tmp_path / "b.cif").write_bytes(content[:-9])
-    found = dict(iter_structures(tmp_path))
+    found = dict(iter_usable(tmp_path, to_crystal))
     assert isinstance(found["a"], Crystal)
     assert isinstance(found["b"], SkippedCrystal)
     assert "stream is damaged" in found["b"].message
@@ -491,7 +495,7 @@ def test_json_lines_are_named(tmp_path: Path) -> None:
 def test_an_entry_keeps_its_id(tmp_path: Path, entry: dict[str, Any], material_id: str) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([{**entry, "structure": IRON.as_dict()}]))
-    assert [name for name, _ in iter_structures(path)] == [material_id]
+    assert [name for name, _ in iter_usable(path, to_crystal)] == [material_id]
 
 
 def test_one_document_and_documents_by_their_count_keep_their_ids(tmp_path: Path) -> None:
@@ -603,7 +607,7 @@ def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_pa
         (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "f" / name).write_text(content)
     for source in (tmp_path / "f", write_tar(tmp_path / "f.tar", files)):
-        notes = {item.where: item for _, item in iter_structures(source) if isinstance(item, SkippedCrystal)}
+        notes = {item.where: item for _, item in iter_usable(source, to_crystal) if isinstance(item, SkippedCrystal)}
         assert {where: note.reason for where, note in notes.items()} == {
             "x/relax/POSCAR": Reason.DUPLICATE_ID,
             "y/relax/CONTCAR": Reason.ID_TAKEN,
@@ -613,7 +617,9 @@ def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_pa
         assert "rename the file or its folder" in notes["y/relax/CONTCAR"].message
     rows = [["id", "cif"], ["a", NACL_CIF], ["a", IRON_CIF], ["a", NACL_CIF]]
     table = write_csv(tmp_path / "t.csv", rows)
-    reasons = [(item.reason, item.message) for _, item in iter_structures(table) if isinstance(item, SkippedCrystal)]
+    reasons = [
+        (item.reason, item.message) for _, item in iter_usable(table, to_crystal) if isinstance(item, SkippedCrystal)
+    ]
     assert [reason for reason, _ in reasons] == [Reason.ID_TAKEN, Reason.DUPLICATE_ID]
     assert reasons[0][1].endswith("give each row an id of its own")
 
@@ -623,7 +629,7 @@ def test_the_first_usable_structure_of_an_id_counts_in_predictions(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "CONTCAR").write_text(contcar)
         (tmp_path / folder / "POSCAR").write_text(text(NACL, "poscar") if folder != "c" else "")
-    found = list(iter_structures(tmp_path))
+    found = list(iter_usable(tmp_path, to_crystal))
     crystals = {name: len(item.atomic_numbers) for name, item in found if isinstance(item, Crystal)}
     assert crystals == {"a": 8, "b": 2}
     notes = [(name, item.reason, item.where, item.message) for name, item in found if isinstance(item, SkippedCrystal)]

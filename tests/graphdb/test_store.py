@@ -17,6 +17,8 @@ import pytest
 from graphdb import codec, info
 from graphdb.build import build_store
 from graphdb.codec import decode_graph, encode_graph
+from graphdb.convert import to_crystal
+from graphdb.crystal import Crystal
 from graphdb.errors import (
     CorruptRecord,
     Reason,
@@ -28,10 +30,11 @@ from graphdb.errors import (
 )
 from graphdb.files import network_file_system, partial_path
 from graphdb.fingerprint import FORMAT_VERSION
-from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings, build_graph
-from graphdb.parse import Crystal
+from graphdb.graph import CrystalGraph, FlatGraphs
+from graphdb.graphsettings import HardNeighbors, SoftNeighbors
+from graphdb.neighbors import build_graph
 from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
-from graphdb.usable import iter_structures
+from graphdb.usable import iter_usable
 from graphdb.writer import StoreWriter
 
 ARRAYS = ("atomic_numbers", "multiplicity", "neighbor_count", "neighbor_index", "neighbor_distance", "neighbor_weight")
@@ -83,7 +86,7 @@ def test_any_flipped_bit_of_a_block_is_noticed() -> None:
 
 
 def test_graphs_come_back_as_they_were_built(sample_store: Path, sample_csv: Path) -> None:
-    crystals = dict(iter_structures(sample_csv))
+    crystals = dict(iter_usable(sample_csv, to_crystal))
     with Store(sample_store) as store:
         assert len(store) == len(crystals) == 715
         assert list(store.material_ids) == sorted(crystals)
@@ -124,11 +127,11 @@ def test_an_index_out_of_range_is_refused(sample_store: Path, index: int) -> Non
 
 
 def test_other_graph_settings_are_refused_with_both_values(sample_store: Path) -> None:
-    Store(sample_store, expected=GraphSettings()).close()
+    Store(sample_store, expected=SoftNeighbors()).close()
     with pytest.raises(SettingsMismatch, match=r"shell_width: 0.05, not 0.03"):
-        Store(sample_store, expected=GraphSettings(shell_width=0.05))
+        Store(sample_store, expected=SoftNeighbors(shell_width=0.05))
     with pytest.raises(SettingsMismatch, match="neighbors: cgcnn, not shell"):
-        Store(sample_store, expected=GraphSettings(neighbors="cgcnn"))
+        Store(sample_store, expected=HardNeighbors())
 
 
 def test_a_store_may_be_open_several_times_in_a_process(sample_store: Path) -> None:
@@ -232,7 +235,7 @@ def test_another_layout_needs_another_format_version(tmp_path: Path) -> None:
         neighbor_weight=np.array([12, 6, 6], np.float32),
     )
     digest, skip = bytes(range(16)), SkippedCrystal("b", Reason.NO_ATOMS, "none", "b.cif")
-    with StoreWriter(tmp_path / "s", GraphSettings()) as writer:
+    with StoreWriter(tmp_path / "s", SoftNeighbors()) as writer:
         writer.add_graph("a", digest, encode_graph(graph))
         writer.add_skipped(skip, digest)
         writer.finish({"a": digest, "b": digest}, {"gap": np.array([0.5])}, {"gap": "eV"}, [skip])
@@ -327,7 +330,7 @@ def test_info_tells_what_is_in_a_store(sample_store: Path, capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out)
     assert (found["num_crystals"], found["num_atoms"], found["verified"]) == (715, 1466, True)
     assert found["properties"]["band_gap"]["unit"] == "eV"
-    assert found["settings"] == GraphSettings().as_dict()
+    assert found["settings"] == SoftNeighbors().as_dict()
     assert info.main([str(sample_store)]) == 0
     shown = capsys.readouterr().out
     assert "715 crystals" in shown
@@ -346,7 +349,7 @@ def test_local_folders_are_not_network_file_systems(tmp_path: Path) -> None:
 
 
 def test_the_original_choice_of_neighbors_is_stored_unmerged(tmp_path: Path, sample_csv: Path) -> None:
-    report = build_store(sample_csv, tmp_path / "c", settings=GraphSettings(neighbors="cgcnn"), num_workers=1)
+    report = build_store(sample_csv, tmp_path / "c", settings=HardNeighbors(), num_workers=1)
     with Store(report.path) as store:
         assert store.settings.cutoff == 8.0
         flat = store.flat()
