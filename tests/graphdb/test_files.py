@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graphdb.files import hold, is_held, write_atomically
+from graphdb.files import hold, is_held, network_file_system, write_atomically
 
 HOLDER = """
 import sys
@@ -75,3 +75,7 @@ def test_an_interrupted_write_leaves_the_old_content_and_nothing_else(
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"new")
     assert [file.read_bytes() for file in path.parent.iterdir()] == [b"old"]
+
+
+def test_local_folders_are_not_network_file_systems(tmp_path: Path) -> None:
+    assert network_file_system(tmp_path) == ""

@@ -16,11 +16,10 @@ import pytest
 
 from graphdb import codec, info
 from graphdb.build import build_store
-from graphdb.codec import decode_graph, encode_graph
+from graphdb.codec import encode_graph
 from graphdb.convert import to_crystal
 from graphdb.crystal import Crystal
 from graphdb.errors import (
-    CorruptRecord,
     Reason,
     SettingsMismatch,
     SkippedCrystal,
@@ -28,7 +27,7 @@ from graphdb.errors import (
     StoreUnfinished,
     StoreVersionMismatch,
 )
-from graphdb.files import network_file_system, partial_path
+from graphdb.files import partial_path
 from graphdb.fingerprint import FORMAT_VERSION
 from graphdb.graph import CrystalGraph, FlatGraphs
 from graphdb.graphsettings import HardNeighbors, SoftNeighbors
@@ -36,53 +35,7 @@ from graphdb.neighbors import build_graph
 from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
 from graphdb.usable import iter_usable
 from graphdb.writer import StoreWriter
-
-ARRAYS = ("atomic_numbers", "multiplicity", "neighbor_count", "neighbor_index", "neighbor_distance", "neighbor_weight")
-
-
-def random_graph(rng: np.random.Generator, nodes: int, *, large: int = 1, ones: bool = False) -> CrystalGraph:
-    count = rng.integers(1, 20, nodes).astype(np.int32)
-    edges = int(count.sum())
-    weight = np.ones(edges) if ones else rng.random(edges)
-    return CrystalGraph(
-        num_atoms=nodes * 3,
-        atomic_numbers=rng.integers(1, 101, nodes).astype(np.uint8),
-        multiplicity=(rng.integers(1, 5, nodes) * large).astype(np.int32),
-        neighbor_count=count,
-        neighbor_index=rng.integers(0, nodes, edges).astype(np.int32),
-        neighbor_distance=rng.random(edges).astype(np.float32),
-        neighbor_weight=weight.astype(np.float32),
-    )
-
-
-def assert_same(found: CrystalGraph, wanted: CrystalGraph) -> None:
-    assert found.num_atoms == wanted.num_atoms
-    for name in ARRAYS:
-        ours, theirs = getattr(found, name), getattr(wanted, name)
-        assert ours.dtype == theirs.dtype, name
-        assert np.array_equal(ours, theirs), name
-
-
-@pytest.mark.parametrize("nodes", [1, 2, 200, 300, 70_000])
-@pytest.mark.parametrize(("large", "ones"), [(1, False), (1, True), (300, False), (70_000, True)])
-def test_a_record_gives_back_the_graph_exactly(nodes: int, large: int, ones: bool) -> None:
-    graph = random_graph(np.random.default_rng(nodes), nodes, large=large, ones=ones)
-    record = encode_graph(graph)
-    assert_same(decode_graph(record), graph)
-    assert encode_graph(decode_graph(record)) == record
-
-
-def test_any_flipped_bit_of_a_block_is_noticed() -> None:
-    rng = np.random.default_rng(0)
-    block = codec.encode_block([encode_graph(random_graph(rng, 2)) for _ in range(3)], 64)
-    codec.block_records(block, 64, 3)
-    for at in range(len(block)):
-        damaged = bytearray(block)
-        damaged[at] ^= 1 << (at % 8)
-        with pytest.raises(CorruptRecord, match="crystal"):
-            codec.block_records(bytes(damaged), 64, 3)
-    with pytest.raises(CorruptRecord):
-        codec.block_records(block, 128, 3)  # a block in another one's place
+from tests.graphdb.randomgraphs import assert_same
 
 
 def test_graphs_come_back_as_they_were_built(sample_store: Path, sample_csv: Path) -> None:
@@ -335,17 +288,6 @@ def test_info_tells_what_is_in_a_store(sample_store: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "715 crystals" in shown
     assert found["fingerprint"] in shown
-
-
-def test_the_map_grows_until_everything_fits(tmp_path: Path) -> None:
-    env = open_writable(tmp_path / "big", durable=False)
-    write_items(env, [(i.to_bytes(4, "big"), bytes(2**20)) for i in range(150)])
-    assert env.stat()["entries"] == 150
-    env.close()
-
-
-def test_local_folders_are_not_network_file_systems(tmp_path: Path) -> None:
-    assert network_file_system(tmp_path) == ""
 
 
 def test_the_original_choice_of_neighbors_is_stored_unmerged(tmp_path: Path, sample_csv: Path) -> None:
