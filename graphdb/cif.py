@@ -18,7 +18,8 @@ from graphdb.cifsites import Sites, count_of, number_of, read_sites
 from graphdb.crystal import Crystal, Note, check_size, checked, listed
 from graphdb.errors import Reason, Unusable
 from graphdb.formula import formula_agrees, formula_text, parse_formula
-from graphdb.orbits import check_positions, expand, independent, merge_equal, same_crystal
+from graphdb.orbits import Arrays, check_positions, expand, independent, merge_equal, same_crystal
+from graphdb.shapes import Float
 from graphdb.symmetry import GroupNames, Operations, SymmetryError, identity, listed_operations, settings, systems
 
 LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
@@ -43,7 +44,6 @@ _SHAPE = "the cell does not have the shape that its symmetry operations ask for"
 _PLACEHOLDER = frozenset({Reason.NO_ATOMS, Reason.NO_LATTICE})
 
 _Atoms = tuple[NDArray[np.int64], NDArray[np.float64], int]
-Arrays = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def read_cif(text: str) -> Crystal:
@@ -143,7 +143,9 @@ def _lattice(block: Block, symmetry: Symmetry) -> NDArray[np.float64]:
     return cell_vectors(*cell)
 
 
-def cell_vectors(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64]:
+def cell_vectors(
+    a: float, b: float, c: float, alpha: float, beta: float, gamma: float
+) -> Float[NDArray[np.float64], "3 3"]:
     """Rows a, b, c in Å from lengths in Å and angles in degrees; c along z, a in the xz plane, as pymatgen has it.
 
     Raises:

@@ -12,6 +12,7 @@ from graphdb.cifblock import Block, Value
 from graphdb.crystal import Note, atomic_number, check_whole, element_number, listed
 from graphdb.errors import Reason, Unusable
 from graphdb.formula import formula_text, parse_formula
+from graphdb.shapes import Float, Int
 
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 #: Type symbols and labels of groups, of which only the first atom has a place; hydrogens of water.
@@ -45,14 +46,14 @@ class Sites:
     """The sites of a block that are atoms.
 
     Attributes:
-        numbers: (N,) atomic numbers.
-        fractions: (N, 3) fractional coordinates.
-        multiplicities: (N,) as the file has them, 0 where it does not say.
+        numbers: atomic numbers.
+        fractions: fractional coordinates.
+        multiplicities: as the file has them, 0 where it does not say.
     """
 
-    numbers: NDArray[np.int64]
-    fractions: NDArray[np.float64]
-    multiplicities: NDArray[np.int64]
+    numbers: Int[NDArray[np.int64], " sites"]
+    fractions: Float[NDArray[np.float64], "sites 3"]
+    multiplicities: Int[NDArray[np.int64], " sites"]
 
 
 def read_sites(block: Block, remarks: list[Note]) -> Sites:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.groupsymbols import all_settings, by_symbol
+from graphdb.shapes import Float
 
 #: How far translations such as 0.333 may be from the 24th of a cell that they stand for.
 _TRANSLATION_TOLERANCE = 0.004
@@ -33,24 +34,24 @@ class Operations:
     """Operations of a space group, all of them, centring included: x -> rotation x + translation.
 
     Attributes:
-        rotation: (K, 3, 3), acting on columns of fractional coordinates.
-        translation: (K, 3), in 0 to 1.
+        rotation: acting on columns of fractional coordinates.
+        translation: in 0 to 1.
         name: of the setting; empty for a list.
     """
 
-    rotation: NDArray[np.float64]
-    translation: NDArray[np.float64]
+    rotation: Float[NDArray[np.float64], "operations 3 3"]
+    translation: Float[NDArray[np.float64], "operations 3"]
     name: str = ""
 
     def __len__(self) -> int:
-        """Number of operations K."""
+        """Number of operations."""
         return len(self.rotation)
 
-    def fit(self, lattice: NDArray[np.float64]) -> bool:
+    def fit(self, lattice: Float[NDArray[np.float64], "3 3"]) -> bool:
         """Whether a cell (rows, Å) has the shape that these operations leave as it is."""
         return self.misfit(lattice) <= _METRIC_TOLERANCE
 
-    def misfit(self, lattice: NDArray[np.float64]) -> float:
+    def misfit(self, lattice: Float[NDArray[np.float64], "3 3"]) -> float:
         """How far a cell (rows, Å) is from the shape that they leave as it is, relative to its squared lengths."""
         metric = lattice @ lattice.T
         turned = np.swapaxes(self.rotation, 1, 2) @ metric @ self.rotation
