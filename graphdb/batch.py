@@ -30,8 +30,8 @@ class Task:
 class GraphBatch:
     """A batch of crystals. Nodes are sorted by crystal, edges by receiving node.
 
-    A node is a class of equivalent atoms (`graphdb.merging`), one on the axis "atoms"; sums over atoms weigh it with its
-    multiplicity.
+    A node is a class of equivalent atoms (`graphdb.merging`) and one on the axis "atoms"; sums over atoms weigh it with
+    its multiplicity.
     """
 
     index: Int[Tensor, " crystals"]

@@ -213,6 +213,23 @@ def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
     found = all_settings()
     if names.code:  # a code that the table does not have tells nothing
         found = [s for s in found if names.code.lower() in (s.ext.strip("\x00").lower(), s.qualifier)] or found
+    found = _of_number(_of_symbols(found, names), names)
+    operations = None
+    if names.hall:
+        operations, number = _by_hall(names.hall)
+        keys = operations._keys(operations.rotation, operations.translation)
+        found = [s for s in found if s.number == number]
+        exact = [s for s in found if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
+        others = names.symbols or names.number or names.types
+        if others and number and not (exact if names.symbols and _in_table(keys) else found):
+            raise _contradiction(names)
+    elif not found:
+        raise _contradiction(names)
+    return found, operations
+
+
+def _of_symbols(found: list[Any], names: GroupNames) -> list[Any]:
+    """Those settings that the symbols name, and the Schoenflies symbols."""
     matching = {symbol: by_symbol(symbol) for symbol in names.symbols}
     for symbol, some in matching.items():
         if some:
@@ -225,24 +242,22 @@ def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
             found = [s for s in found if s.number in numbers]
         elif not names.hall and not names.symbols and not names.number and not any(types.values()):
             raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+    return found
+
+
+def _of_number(found: list[Any], names: GroupNames) -> list[Any]:
+    """Those settings that have the number, if there is one."""
     if ", " in names.number:
-        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-    if names.number:
-        if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
-            raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
-        found = [s for s in found if s.number == int(names.number)]
-    operations = None
-    if names.hall:
-        operations, number = _by_hall(names.hall)
-        keys = operations._keys(operations.rotation, operations.translation)
-        found = [s for s in found if s.number == number]
-        exact = [s for s in found if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
-        others = names.symbols or names.number or names.types
-        if others and number and not (exact if names.symbols and _in_table(keys) else found):
-            raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-    elif not found:
-        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-    return found, operations
+        raise _contradiction(names)
+    if not names.number:
+        return found
+    if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
+        raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
+    return [s for s in found if s.number == int(names.number)]
+
+
+def _contradiction(names: GroupNames) -> SymmetryError:
+    return SymmetryError(f"what the file says of its space group is contradictory: {names}")
 
 
 @cache
