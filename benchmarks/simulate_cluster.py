@@ -33,16 +33,17 @@ from rich.console import Console
 from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
+from tests.tuner.logs import epochs_in
 from tuner.report.findings import gather, write_report
 from tuner.report.live import render
-from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.run.trial_folder import pack
 from tuner.seeds import derived_seed
 from tuner.space.toml import read_space_text
-from tuner.study.study import Study, read_records
+from tuner.study.study import Study
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
+from tuner.trials.restore import read_trials
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
@@ -329,10 +330,10 @@ def check(run: RunFolder, work: SearchQueue, trials: int) -> None:
     Raises:
         AssertionError: if they do not.
     """
-    records = read_records(run.journal)
+    records = list(read_trials(run).values())
     curves: dict[int, dict[int, float]] = {}
     epochs: dict[int, list[int]] = {}
-    for line in jsonlines.read(run.epochs):
+    for line in epochs_in(run.epochs):
         epochs.setdefault(int(line["key"]), []).append(line["epoch"])
         if line["body"]["score"] is not None:
             curves.setdefault(int(line["key"]), {})[line["epoch"]] = line["body"]["score"]
@@ -340,7 +341,7 @@ def check(run: RunFolder, work: SearchQueue, trials: int) -> None:
     assert list(work.board.trainings) == [f"{number:04d}" for number in range(trials)]
     for record in records:
         training = work.board.trainings[f"{record.number:04d}"]
-        assert record.outcome == training.state, (record, training)
+        assert record.state == training.state, (record, training)
         assert dict(record.curve) == curves.get(record.number, {}), record
         assert epochs.get(record.number, []) == list(range(1, training.epoch + 1)), record
         assert dict(record.params) == dict(training.params), record

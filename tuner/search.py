@@ -111,7 +111,7 @@ def _search(arguments: argparse.Namespace) -> int:
         evaluate=lambda checkpoint: evaluate_on_test(
             crystals, checkpoint, "auto" if arguments.address else arguments.device
         ),
-        means=_execution_options(arguments, crystals.num_bytes),
+        options=_execution_options(arguments, crystals.num_bytes),
         console=console,
         resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )

@@ -20,18 +20,16 @@ def finite_or_none(value: Any) -> Any:
     return value
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
-    """Append one line, see `append_bytes`."""
-    line = json.dumps(finite_or_none(record), allow_nan=False, separators=(",", ":")) + "\n"
-    append_bytes(path, line.encode())
-
-
-def append_bytes(path: Path, lines: bytes) -> None:
-    """Append whole lines so that neither a kill nor a power cut loses them afterwards.
+def append(path: Path, *records: dict[str, Any]) -> None:
+    """Append a line for each so that neither a kill nor a power cut loses them afterwards.
 
     Raises:
         OSError: if not all of it could be written; then nothing of it remains, and it may be tried again.
     """
+    text = "".join(
+        json.dumps(finite_or_none(record), allow_nan=False, separators=(",", ":")) + "\n" for record in records
+    )
+    lines = text.encode()
     with open(path, "ab", buffering=0) as file:
         size = file.tell()
         if size and _last_byte(path) != b"\n":  # of an attempt whose remains could not be removed
