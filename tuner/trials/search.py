@@ -106,7 +106,9 @@ class SearchQueue(Bookkeeper):
             self.exhausted = self._study.exhausted
             self.board.planned = number
             return None
-        return self._begin([point])[0]
+        (spec,) = self._begin([point])
+        self._dashboard.add(self.board.trainings[spec.key])  # in the order of the numbers, which Optuna gives itself
+        return spec
 
     def _begin(self, points: list[Mapping[str, Value]]) -> list[TrainingSpec]:
         first = len(self.board.trainings)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.tuner.drive import Plan, search_in_process
+from tests.tuner.study.test_dashboard import shown
 from tests.tuner.trials.test_bookkeeper import begin, exception, report
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
@@ -125,3 +126,13 @@ def test_a_search_ends_with_a_sentence_when_every_point_was_tried(
         assert queue.exhausted == "all 3 points of mine.toml have been tried"
         assert len(queue.board.trainings) == queue.board.planned == queue.board.num_ended == 3
         assert sorted(training.params["atom_dim"] for training in queue.board.trainings.values()) == [16, 32, 64]
+
+
+def test_the_journal_shows_trials_that_report_in_any_order(tmp_path: Path, table5: Space) -> None:
+    queue = opened(tmp_path, table5, 3)
+    specs = [begin(queue) for _ in range(3)]
+    for spec in reversed(specs):
+        queue.on_result(spec.key, report(1, 0.1 * (1 + int(spec.key))))
+    queue.flush()
+    curves = [trial.intermediate_values for trial in shown(tmp_path / "run" / "study.journal")]
+    assert curves == [{1: 0.1}, {1: 0.2}, {1: pytest.approx(0.3)}]
