@@ -132,11 +132,16 @@ class Log:
 
 
 def trainings_of(lines: Iterable[Line]) -> dict[str, Training]:
-    """What the lines of a log say of each training, by key."""
+    """What the lines of a log say of each training, by key; trials in the order of their numbers."""
     found: dict[str, Training] = {}
     for line in lines:
         found.setdefault(line["key"], Training(key=line["key"])).add(line)
-    return found
+    return in_order(found)
+
+
+def in_order(trainings: Mapping[str, Training]) -> dict[str, Training]:
+    """Sorted by number: in runs begun before the log held all, its lines are not."""
+    return dict(sorted(trainings.items(), key=lambda item: (len(item[0]), item[0])))
 
 
 def key_of(number: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tuner.run.layout import RunFolder
-from tuner.run.log import Line, Training, key_of, trainings_of
+from tuner.run.log import Line, Training, in_order, key_of, trainings_of
 from tuner.run.trial_folder import TrialFolder
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Value
@@ -69,7 +69,7 @@ class SearchQueue(Bookkeeper):
                 if "params" in line:
                     line["params"] = self._study.complete(int(line["key"]), line["params"])
             self._log.append(old)
-        trainings = self.board.trainings
+        trainings: dict[str, Training] = {}
         for line in [*old, *lines]:
             training = trainings.setdefault(line["key"], Training(key=line["key"]))
             training.add(line)
@@ -77,8 +77,9 @@ class SearchQueue(Bookkeeper):
                 self._learn(line)
                 if training.best_score is not None and line["decision"] != "diverged":
                     self._rule.record(training.number, line["epoch"], training.best_score)
+        self.board.trainings = in_order(trainings)
         self.board.planned = max(self.board.planned, len(trainings))
-        for training in trainings.values():
+        for training in self.board.trainings.values():
             self._study.add(training)
             if training.has_ended:
                 self._folder(training.key).conclude()
