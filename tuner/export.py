@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, invocation, load, run
-from model.files import UNFINISHED
+from graphdb.files import UNFINISHED
 from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, run
+from graphdb.versions import versions
 from model.flags import share, task_names, whole_number
 from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
@@ -23,7 +24,6 @@ from tuner.run.settings import (
     other_store,
     parse_duration,
     resume_command,
-    versions,
     with_unit,
 )
 from tuner.space.toml import Space, builtin_spaces, parse_space, read_space_text
@@ -98,7 +98,10 @@ def _search(arguments: argparse.Namespace) -> int:
         },
     )
     if old is None:
-        entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
+        entries: dict[str, Any] = {
+            "format": "crystune run 1",
+            "versions": versions("python", "crystune", "torch", "ray", "optuna", "numpy"),
+        }
     else:
         entries = {"resumed": [*folder.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
     campaign = SearchDriver(
