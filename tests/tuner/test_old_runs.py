@@ -1,6 +1,6 @@
 """A run begun by the version of November 2026, whose trials were in Optuna's journal: reported, resumed, exported.
 
-It was killed with one trial in mid-training and one just begun, of 10 trials of up to 8 epochs over the sample that ships.
+It was killed with one trial in mid-training and one just begun, of 10 of up to 8 epochs over the sample that ships.
 """
 
 import json
