@@ -16,7 +16,8 @@ from model.flags import share, task_names, whole_number
 from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
-from tuner.run.layout import RunFolder, Runs
+from tuner.run.layout import RunFolder
+from tuner.run.runs import Runs
 from tuner.run.settings import (
     SearchSettings,
     check_resumed,

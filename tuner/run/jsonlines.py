@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from graphdb.files import write_atomically
+
 
 def finite_or_none(value: Any) -> Any:
     """Replace NaN and infinities by None, in depth, because JSON has no such numbers."""
@@ -85,10 +87,4 @@ def cut_torn_tail(path: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically: a reader sees the old or the new content, never half, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        file.write(json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, (json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n").encode())
