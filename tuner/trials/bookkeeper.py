@@ -1,6 +1,6 @@
 """Bookkeeping of trainings that is common to search and finalists: the log of epochs, failures, what ends when.
 
-Order of events for an epoch: the worker hands over report, best checkpoint and state; the driver writes the checkpoint,
+Order of events for an epoch: the worker hands over result, best checkpoint and state; the driver writes the checkpoint,
 decides, appends one line with report *and* decision to the log, writes the state, and only then is the decision acted
 upon. Whatever dies in between, the log holds all that was decided, in order, and what it does not hold is trained and
 reported again by the next attempt. The driver alone writes, so no process that was given up can spoil anything.
@@ -8,6 +8,7 @@ reported again by the next attempt. The driver alone writes, so no process that 
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ class TrialLimits:
     """How to write what must not be lost, see `tuner.run.retry`."""
 
 
-class Bookkeeper:
+class Bookkeeper(ABC):
     """Hands out trainings, writes the log, keeps the board. Subclasses know the trainings and when one stops."""
 
     def __init__(
@@ -78,23 +79,23 @@ class Bookkeeper:
 
     # What subclasses say.
 
+    @abstractmethod
     def _folder(self, key: str) -> TrialFolder:
         """Where a training's files are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _new_training(self) -> TrainingSpec | None:
         """The next training that was never handed out, or None when there is none left."""
-        raise NotImplementedError
 
     def _decide(self, training: Training, epoch: int, best_score: float) -> bool:
         """Whether a training that is fine goes on after this epoch."""
         return True
 
-    def _recorded(self, training: Training) -> None:
+    def _recorded(self, training: Training) -> None:  # noqa: B027 - a hook
         """An epoch is in the log."""
 
-    def _ended(self, training: Training) -> None:
-        """A training is over; told once, or again after a restart."""
+    def _ended(self, training: Training) -> None:  # noqa: B027 - a hook
+        """A training is over."""
 
     # What the executor calls.
 
@@ -125,22 +126,22 @@ class Bookkeeper:
             self._last_report[key] = time.monotonic()
             self.board.trainings[key].state = "running"
 
-    def on_result(self, key: str, report: EpochResult) -> bool:
+    def on_result(self, key: str, result: EpochResult) -> bool:
         """Record an epoch, decide, act."""
         training = self.board.trainings[key]
         if key not in self._running:
             return False
         self._last_report[key] = time.monotonic()
         folder = self._folder(key)
-        if report.best is not None:
-            best = report.best
+        if result.best is not None:
+            best = result.best
             self._limits.retry(lambda: folder.save_best(best))
-        goes_on = self._record(training, report) if report.epoch > training.epoch else True
+        goes_on = self._record(training, result) if result.epoch > training.epoch else True
         # An epoch heard before was decided then: a trial that was to stop is not handed out again.
         if not goes_on:
             self._end(training, "ended")
-        elif report.state is not None:
-            state = report.state
+        elif result.state is not None:
+            state = result.state
             self._state_bytes = len(state)
             self._limits.retry(lambda: folder.save_state(state))
         return goes_on
@@ -151,7 +152,7 @@ class Bookkeeper:
             return
         training = self.board.trainings[key]
         spec = self._specs[key]
-        failure = self._timeout_or(spec, failure)
+        failure = self._or_timeout(spec, failure)
         self._running.discard(key)
         self._keep(training, failure)
         training.reason = failure.reason
@@ -199,18 +200,18 @@ class Bookkeeper:
             state_every=(len(self._running) + 1) * self._state_bytes / STATE_BYTES_PER_SECOND,
         )
 
-    def _record(self, training: Training, report: EpochResult) -> bool:
-        body = dict(report.body)
+    def _record(self, training: Training, result: EpochResult) -> bool:
+        body = dict(result.body)
         if body.get("score") is None or not math.isfinite(body["score"]):
             body |= {"score": None, "diverged": True}
-        decision = self._decision(training, replace(report, body=body))
-        line = self._log.add_epoch(training.key, report.epoch, decision, body)
+        decision = self._decision(training, replace(result, body=body))
+        line = self._log.add_epoch(training.key, result.epoch, decision, body)
         self._learn(line)
         training.add(line)
         training.reason = ""
         training.lost_workers = 0
         self.board.epochs_now += 1
-        self.board.crystals_now += report.body.get("num_crystals") or 0
+        self.board.crystals_now += result.body.get("num_crystals") or 0
         self._recorded(training)
         return decision == "continue"
 
@@ -219,7 +220,7 @@ class Bookkeeper:
         self._trained = True
         self._longest_epoch = max(self._longest_epoch, line["body"].get("seconds") or 0.0)
 
-    def _timeout_or(self, spec: TrainingSpec, failure: Failure) -> Failure:
+    def _or_timeout(self, spec: TrainingSpec, failure: Failure) -> Failure:
         """A process that its own timer ended looks like any other that disappeared; the time tells."""
         silent = time.monotonic() - self._last_report.get(spec.key, time.monotonic())
         if failure.kind != "lost worker" or silent < spec.epoch_timeout:
@@ -227,13 +228,13 @@ class Bookkeeper:
         reason = f"no epoch within {spec.epoch_timeout:.0f} s: the process hung, and was ended"
         return Failure(kind="exception", reason=reason, details=failure.details)
 
-    def _decision(self, training: Training, report: EpochResult) -> Decision:
-        score = report.body.get("score")
-        if report.body.get("diverged") or score is None:
+    def _decision(self, training: Training, result: EpochResult) -> Decision:
+        score = result.body.get("score")
+        if result.body.get("diverged") or score is None:
             return "diverged"
         best = score if training.best_score is None else min(score, training.best_score)
-        goes_on = self._decide(training, report.epoch, best)
-        if report.finished:
+        goes_on = self._decide(training, result.epoch, best)
+        if result.finished:
             return "finished"
         return "continue" if goes_on else "stopped"
 
