@@ -121,7 +121,7 @@ def test_names_of_model_are_all_there() -> None:
 
 def imports_of(module: str, file: Path, modules: Iterable[str]) -> set[str]:
     """Modules of ours that a file imports anywhere, functions and type checking included."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
