@@ -73,7 +73,7 @@ class FinalistQueue(Bookkeeper):
             num_seeds: trainings of each.
             max_epochs: of each training.
             seed: of the study.
-            notice: told of what happens.
+            notice: called with what happens.
             limits: what every training is granted.
         """
         board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
