@@ -13,20 +13,20 @@ from rich.text import Text
 from graphdb.command import Parser, count, did_you_mean, invocation, run
 from tuner.cluster.ray_token import show_token
 from tuner.errors import SearchError
-from tuner.preflight import awsmodel, cloud, commands, hosts, keys, rayside
+from tuner.preflight import aws_account, aws_node_config, commands, hosts, rayside, schema
 from tuner.preflight.clusterfile import ClusterFile, read_cluster_file
 from tuner.preflight.finding import Finding, Severity
 from tuner.report.live import make_console
 
 Section = tuple[str, list[Finding]]
 _FILE = (
-    keys.check_schema,
-    keys.check_values_left,
-    keys.check_numbers_of_nodes,
-    keys.check_key,
-    awsmodel.check_node_configs,
-    awsmodel.check_resources,
-    awsmodel.check_security,
+    schema.check_schema,
+    schema.check_values_left,
+    schema.check_numbers_of_nodes,
+    schema.check_key,
+    aws_node_config.check_node_configs,
+    aws_node_config.check_resources,
+    aws_node_config.check_security,
 )
 _COMMANDS = (
     commands.check_syntax,
@@ -122,7 +122,7 @@ def _before(arguments: argparse.Namespace, file: ClusterFile, findings: list[Fin
     if file.is_local:
         yield "hosts", hosts.check_hosts(file)
     if file.is_aws:
-        yield "AWS", cloud.check_cloud(file, arguments.runs)
+        yield "AWS", aws_account.check_cloud(file, arguments.runs)
 
 
 def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[Section]:

@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from tuner.preflight.account import Account
-from tuner.preflight.cloud import check_cloud
+from tuner.preflight.aws_account import check_cloud
+from tuner.preflight.aws_client import Account
 from tuner.preflight.clusterfile import read_cluster_file
 from tuner.preflight.finding import Finding
 
@@ -93,7 +93,7 @@ def texts(findings: list[Finding], severity: str) -> list[str]:
 
 def quota(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Any]) -> None:
     """The imitation knows no quotas."""
-    monkeypatch.setattr("tuner.preflight.cloud._quota", lambda account, code: answer(code))
+    monkeypatch.setattr("tuner.preflight.aws_account._quota", lambda account, code: answer(code))
 
 
 def test_an_account_that_has_everything_passes(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
-from tuner.preflight.account import IN_DOCS, Account, identity
+from tuner.preflight.aws_client import IN_DOCS, Account, identity
+from tuner.preflight.aws_network import check_network
 from tuner.preflight.clusterfile import ClusterFile, table
 from tuner.preflight.finding import Finding, error, fix_for, ok, warning
-from tuner.preflight.network import check_network
 
 # Service quotas, in vCPUs, by the first letter of the instance type: on demand, spot.
 _QUOTAS = {"G": ("L-DB2E81BA", "L-3819A6DF"), "P": ("L-417A185B", "L-7212CCBC"), "": ("L-1216C47A", "L-34B43A08")}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tuner.preflight.account import IN_DOCS, Account
+from tuner.preflight.aws_client import IN_DOCS, Account
 from tuner.preflight.finding import Finding, error, unless_found
 
 _WORLD = ("0.0.0.0/0", "::/0")
