@@ -1,11 +1,10 @@
 """An AWS account, and how it is asked: reading only, retry for seconds, and never with an exception."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.preflight.clusterfile import ClusterFile
-from tuner.preflight.finding import Finding, error, ok, warning
+from tuner.preflight.finding import Finding, error, warning
 
 IN_DOCS = "name one of this region; deploy/aws.yaml makes one (docs/cluster.md)"
 """How to fix what the account has not got."""
@@ -21,22 +20,24 @@ class Account:
     session: Any
     findings: list[Finding] = field(default_factory=list)
     clients: dict[str, Any] = field(default_factory=dict)
+    instance_types: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What EC2 says of those that were asked about; nothing of one that it does not know."""
 
-    def client(self, service: str) -> Any:
-        """For one of AWS's services; gives up after seconds."""
+    def call(self, service: str, operation: str, **arguments: Any) -> Any:
+        """Call an operation of one of AWS's services; gives up after seconds."""
         from botocore.config import Config
 
         if service not in self.clients:
-            patience = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2})
-            self.clients[service] = self.session.client(service, config=patience)
-        return self.clients[service]
+            config = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2})
+            self.clients[service] = self.session.client(service, config=config)
+        return getattr(self.clients[service], operation)(**arguments)
 
-    def ask(self, where: str, what: str, fix: str, call: Callable[[], Any]) -> Any:
-        """The answer; None, with a finding, if the account has no such thing or does not let us ask."""
+    def ask(self, where: str, what: str, fix: str, service: str, operation: str, **arguments: Any) -> Any:
+        """As `call`; None, with a finding, if the account has no such thing or does not let us ask."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return call()
+            return self.call(service, operation, **arguments)
         except ClientError as problem:
             code = problem.response["Error"]["Code"]
             message = problem.response["Error"].get("Message", code)
@@ -49,21 +50,21 @@ class Account:
         return None
 
     def add(self, *findings: Finding) -> None:
-        """Note what was found."""
-        self.findings.extend(findings)
+        """Note what was found; once, where it is the same of several node types, which share groups and images."""
+        for new in findings:
+            if not any((f.severity, f.what, f.fix) == (new.severity, new.what, new.fix) for f in self.findings):
+                self.findings.append(new)
+
+    def instance_type(self, name: str, where: str) -> dict[str, Any]:
+        """What EC2 says of an instance type."""
+        if name not in self.instance_types:
+            what, fix = f"instance type {name}", "choose one that this region has"
+            answer = self.ask(where, what, fix, "ec2", "describe_instance_types", InstanceTypes=[name])
+            self.instance_types[name] = next(iter(answer["InstanceTypes"] if answer else []), {})
+        return self.instance_types[name]
 
     @property
     def zones(self) -> list[str]:
         """The zones that the file names; none if any will do."""
         text = str(self.file.provider.get("availability_zone") or "")
         return [zone.strip() for zone in text.split(",") if zone.strip()]
-
-
-def identity(account: Account) -> Finding:
-    """Whose credentials these are."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        return ok(f"logged in as {account.client('sts').get_caller_identity()['Arn']}")
-    except (BotoCoreError, ClientError) as problem:
-        return error("", f"AWS must accept your credentials, but: {problem}", "aws configure, or aws sso login")

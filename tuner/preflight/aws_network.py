@@ -4,69 +4,67 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuner.preflight.aws_client import IN_DOCS, Account
-from tuner.preflight.finding import Finding, error, unless_found
+from tuner.preflight.clusterfile import NodeType
+from tuner.preflight.finding import Finding, error, ok
 
 _WORLD = ("0.0.0.0/0", "::/0")
 
 
-def check_network(account: Account, config: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Of one node type.
-
-    Args:
-        account: is told what was found.
-        config: the node type's, with its launch template.
-        keys: where it stands in the file.
-    """
-    ec2, provider = account.client("ec2"), account.file.provider
-    networks: dict[str, set[str]] = {"subnets": set(), "groups": set()}
-    subnets, where = config.get("SubnetIds"), account.file.where(*keys, "SubnetIds")
-    if isinstance(subnets, list) and subnets:
-        answer = account.ask(where, "subnets", IN_DOCS, lambda: ec2.describe_subnets(SubnetIds=subnets))
-        for subnet in answer["Subnets"] if answer else []:
-            networks["subnets"].add(subnet["VpcId"])
-            zone = subnet["AvailabilityZone"]
-            if account.zones and zone not in account.zones:
-                fix = f"name a subnet of that zone, or add {zone} to availability_zone"
-                what = f"{subnet['SubnetId']} must be in {', '.join(account.zones)}, but is in {zone}"
-                account.add(error(where, what, fix))
-            if not provider.get("use_internal_ips") and not subnet.get("MapPublicIpOnLaunch"):
-                fix = "choose a public subnet, or reach the VPC by VPN and set provider.use_internal_ips: true"
-                what = f"{subnet['SubnetId']} gives no public addresses, which `ray up` waits for"
-                account.add(error(where, what, fix))
-    groups, where = config.get("SecurityGroupIds"), account.file.where(*keys, "SecurityGroupIds")
-    if isinstance(groups, list) and groups:
-        answer = account.ask(where, "security groups", IN_DOCS, lambda: ec2.describe_security_groups(GroupIds=groups))
-        if answer:
-            networks["groups"] = {group["VpcId"] for group in answer["SecurityGroups"]}
-            found = _groups(answer["SecurityGroups"], where)
-            account.add(*unless_found(list(found), f"{', '.join(groups)}: closed to the world, open to itself"))
-    if networks["subnets"] and networks["groups"] and networks["subnets"] != networks["groups"]:
+def check_network(account: Account, kind: NodeType, config: dict[str, Any]) -> None:
+    """Of one node type, whose config is given with what its launch template says."""
+    subnets, where = _described(account, kind, config, "SubnetIds", "subnets")
+    account.add(*(finding for subnet in subnets for finding in _subnet(account, subnet, where)))
+    groups, where = _described(account, kind, config, "SecurityGroupIds", "security groups")
+    if groups:
+        names = ", ".join(config["SecurityGroupIds"])
+        account.add(*(list(_groups(groups, where)) or [ok(f"{names}: closed to the world, open to itself")]))
+    networks = [{found["VpcId"] for found in these} for these in (subnets, groups)]
+    if all(networks) and networks[0] != networks[1]:
         fix = "name subnets and groups of one VPC"
         account.add(error(where, "group and subnet must be in one VPC, but are in two", fix))
+
+
+def _described(
+    account: Account, kind: NodeType, config: dict[str, Any], key: str, what: str
+) -> tuple[list[dict[str, Any]], str]:
+    """What EC2 says of the subnets or groups of a node type, and where they stand in the file."""
+    names, where = config.get(key), kind.where("node_config", key)
+    if not isinstance(names, list) or not names:
+        return [], where
+    operation, argument = f"describe_{what.replace(' ', '_')}", key.replace("SecurityGroup", "Group")
+    answer = account.ask(where, what, IN_DOCS, "ec2", operation, **{argument: names})
+    return (answer[what.title().replace(" ", "")] if answer else []), where
+
+
+def _subnet(account: Account, subnet: dict[str, Any], where: str) -> Iterator[Finding]:
+    name, zone = subnet["SubnetId"], subnet["AvailabilityZone"]
+    if account.zones and zone not in account.zones:
+        fix = f"name a subnet of that zone, or add {zone} to availability_zone"
+        yield error(where, f"{name} must be in {', '.join(account.zones)}, but is in {zone}", fix)
+    if not account.file.provider.get("use_internal_ips") and not subnet.get("MapPublicIpOnLaunch"):
+        fix = "choose a public subnet, or reach the VPC by VPN and set provider.use_internal_ips: true"
+        yield error(where, f"{name} gives no public addresses, which `ray up` waits for", fix)
 
 
 def _groups(groups: list[dict[str, Any]], where: str) -> Iterator[Finding]:
     """Ingress of a node: of all its groups together, by address; from itself."""
     own = {group["GroupId"] for group in groups}
     inside = False
-    for group in groups:
-        for rule in group["IpPermissions"]:
-            ranges = [r.get("CidrIp") or r.get("CidrIpv6") for r in (*rule["IpRanges"], *rule.get("Ipv6Ranges", []))]
-            first, last = rule.get("FromPort"), rule.get("ToPort")
-            ports = "every port" if first is None else f"port {first}" if first == last else f"ports {first} to {last}"
-            for world in (address for address in ranges if address in _WORLD):
-                fix = (
-                    f"aws ec2 revoke-security-group-ingress --group-id {group['GroupId']} --ip-permissions "
-                    f"'IpProtocol={rule['IpProtocol']}"
-                    + (f",FromPort={rule['FromPort']},ToPort={rule['ToPort']}" if "FromPort" in rule else "")
-                    + (f",Ipv6Ranges=[{{CidrIpv6={world}}}]'" if ":" in world else f",IpRanges=[{{CidrIp={world}}}]'")
-                    + "; allow port 22 from your own address instead"
-                )
-                what = f"{group['GroupId']} must be closed to the world, but lets {world} reach {ports}"
-                yield error(where, what, fix)
-            members = own & {pair["GroupId"] for pair in rule.get("UserIdGroupPairs", [])}
-            everything = rule["IpProtocol"] == "-1" or (rule.get("FromPort", 1) <= 1024 and rule.get("ToPort") == 65535)
-            inside = inside or bool(members and everything)
+    for group, rule in ((these["GroupId"], rule) for these in groups for rule in these["IpPermissions"]):
+        protocol, first, last = rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")
+        ranges = [r.get("CidrIp") or r.get("CidrIpv6") for r in (*rule["IpRanges"], *rule.get("Ipv6Ranges", []))]
+        ports = "every port" if first is None else f"port {first}" if first == last else f"ports {first} to {last}"
+        for world in (address for address in ranges if address in _WORLD):
+            limits = "" if first is None else f",FromPort={first},ToPort={last}"
+            source = f"Ipv6Ranges=[{{CidrIpv6={world}}}]" if ":" in world else f"IpRanges=[{{CidrIp={world}}}]"
+            fix = (
+                f"aws ec2 revoke-security-group-ingress --group-id {group} --ip-permissions "
+                f"'IpProtocol={protocol}{limits},{source}'; allow port 22 from your own address instead"
+            )
+            yield error(where, f"{group} must be closed to the world, but lets {world} reach {ports}", fix)
+        members = own & {pair["GroupId"] for pair in rule.get("UserIdGroupPairs", [])}
+        everything = protocol == "-1" or (rule.get("FromPort", 1) <= 1024 and last == 65535)
+        inside = inside or bool(members and everything)
     if not inside:
         group = groups[0]["GroupId"]
         fix = f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol -1 --source-group {group}"

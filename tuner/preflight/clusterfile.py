@@ -1,15 +1,16 @@
-"""The cluster file as it was written: its values, and the line of each."""
+"""A cluster file of Ray as it was written: its values, and the line of each."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from graphdb.command import os_error_text
-from tuner.preflight.finding import Finding, error
+from graphdb.command import did_you_mean, os_error_text
+from tuner.cluster.login import Login
+from tuner.errors import SearchError
 
 COMMANDS = (
     "initialization_commands",
@@ -23,13 +24,44 @@ _RAY_START = re.compile(r"(?P<ray>\S*\bray) +start\b")
 Keys = tuple[str | int, ...]
 
 
+class ClusterFileError(SearchError):
+    """A file that cannot be a cluster file: where that shows, what must hold instead, and how to fix it."""
+
+    def __init__(self, where: object, what: str, fix: str) -> None:
+        """All three are one line when they are printed."""
+        super().__init__(f"{where}: {what}; {fix}")
+        self.where, self.what, self.fix = str(where), what, fix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeType:
+    """One of `available_node_types`."""
+
+    file: "ClusterFile"
+    name: str
+    is_head: bool
+    options: dict[str, Any]
+    """All that stands there, such as `resources`."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the cloud is asked for: its `node_config`."""
+        return table(self.options.get("node_config"))
+
+    def where(self, *keys: str | int) -> str:
+        """As `ClusterFile.where`, of keys below this type."""
+        return self.file.where("available_node_types", self.name, *keys)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterFile:
     """A cluster file that YAML could read. Its values may have any shape; what has the wrong one reads as empty."""
 
     path: Path
     config: dict[str, Any]
-    lines: dict[Keys, int]
+    lines: dict[Keys, int] = field(default_factory=dict)
+    repeated: list[tuple[str, int]] = field(default_factory=list)
+    """Keys that stand twice: where the later one is, and the line of the one before."""
 
     def where(self, *keys: str | int) -> str:
         """``provider.region (line 23)``."""
@@ -58,14 +90,18 @@ class ClusterFile:
         return table(self.config.get("auth"))
 
     @property
-    def node_types(self) -> dict[str, dict[str, Any]]:
-        """The tables of `available_node_types`."""
-        return {str(name): table(value) for name, value in table(self.config.get("available_node_types")).items()}
+    def node_types(self) -> list[NodeType]:
+        """The `available_node_types`."""
+        head = self.config.get("head_node_type")
+        return [
+            NodeType(file=self, name=str(name), is_head=name == head, options=table(options))
+            for name, options in table(self.config.get("available_node_types")).items()
+        ]
 
     @property
-    def worker_types(self) -> dict[str, dict[str, Any]]:
+    def worker_types(self) -> list[NodeType]:
         """The node types without the head's."""
-        return {name: value for name, value in self.node_types.items() if name != self.config.get("head_node_type")}
+        return [kind for kind in self.node_types if not kind.is_head]
 
     @property
     def min_workers(self) -> int:
@@ -73,13 +109,30 @@ class ClusterFile:
         if self.is_local:
             addresses = self.worker_addresses
             return min(_number(self.config.get("min_workers"), len(addresses)), len(addresses))
-        return sum(_number(kind.get("min_workers"), 0) for kind in self.worker_types.values())
+        return sum(_number(kind.options.get("min_workers"), 0) for kind in self.worker_types)
 
     @property
     def worker_addresses(self) -> list[str]:
         """Of provider local."""
         addresses = self.provider.get("worker_ips")
         return [str(address) for address in addresses] if isinstance(addresses, list) else []
+
+    @property
+    def head_port(self) -> int:
+        """Where the workers reach the head's Ray."""
+        port = self.start_option("head", "--port") or ""
+        return int(port) if port.isdigit() else 6379
+
+    def login(self, address: str, *, remember_host: bool, key: str | None = None) -> Login:
+        """How to log in to a host, with the key that is given or else that of `auth`."""
+        key = key or self.auth.get("ssh_private_key")
+        return Login(
+            address=address,
+            user=self.auth.get("ssh_user"),
+            key=None if key is None else str(Path(str(key)).expanduser()),
+            proxy_command=self.auth.get("ssh_proxy_command"),
+            remember_host=remember_host,
+        )
 
     def commands(self, *keys: str) -> Iterator[tuple[tuple[str, int], str]]:
         """Key path and text of each command in these lists."""
@@ -110,37 +163,38 @@ class ClusterFile:
         return match[1] if match else None
 
 
-def read_cluster_file(path: Path) -> tuple[ClusterFile | None, list[Finding]]:
+def read_cluster_file(path: Path) -> ClusterFile:
     """Read it.
 
-    Returns:
-        The file, None if it cannot be read; and what is wrong with it as YAML.
+    Raises:
+        SearchError: if it is not there.
+        ClusterFileError: if it cannot be read as a table in YAML.
     """
+    if not path.exists():
+        near = did_you_mean(path.name, (other.name for other in path.parent.glob("*.y*ml")))
+        raise SearchError(f"the cluster file must be one such as cluster.yaml, but there is no {path}{near}")
     try:
         text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return None, [error(str(path), "must be text in UTF-8", "name the cluster file")]
-    except OSError as problem:
-        return None, [error(str(path), f"must be a file that can be read: {os_error_text(problem)}", "name another")]
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        reason = getattr(problem, "problem", None) or str(problem)
-        return None, [
-            error(
-                f"{path}, line {mark.line + 1}" if mark else str(path),
-                f"must be YAML, but {reason}",
-                "indent with spaces, alike in one list; put a space after each colon; quote what holds ': ' or ' #'",
-            )
-        ]
+        root, config = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ClusterFileError(path, "must be text in UTF-8", "name the cluster file") from error
+    except OSError as error:
+        raise ClusterFileError(
+            path, f"must be a file that can be read: {os_error_text(error)}", "name another"
+        ) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ClusterFileError(
+            f"{path}, line {mark.line + 1}" if mark else path,
+            f"must be YAML, but {reason}",
+            "indent with spaces, alike in one list; put a space after each colon; quote what holds ': ' or ' #'",
+        ) from error
     if not isinstance(config, dict) or root is None:
-        return None, [error(str(path), f"must be a table of keys, got {type(config).__name__}", "see cluster.yaml")]
-    lines: dict[Keys, int] = {}
-    findings: list[Finding] = []
-    _walk(root, (), lines, findings)
-    return ClusterFile(path=path, config=config, lines=lines), findings
+        raise ClusterFileError(path, f"must be a table of keys, got {type(config).__name__}", "see cluster.yaml")
+    file = ClusterFile(path=path, config=config)
+    _walk(root, (), file)
+    return file
 
 
 def table(value: object) -> dict[str, Any]:
@@ -148,30 +202,24 @@ def table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _walk(node: yaml.Node, keys: Keys, lines: dict[Keys, int], findings: list[Finding]) -> None:
+def _walk(node: yaml.Node, keys: Keys, file: ClusterFile) -> None:
+    """Note the lines of all keys below a node."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         own = [(key, value) for key, value in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for _, value in (pair for pair in node.value if pair not in own):
             for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                _walk(merged, keys, lines, [])  # what `<<` brings stands on the lines of its anchor
+                _walk(merged, keys, replace(file, repeated=[]))  # what `<<` brings stands on the lines of its anchor
         for key, value in own:
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen:
-                findings.append(
-                    error(
-                        f"{'.'.join(map(str, (*keys, name)))} (line {line})",
-                        f"must stand once, but stands on line {seen[name]} too; Ray would silently take the last",
-                        "remove one of them",
-                    )
-                )
-            seen[name] = line
-            lines[*keys, name] = line
-            _walk(value, (*keys, name), lines, findings)
+                file.repeated.append((f"{'.'.join(map(str, (*keys, name)))} (line {line})", seen[name]))
+            seen[name] = file.lines[*keys, name] = line
+            _walk(value, (*keys, name), file)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            lines[*keys, index] = value.start_mark.line + 1
-            _walk(value, (*keys, index), lines, findings)
+            file.lines[*keys, index] = value.start_mark.line + 1
+            _walk(value, (*keys, index), file)
 
 
 def _number(value: object, default: int) -> int:

@@ -207,5 +207,5 @@ def test_the_list_for_people_ends_with_what_to_type_next(
 def test_a_file_that_is_not_there_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nowhere.yaml", "--offline"]) == 2
     assert capsys.readouterr().err == (
-        "error: CLUSTER_FILE must be a cluster file such as cluster.yaml, but there is no nowhere.yaml\n"
+        "error: the cluster file must be one such as cluster.yaml, but there is no nowhere.yaml\n"
     )

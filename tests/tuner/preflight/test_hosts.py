@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tuner.cluster import probe
+from tuner.cluster.machine import Machine
 from tuner.preflight.clusterfile import ClusterFile, read_cluster_file
 from tuner.preflight.finding import Finding
-from tuner.preflight.hosts import Answer, check_hosts, judge
+from tuner.preflight.hosts import check_hosts
+from tuner.preflight.machines import judge_hosts as judge
 
 VENV = "/home/me/venv"
 TEXT = f"""
@@ -27,13 +29,10 @@ worker_start_ray_commands: ["{VENV}/bin/ray start --address=$RAY_HEAD_IP:6380 --
 def file(tmp_path: Path) -> ClusterFile:
     path = tmp_path / "mine.yaml"
     path.write_text(TEXT)
-    file, findings = read_cluster_file(path)
-    assert file is not None
-    assert findings == []
-    return file
+    return read_cluster_file(path)
 
 
-def answer(number: int, *, offset: float = 0.0, **changes: Any) -> Answer:
+def answer(number: int, *, offset: float = 0.0, **changes: Any) -> Machine:
     """Of a healthy host; the first is the head."""
     versions = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0+cu130", "numpy": "2.3.0", "crystune": "0.1.0"}
     facts: dict[str, Any] = {
@@ -49,9 +48,9 @@ def answer(number: int, *, offset: float = 0.0, **changes: Any) -> Answer:
         "torch_gpus": 0 if number == 1 else 1,
         "reach": {"10.0.0.2": "open", "10.0.0.3": "open"} if number == 1 else {"127.0.0.1": "closed"},
     }
-    return Answer(
+    return Machine(
         address=f"10.0.0.{number}",
-        is_head=number == 1,
+        head=number == 1,
         clock_offset=offset,
         clock_error=0.1,
         facts=facts | changes,
@@ -106,7 +105,7 @@ def test_what_may_be_meant_is_a_warning(changes: dict[str, Any], expected: str, 
 
 
 def test_a_clock_that_was_measured_badly_is_not_called_wrong(file: ClusterFile) -> None:
-    late = Answer(address="10.0.0.2", is_head=False, clock_offset=2.5, clock_error=1.0, facts=answer(2).facts)
+    late = Machine(address="10.0.0.2", head=False, clock_offset=2.5, clock_error=1.0, facts=answer(2).facts)
     assert texts(judge(file, [answer(1), late]), "error") == []
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tuner.cluster import probe
-from tuner.cluster.nodes import NodeFacts
+from tuner.cluster.machine import NodeFacts
 from tuner.preflight.finding import Finding
-from tuner.preflight.running import CACHE, TEMPORARY, check_results, check_store, judge
+from tuner.preflight.machines import CACHE, TEMPORARY
+from tuner.preflight.machines import judge_nodes as judge
+from tuner.preflight.running import check_results, check_store
 
 MINE = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0", "numpy": "2.3.0", "crystune": "0.1.0 (code aa)"}
 GB = 10**9
@@ -23,8 +25,13 @@ REPOSITORY = Path(__file__).parents[3]
 
 def node(number: int, **changes: Any) -> NodeFacts:
     """A healthy one; the first is the head."""
-    machine: dict[str, Any] = {"hostname": f"host{number}", "torch_gpus": 0 if number == 1 else 1, "gpu_problem": None}
-    machine |= {"free_disk": {CACHE: 50 * GB, TEMPORARY: 50 * GB}} | changes.pop("machine", {})
+    facts: dict[str, Any] = {
+        "hostname": f"host{number}",
+        "torch_gpus": 0 if number == 1 else 1,
+        "gpu_problem": None,
+        "free_disk": {CACHE: 50 * GB, TEMPORARY: 50 * GB},
+        "versions": MINE | changes.pop("versions", {}),
+    }
     given: dict[str, Any] = {
         "node_id": str(number),
         "address": f"10.0.0.{number}",
@@ -32,9 +39,7 @@ def node(number: int, **changes: Any) -> NodeFacts:
         "cpus": 0.0 if number == 1 else 4.0,
         "gpus": 0.0 if number == 1 else 1.0,
         "object_store": 2 * GB,
-        "answered": True,
-        "versions": MINE | changes.pop("versions", {}),
-        "machine": machine,
+        "facts": facts | changes.pop("facts", {}) if changes.pop("answered", True) else {},
     }
     return NodeFacts(**given | changes)
 
@@ -52,10 +57,10 @@ def test_a_healthy_cluster_passes() -> None:
     ("changes", "expected"),
     [
         ({"versions": {"torch": "2.12.0"}}, r"host3.*torch 2.12.0 instead of 2.13.0.*ray up"),
-        ({"machine": {"torch_gpus": 0, "gpu_problem": "no driver"}}, r"host3.*sees 0: no driver.*NVIDIA's driver"),
-        ({"clock_offset": 9.0, "clock_error": 0.01}, r"host3.*off by \+9.0 s"),
+        ({"facts": {"torch_gpus": 0, "gpu_problem": "no driver"}}, r"host3.*sees 0: no driver.*NVIDIA's driver"),
+        ({"clock_offset": 9.0, "clock_error": 0.01}, r"host3.*9.0 s ahead of it"),
         ({"object_store": GB // 4}, r"host3.*object store must hold.*object-store-memory=1000000000"),
-        ({"answered": False, "machine": {}}, r"10.0.0.3.*silent"),
+        ({"answered": False}, r"10.0.0.3.*silent"),
     ],
 )
 def test_an_unfit_node_is_named_with_the_mend(changes: dict[str, Any], expected: str) -> None:
@@ -71,7 +76,7 @@ def test_missing_workers_are_counted() -> None:
 
 
 def test_a_large_store_needs_room_on_the_disks_of_those_that_train() -> None:
-    small = {"machine": {"free_disk": {CACHE: GB, TEMPORARY: None}}}
+    small = {"facts": {"free_disk": {CACHE: GB, TEMPORARY: None}}}
     findings = judge([node(1, **small), node(2, **small), node(3)], min_workers=2, store_bytes=5 * GB, mine=MINE)
     (only,) = texts(findings, "error")
     assert only.startswith("host2")
