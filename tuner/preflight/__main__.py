@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from graphdb.command import Parser, count, invocation, run
+from tuner.cluster.cluster_file import ClusterFile, ClusterFileError, read_cluster_file
 from tuner.cluster.ray_token import show_token
 from tuner.errors import SearchError
 from tuner.preflight import aws_node_config, commands, local_files, schema
 from tuner.preflight.aws_account import check_account
-from tuner.preflight.clusterfile import ClusterFile, ClusterFileError, read_cluster_file
 from tuner.preflight.finding import Finding, Severity, error
 from tuner.preflight.hosts import check_hosts
 from tuner.preflight.node_numbers import check_numbers_of_nodes

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from tuner.cluster.cluster_file import ClusterFile, NodeType, table
 from tuner.preflight.aws_client import IN_DOCS, Account
 from tuner.preflight.aws_network import check_network
-from tuner.preflight.clusterfile import ClusterFile, NodeType, table
 from tuner.preflight.finding import Finding, error, fix_for, ok, warning
 
 # Service quotas, in vCPUs, by the first letter of the instance type: on demand, spot.

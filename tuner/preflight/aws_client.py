@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.preflight.clusterfile import ClusterFile
+from tuner.cluster.cluster_file import ClusterFile
 from tuner.preflight.finding import Finding, error, warning
 
 IN_DOCS = "name one of this region; deploy/aws.yaml makes one (docs/cluster.md)"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tuner.cluster.cluster_file import NodeType
 from tuner.preflight.aws_client import IN_DOCS, Account
-from tuner.preflight.clusterfile import NodeType
 from tuner.preflight.finding import Finding, error, ok
 
 _WORLD = ("0.0.0.0/0", "::/0")

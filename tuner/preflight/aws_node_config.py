@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tuner.preflight.clusterfile import ClusterFile, NodeType, table
+from tuner.cluster.cluster_file import ClusterFile, NodeType, table
 from tuner.preflight.finding import Finding, error, fix_for, otherwise, warning
 
 _ADDED_BY_RAY = ("SubnetIds",)

@@ -4,8 +4,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 
+from tuner.cluster.cluster_file import COMMANDS, ClusterFile
 from tuner.cluster.ray_private import start_options
-from tuner.preflight.clusterfile import COMMANDS, ClusterFile
 from tuner.preflight.finding import Finding, error, fix_for, otherwise, warning
 
 _OF_THE_SHELL = {

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tuner.cluster import probe
+from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.login import Login
 from tuner.cluster.machine import Machine
-from tuner.preflight.clusterfile import ClusterFile
 from tuner.preflight.finding import Finding, error
 from tuner.preflight.machines import judge_hosts
 

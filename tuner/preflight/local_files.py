@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuner.cluster.cluster_file import COMMANDS, ClusterFile, table
 from tuner.cluster.ray_token import MAKE_TOKEN
-from tuner.preflight.clusterfile import COMMANDS, ClusterFile, table
 from tuner.preflight.finding import Finding, error, otherwise, warning
 
 _FIXES = {"auth_token": MAKE_TOKEN, "dist": "make wheel, in the folder of the project, and call this from there"}

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from tuner.cluster import probe
+from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.machine import Machine, NodeFacts, version_differences
-from tuner.preflight.clusterfile import ClusterFile
 from tuner.preflight.finding import Finding, Severity, error, gigabytes, ok, otherwise, warning
 
 CACHE = "~/.cache/crystune"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tuner.preflight.clusterfile import ClusterFile, NodeType
+from tuner.cluster.cluster_file import ClusterFile, NodeType
 from tuner.preflight.finding import Finding, error, fix_for, ok, warning
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.cluster import probe
-from tuner.preflight.clusterfile import ClusterFile
+from tuner.cluster.cluster_file import ClusterFile
 from tuner.preflight.finding import Finding, error, gigabytes, ok
 from tuner.preflight.machines import ANSWER_SECONDS, CACHE, TEMPORARY, judge_nodes
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tuner.cluster.cluster_file import ClusterFile, Keys, table
 from tuner.cluster.ray_private import validate_cluster_config
-from tuner.preflight.clusterfile import ClusterFile, Keys, table
 from tuner.preflight.finding import Finding, error, fix_for, otherwise, warning
 
 # Ray's schema lets anything pass below `provider`; these are the keys that its code reads.

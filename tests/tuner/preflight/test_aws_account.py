@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from tuner.cluster.cluster_file import read_cluster_file
 from tuner.preflight.aws_account import check_account
 from tuner.preflight.aws_client import Account
-from tuner.preflight.clusterfile import read_cluster_file
 from tuner.preflight.finding import Finding
 
 REGION = "us-west-2"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tuner.cluster import probe
+from tuner.cluster.cluster_file import ClusterFile, read_cluster_file
 from tuner.cluster.machine import Machine
-from tuner.preflight.clusterfile import ClusterFile, read_cluster_file
 from tuner.preflight.finding import Finding
 from tuner.preflight.hosts import check_hosts
 from tuner.preflight.machines import judge_hosts as judge
