@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import Parser, run
 from graphdb.files import partial_path
 from tuner.errors import SearchError
 from tuner.remote.job import PROTOCOL, Job, all_jobs
@@ -268,29 +269,23 @@ _REQUESTS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Answer one request: JSON on standard input, JSON on standard output; 2 with a message if it is refused."""
-    parser = argparse.ArgumentParser(prog="python -m tuner.remote.server", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in _REQUESTS:
-        commands.add_parser(name)
-    log = commands.add_parser("follow")
-    log.add_argument("name")
-    log.add_argument("offset", type=int)
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.command == "follow":
-            follow(arguments.name, arguments.offset)
-        else:
-            request = json.load(sys.stdin)
-            # Another version of ours acts on nothing; it learns from the number in the answer what is wrong.
-            answer = _REQUESTS[arguments.command](request) if request.pop("protocol", None) == PROTOCOL else {}
-            print(json.dumps({**answer, "protocol": PROTOCOL}))
-    except BrokenPipeError:
+    parser = Parser("tuner.remote.server", "Answers one request of tuner.remote; to be run on the head.")
+    parser.add_argument("request", choices=[*_REQUESTS, "follow"])
+    parser.add_argument("name", nargs="?", help="to follow")
+    parser.add_argument("offset", nargs="?", type=int, default=0, help="byte of its log to begin with")
+    return run(parser, _answer, argv)
+
+
+def _answer(arguments: argparse.Namespace) -> int:
+    if arguments.request == "follow":
+        follow(arguments.name, arguments.offset)
         return 0
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    request = json.load(sys.stdin)
+    # Another version of ours acts on nothing; it learns from the number in the answer what is wrong.
+    answer = _REQUESTS[arguments.request](request) if request.pop("protocol", None) == PROTOCOL else {}
+    print(json.dumps({**answer, "protocol": PROTOCOL}))
     return 0
 
 

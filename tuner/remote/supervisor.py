@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphdb.command import Parser, run
 from tuner.errors import SearchError
 from tuner.remote.job import Job
 from tuner.run.settings import parse_duration
@@ -23,7 +24,7 @@ MOST_RESTARTS = 5
 """In `_WINDOW` seconds; then something is wrong that a restart does not fix."""
 _WINDOW = 3600.0
 _PAUSE = 5.0
-_PATIENCE = 60.0
+_STOP_SECONDS = 60.0
 _OUTCOMES = {0: "done", 2: "failed", 130: "stopped", 143: "stopped"}
 
 
@@ -111,8 +112,8 @@ class Supervisor:
             try:
                 return self._driver.wait(timeout=1.0)
             except subprocess.TimeoutExpired:
-                if self._stopping_since is not None and time.monotonic() - self._stopping_since > _PATIENCE:
-                    self._say(f"the search did not end within {_PATIENCE:.0f} s of being interrupted; it is killed")
+                if self._stopping_since is not None and time.monotonic() - self._stopping_since > _STOP_SECONDS:
+                    self._say(f"the search did not end within {_STOP_SECONDS:.0f} s of being interrupted; it is killed")
                     self._driver.kill()
 
     def _export(self) -> None:
@@ -138,25 +139,22 @@ def driver_arguments(job: Job, flags: Mapping[str, str | None], *, resume: bool)
     return ["tuner.search", *words, *(["--resume"] if resume else [])]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Keep the job that `tuner.remote.server` names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tuner.remote.supervisor", description="started by tuner.remote.server"
-    )
+    parser = Parser("tuner.remote.supervisor", "Keeps a search running; started by tuner.remote.server.")
     parser.add_argument("name")
     parser.add_argument("held", type=int)
     parser.add_argument("--resume", action="store_true")
-    arguments = parser.parse_args(argv)
-    try:
-        job = Job(arguments.name)
-        supervisor = Supervisor(job, arguments.held)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, supervisor.interrupt)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return supervisor.keep(resume=arguments.resume)
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(parser, _keep, argv)
+
+
+def _keep(arguments: argparse.Namespace) -> int:
+    supervisor = Supervisor(Job(arguments.name), arguments.held)
+    signal.set_wakeup_fd(-1)  # a second order to stop shall not end us on the spot, as it does other commands
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, supervisor.interrupt)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return supervisor.keep(resume=arguments.resume)
 
 
 if __name__ == "__main__":

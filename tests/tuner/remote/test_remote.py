@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tuner.cluster.login import Login
 from tuner.errors import SearchError
 from tuner.remote import __main__ as remote
 from tuner.remote import server, supervisor
@@ -88,7 +89,11 @@ def test_the_head_of_a_cloud_is_asked_for_and_its_absence_explained(
     monkeypatch.setattr(sdk, "get_head_node_ip", lambda config: "54.1.2.3")
     monkeypatch.setattr(sdk, "bootstrap_config", lambda config: {"auth": {"ssh_private_key": "~/.ssh/ray.pem"}})
     head = find_head(file)
-    assert (head.address, head.key, head.rented) == ("54.1.2.3", str(Path("~/.ssh/ray.pem").expanduser()), True)
+    assert (head.login.address, head.login.key, head.rented) == (
+        "54.1.2.3",
+        str(Path("~/.ssh/ray.pem").expanduser()),
+        True,
+    )
 
     def none(config: Any) -> str:
         raise RuntimeError("Head node of cluster (mine) not found!")
@@ -99,17 +104,14 @@ def test_the_head_of_a_cloud_is_asked_for_and_its_absence_explained(
 
 
 def head_of(**changes: Any) -> Head:
-    facts: dict[str, Any] = {
-        "cluster_file": "my cluster.yaml",
-        "address": "10.0.0.2",
-        "user": "me",
-        "key": "/home/my self/key",
-        "proxy_command": None,
-        "python": "~/my venv/bin/python",
-        "environment": {"A": "'x y'"},
-        "rented": False,
-    }
-    return Head(**{**facts, **changes})
+    login = {"address": "10.0.0.2", "user": "me", "key": "/home/my self/key", "proxy_command": None}
+    return Head(
+        cluster_file="my cluster.yaml",
+        login=Login(**{**login, "remember_host": True, **changes}),
+        python="~/my venv/bin/python",
+        environment={"A": "'x y'"},
+        rented=False,
+    )
 
 
 @pytest.fixture
@@ -190,15 +192,6 @@ def test_a_copy_goes_to_a_partial_name_and_says_when_it_was_cut_off(
         link.send(Path("/data/my store.lmdb"), "/home/me/x.partial")
 
 
-@pytest.mark.needs("ssh")
-def test_addresses_of_a_cloud_are_other_machines_tomorrow() -> None:
-    assert "StrictHostKeyChecking=no" in HeadConnection(head_of(rented=True)).command("list")
-    assert "StrictHostKeyChecking=accept-new" in HeadConnection(head_of()).command("list")
-    assert "ProxyCommand=ssh -W %h:%p gate" in HeadConnection(head_of(proxy_command="ssh -W %h:%p gate")).command(
-        "list"
-    )
-
-
 def parsed(*words: str) -> Any:
     return remote._parser().parse_args(["submit", "c.yaml", *words])
 
@@ -255,7 +248,7 @@ def test_a_misspelt_flag_and_a_wrong_file_are_answered(tmp_path: Path, capsys: p
     assert raised.value.code == 2
     assert "--trails" in capsys.readouterr().err
     assert remote.main(["status", str(tmp_path / "none.yaml")]) == 2
-    assert "CLUSTER must be a cluster file" in capsys.readouterr().err
+    assert "the cluster file must be one such as cluster.yaml" in capsys.readouterr().err
 
 
 def test_a_fetched_run_names_the_store_on_this_machine(tmp_path: Path, small_store: Path) -> None:
