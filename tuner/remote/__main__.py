@@ -134,12 +134,8 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     link = _connect(arguments.cluster)
-    if arguments.job is not None:
-        answer = link.call("status", {"name": arguments.job})
-        jobs = [answer]
-    else:
-        answer = link.call("list", {})
-        jobs = answer["jobs"]
+    answer = link.call("list", {}) if arguments.job is None else link.call("status", {"name": arguments.job})
+    jobs = answer["jobs"] if arguments.job is None else [answer]
     for job in jobs:
         print(_summary(job))
     _print_ray(answer, arguments.cluster)
@@ -199,19 +195,15 @@ def _check_output(output: Path, found: Mapping[str, Any]) -> None:
     except (OSError, ValueError):
         mark = {}
     if mark.get("name") != found["name"]:
-        raise SearchError(
-            f"-o must be a new folder, or one that this search was fetched to, but {output} holds other files; choose "
-            "another with -o"
-        )
+        what = f"-o must be a new folder, or one that this search was fetched to, but {output} holds other files"
+        raise SearchError(f"{what}; choose another with -o")
 
 
 def _use_own_store(output: Path, sent: Mapping[str, str] | None) -> str | None:
     """Let the fetched run name the store that it was searched over by its path on this machine."""
-    if sent is None:
-        return None
     path = output / "run.json"
     content = json.loads(path.read_text())
-    if content["settings"].get("store") != sent["path"]:
+    if sent is None or content["settings"].get("store") != sent["path"]:
         return None
     if not Path(sent["local"]).exists():
         return f"tuner.export needs the store, which was at {sent['local']} on the machine that submitted"

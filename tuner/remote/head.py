@@ -66,11 +66,7 @@ def find_head(cluster_file: str) -> Head:
 
 
 def load_cluster(cluster_file: str) -> ClusterFile:
-    """Read a cluster file.
-
-    Raises:
-        SearchError: if it is none.
-    """
+    """Read a cluster file; a SearchError says why it is none."""
     file = read_cluster_file(Path(cluster_file))
     if not file.config.get("cluster_name"):
         raise SearchError(f"{cluster_file} must be a cluster file of Ray, but it has no cluster_name")
@@ -78,11 +74,7 @@ def load_cluster(cluster_file: str) -> ClusterFile:
 
 
 def start_facts(commands: Iterable[str], cluster_file: str) -> tuple[str, dict[str, str]]:
-    """The head's Python and environment, from its start commands.
-
-    Raises:
-        SearchError: if no command starts `ray` by an absolute path.
-    """
+    """The head's Python and environment, from the first of its start commands that names `ray` by an absolute path."""
     for command in commands:
         if (found := _RAY.search(command)) is not None:
             environment = dict(_ASSIGNMENT.findall(command[: found.start(1)]))

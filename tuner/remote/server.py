@@ -1,4 +1,7 @@
-"""On the head: `python -m tuner.remote.server`, what `tuner.remote` calls there by ssh."""
+"""On the head: `python -m tuner.remote.server`, what `tuner.remote` calls there by ssh.
+
+A request is refused by a SearchError, which is what the user is told.
+"""
 
 import argparse
 import json
@@ -23,27 +26,19 @@ from tuner.remote.job import PROTOCOL, Job, all_jobs
 from tuner.remote.supervisor import forget_requests
 from tuner.run.settings import SearchSettings
 
-START_SECONDS = 20.0
-"""How long `start` waits for the search to begin or to refuse."""
-STOP_SECONDS = 90.0
-"""How long `stop` waits for the end."""
+_START_SECONDS = 20.0  # for a search to begin or to refuse
+_STOP_SECONDS = 90.0
 _STEP = 0.2
 _SUPERVISOR = "tuner.remote.supervisor"
-_KEPT = {f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)} | {
-    "--space",
-    "--no-asha",
-    "--valid",
-    "--test",
+_KEPT = {
+    *(f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)),
+    *("--space", "--no-asha", "--valid", "--test"),
 }
 """Flags that a run remembers by itself; the others say by what means it is searched."""
 
 
 def place_store(request: dict[str, Any]) -> dict[str, Any]:
-    """Where a store of this fingerprint belongs, and whether it is there.
-
-    Raises:
-        SearchError: if there is no room for it, or Ray does not run.
-    """
+    """Where a store of this fingerprint belongs, and whether it is there; refused if there is no room for it."""
     _check_ray(request)
     folder = Path.home() / "crystune-files" / request["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,11 +55,7 @@ def place_store(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def accept_store(request: dict[str, Any]) -> dict[str, Any]:
-    """Check a store that was sent and move it into place.
-
-    Raises:
-        SearchError: if it is not what was to be sent.
-    """
+    """Check that a store has arrived as it was sent, and move it into place."""
     from graphdb.errors import GraphDBError
     from graphdb.store import Store
 
@@ -98,11 +89,7 @@ def _check_ray(request: Mapping[str, Any]) -> None:
 
 
 def start(request: dict[str, Any]) -> dict[str, Any]:
-    """Start a search, or go on with one, in processes of its own; wait until it has begun or refused.
-
-    Raises:
-        SearchError: if the name is taken, nothing is there to go on with, or Ray does not run.
-    """
+    """Start a search, or go on with one, in processes of its own; wait until it has begun or refused."""
     _check_ray(request)
     job, resume = Job(request["name"]), bool(request["resume"])
     known = job.exists()
@@ -140,27 +127,25 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
         )
         offset = job.log.stat().st_size if job.log.exists() else 0
         supervisor = _start_supervisor(job, held.fileno(), resume=begun)
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while supervisor.poll() is None and time.monotonic() < deadline and not _searches(job):
         time.sleep(_STEP)
     found = {**job.describe(), "log": job.log.read_bytes()[offset:].decode(errors="replace")}
     if begun and supervisor.returncode == 2:  # It was refused: all is as it was.
-        job.write(**before) if known else shutil.rmtree(job.folder, ignore_errors=True)
+        if known:
+            job.write(**before)
+        else:
+            shutil.rmtree(job.folder, ignore_errors=True)
     return found
 
 
 def _start_supervisor(job: Job, held: int, *, resume: bool) -> "subprocess.Popen[bytes]":
     """Begin a session of its own, which neither the end of ssh nor a logout ends."""
     command = [sys.executable, "-u", "-m", _SUPERVISOR, job.name, str(held), *(["--resume"] if resume else [])]
+    nothing = subprocess.DEVNULL
     with open(job.log, "ab") as log:
         return subprocess.Popen(
-            command,
-            cwd=job.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[held],
-            start_new_session=True,
+            command, cwd=job.folder, stdin=nothing, stdout=log, stderr=log, pass_fds=[held], start_new_session=True
         )
 
 
@@ -177,11 +162,7 @@ def _searches(job: Job) -> bool:
 
 
 def stop(request: dict[str, Any]) -> dict[str, Any]:
-    """Interrupt the search as Ctrl-C does, and wait until nothing of it lives.
-
-    Raises:
-        SearchError: if it does not run, or does not end.
-    """
+    """Interrupt the search as Ctrl-C does, and wait until nothing of it lives."""
     job = Job(request["name"])
     content = job.read()
     if job.state() == "lost":
@@ -191,14 +172,12 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
         return job.describe()
     if not job.is_running():
         raise SearchError(f"{job.name} must be running to be stopped, but it is not ({job.state()})")
-    for pid, signum, module in (
-        (content.get("supervisor"), signal.SIGTERM, _SUPERVISOR.encode()),
-        (content.get("driver"), signal.SIGINT, b"tuner.search"),
-    ):
+    supervisor, driver = (content.get("supervisor"), _SUPERVISOR.encode()), (content.get("driver"), b"tuner.search")
+    for (pid, module), signum in ((supervisor, signal.SIGTERM), (driver, signal.SIGINT)):
         if pid is not None and module in _command_line(pid):
             os.kill(pid, signum)
             break
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + _STOP_SECONDS
     while job.is_running():
         if time.monotonic() > deadline:
             raise SearchError(f"{job.name} must end when it is interrupted, but it still runs; look at its log (watch)")
@@ -246,10 +225,8 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
         from tuner.report.live import counts_text
 
         findings = gather(run)
-        best = findings.board.best()
-        found["trials"] = (
-            f"{len(findings.board.trainings)} of {findings.settings.trials} trials: {counts_text(findings.board)}"
-        )
+        board, best = findings.board, findings.board.best()
+        found["trials"] = f"{len(board.trainings)} of {findings.settings.trials} trials: {counts_text(board)}"
         found["best"] = None if best is None else f"best score {best.best_score:.4f} (trial {best.key})"
     return found
 

@@ -22,8 +22,7 @@ from tuner.remote.job import PROTOCOL
 UNREACHABLE = 255
 """What ssh itself exits with."""
 _MODULE = "tuner.remote.server"
-_VANISHED = 24
-"""What rsync exits with when a file went between listing and copying, as a running search replaces its files."""
+_VANISHED = 24  # rsync's status when a file went between listing and copying, as a running search replaces its files
 _MOST_TRIES = 5
 
 
@@ -32,26 +31,20 @@ class HeadUnreachable(SearchError):
 
 
 class HeadConnection:
-    """Runs `tuner.remote.server` on the head and copies files."""
+    """Runs `tuner.remote.server` on the head and copies files.
+
+    Whatever fails is a SearchError; without a connection, or when it broke, a HeadUnreachable.
+    """
 
     def __init__(self, head: Head) -> None:
-        """Check that the programs are there; nothing is connected yet.
-
-        Raises:
-            SearchError: if ssh or rsync is missing.
-        """
+        """Check that ssh and rsync are there; nothing is connected yet."""
         self.head = head
         for program in ("ssh", "rsync"):
             if shutil.which(program) is None:
                 raise SearchError(f"{program} must be on PATH here to reach the head, but it is not; install it")
 
     def call(self, command: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the head; the request travels on standard input, so that nothing in it meets a shell.
-
-        Raises:
-            HeadUnreachable: if there is no connection.
-            SearchError: with the head's own message if it refuses.
-        """
+        """Ask the head; the request travels on standard input, so that nothing in it meets a shell."""
         asked = json.dumps({**request, "protocol": PROTOCOL})
         done = subprocess.run(self.command(command), input=asked, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -69,9 +62,6 @@ class HeadConnection:
 
         Returns:
             The offset reached and ssh's exit status: `UNREACHABLE` when the connection broke.
-
-        Raises:
-            SearchError: if the head refuses.
         """
         # Its open standard input is how the other side knows that somebody still watches.
         pipe, command = subprocess.PIPE, self.command("follow", name, str(offset))
@@ -91,20 +81,12 @@ class HeadConnection:
                 process.kill()
 
     def send(self, source: Path, target: str) -> None:
-        """Copy a file to a path on the head; a copy that was cut off is taken up where it ended.
-
-        Raises:
-            SearchError: if it did not arrive whole.
-        """
+        """Copy a file to a path on the head; a copy that was cut off is taken up where it ended."""
         progress = ["--progress"] if sys.stdout.isatty() else []
         self._rsync([*progress, "--inplace", os.fspath(source.absolute()), self._remote(target)], str(source))
 
     def fetch(self, source: str, target: Path, *, exclude: Sequence[str] = ()) -> None:
-        """Copy what is in a folder of the head, or a file, to a folder here; what is here and not there stays.
-
-        Raises:
-            SearchError: if it did not arrive whole.
-        """
+        """Copy what is in a folder of the head, or a file, to a folder here; what is here and not there stays."""
         target.mkdir(parents=True, exist_ok=True)
         options = [f"--exclude={pattern}" for pattern in exclude]
         self._rsync(["-r", *options, self._remote(source), f"{target.absolute()}/"], source)

@@ -20,8 +20,7 @@ from tuner.remote.job import Job
 from tuner.run.settings import parse_duration
 from tuner.search import RESUME_COMMAND
 
-MOST_RESTARTS = 5
-"""In `_WINDOW` seconds; then something is wrong that a restart does not fix."""
+MOST_RESTARTS = 5  # in the window; then something is wrong that a restart does not fix
 _WINDOW = 3600.0
 _PAUSE = 5.0
 _STOP_SECONDS = 60.0
@@ -32,12 +31,7 @@ class Supervisor:
     """Runs the driver of one job again and again until it has ended by itself."""
 
     def __init__(self, job: Job, held: int) -> None:
-        """Take over.
-
-        Args:
-            job: what to run.
-            held: file descriptor of the job's lock, which the driver inherits.
-        """
+        """Take over a job; `held` is the file descriptor of its lock, which the driver inherits."""
         self._job = job
         self._held = held
         self._driver: subprocess.Popen[bytes] | None = None
@@ -60,11 +54,7 @@ class Supervisor:
         return self._stopping_since is not None
 
     def keep(self, *, resume: bool) -> int:
-        """Run the search to its end.
-
-        Returns:
-            Exit status of the last driver.
-        """
+        """Run the search to its end; returns the exit status of the last driver."""
         self._job.write(supervisor=os.getpid())
         flags = self._job.read()["now"]
         budget = flags.get("--time-budget")
@@ -79,9 +69,8 @@ class Supervisor:
             if len(restarts) > MOST_RESTARTS:
                 self._say(f"the search was {what} for the {len(restarts)}th time within an hour; it is left as it is")
                 break
-            self._say(
-                f"the search was {what}; it goes on from disk (restart {len(restarts)} of {MOST_RESTARTS} an hour)"
-            )
+            number = f"restart {len(restarts)} of {MOST_RESTARTS} an hour"
+            self._say(f"the search was {what}; it goes on from disk ({number})")
             self._job.write(restarts=int(self._job.read().get("restarts", 0)) + 1)
             time.sleep(_PAUSE)
             if self._stopping():
