@@ -40,11 +40,7 @@ _MARKS = {Severity.ERROR: ("error", "bold red"), Severity.WARNING: ("warn ", "ye
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        0 when nothing must be fixed (there may be warnings), otherwise as `graphdb.command.run`.
-    """
+    """Run the command; returns 0 when nothing must be fixed (warnings are none), else as `graphdb.command.run`."""
     parser = Parser(
         "tuner.preflight",
         "Find out in a minute what `ray up` would tell after an hour.",

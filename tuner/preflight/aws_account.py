@@ -13,12 +13,7 @@ _QUOTA_NAMES = {"G": "G and VT", "P": "P", "": "Standard (A, C, D, H, I, M, R, T
 
 
 def check_account(file: ClusterFile, runs: str | None) -> list[Finding]:
-    """Ask AWS.
-
-    Args:
-        file: of provider aws.
-        runs: where results will be written; a bucket is looked at if it is ``s3://BUCKET/...``.
-    """
+    """Ask AWS, also about the bucket of `runs`, where results will be written, if it is ``s3://BUCKET/...``."""
     try:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
@@ -49,7 +44,7 @@ def check_account(file: ClusterFile, runs: str | None) -> list[Finding]:
 def _zones(account: Account) -> None:
     where = account.file.where("provider", "availability_zone")
     answer = account.ask(where, "the zones", "", "ec2", "describe_availability_zones")
-    if answer is not None:
+    if answer:
         known = [zone["ZoneName"] for zone in answer["AvailabilityZones"]]
         wrong = [zone for zone in account.zones if zone not in known]
         account.add(*(error(where, f"no zone {zone!r} in this region", fix_for(zone, known)) for zone in wrong))
@@ -64,7 +59,7 @@ def _with_template(account: Account, kind: NodeType) -> dict[str, Any]:
     named = {key: template[key] for key in ("LaunchTemplateId", "LaunchTemplateName") if key in template}
     what, versions = f"launch template {next(iter(named.values()), '')}", [str(template.get("Version", "$Default"))]
     answer = account.ask(where, what, IN_DOCS, "ec2", "describe_launch_template_versions", **named, Versions=versions)
-    found = answer["LaunchTemplateVersions"] if answer else []
+    found: list[dict[str, Any]] = answer.get("LaunchTemplateVersions", [])
     return (found[0]["LaunchTemplateData"] if found else {}) | kind.config
 
 
@@ -75,14 +70,11 @@ def _image(account: Account, kind: NodeType, config: dict[str, Any]) -> None:
         fix = "correct the name of the parameter; it begins with /aws/service/ for images of AWS"
         answer = account.ask(where, f"parameter {name}", fix, "ssm", "get_parameter", Name=name)
         image = answer["Parameter"]["Value"] if answer else ""
-    if not image:
-        return
     fix = "images have another name in each region; docs/cluster.md has the command that finds it"
-    answer = account.ask(where, f"image {image}", fix, "ec2", "describe_images", ImageIds=[image])
-    if answer is None:
-        return
-    if not answer["Images"]:
+    answer = account.ask(where, f"image {image}", fix, "ec2", "describe_images", ImageIds=[image]) if image else {}
+    if answer and not answer["Images"]:
         account.add(error(where, f"image {image} must exist in this region", fix))
+    if not answer.get("Images"):
         return
     architecture, instance = answer["Images"][0].get("Architecture"), str(config.get("InstanceType"))
     known = account.instance_type(instance, kind.where("node_config", "InstanceType"))
@@ -100,13 +92,11 @@ def _instance(account: Account, kind: NodeType, instance: str) -> None:
     gpus = sum(gpu["Count"] for gpu in table(known.get("GpuInfo")).get("Gpus", []))
     told = table(kind.options.get("resources")).get("GPU", 0)
     if isinstance(told, int | float) and told > gpus:
-        account.add(
-            error(kind.where("resources", "GPU"), f"{instance} has {gpus} GPUs, got {told}", f"set it to {gpus}")
-        )
-    asked: dict[str, Any] = {"Filters": [{"Name": "instance-type", "Values": [instance]}]}
-    asked["LocationType"] = "availability-zone"
+        too_many = f"{instance} has {gpus} GPUs, got {told}"
+        account.add(error(kind.where("resources", "GPU"), too_many, f"set it to {gpus}"))
+    asked = {"LocationType": "availability-zone", "Filters": [{"Name": "instance-type", "Values": [instance]}]}
     answer = account.ask(where, f"offers of {instance}", "", "ec2", "describe_instance_type_offerings", **asked)
-    if answer is None:
+    if not answer:
         return
     offered = sorted(offer["Location"] for offer in answer["InstanceTypeOfferings"])
     lacking = [zone for zone in account.zones if zone not in offered]
@@ -153,7 +143,7 @@ def _quotas(account: Account) -> None:
         name = f"the quota of {_QUOTA_NAMES[letter]} vCPUs {'spot' if spot else 'on demand'} ({code})"
         asked, fix = {"ServiceCode": "ec2", "QuotaCode": code}, "look it up in the console, Service Quotas"
         answer = account.ask(where, name, fix, "service-quotas", "get_service_quota", **asked)
-        if answer is not None:
+        if answer:
             account.add(_quota(account, where, name, code, int(answer["Quota"]["Value"]), demand, min(kinds)[0]))
 
 
@@ -173,10 +163,10 @@ def _quota(account: Account, where: str, name: str, code: str, quota: int, deman
 def _bucket(account: Account, bucket: str, where: str) -> None:
     region = account.file.provider.get("region")
     fix = f"aws s3 mb s3://{bucket} --region {region}"
-    if account.ask(where, f"bucket {bucket}", fix, "s3", "head_bucket", Bucket=bucket) is None:
+    if not account.ask(where, f"bucket {bucket}", fix, "s3", "head_bucket", Bucket=bucket):
         return
     answer = account.ask(where, "its region", "", "s3", "get_bucket_location", Bucket=bucket)
-    there = region if answer is None else answer["LocationConstraint"] or "us-east-1"
+    there = (answer["LocationConstraint"] or "us-east-1") if answer else region
     if there != region:
         what = f"{bucket} is in {there}, the nodes are in {region}"
         account.add(warning(where, what, "a bucket in the same region is faster and costs no transfer"))
@@ -186,9 +176,7 @@ def _bucket(account: Account, bucket: str, where: str) -> None:
     )
     what = f"a block of public access to {bucket}"
     answer = account.ask(where, what, fix, "s3", "get_public_access_block", Bucket=bucket)
-    if answer is None:
-        return
-    if all(answer["PublicAccessBlockConfiguration"].values()):
+    if answer and all(answer["PublicAccessBlockConfiguration"].values()):
         account.add(ok(f"bucket {bucket}: there, and not public"))
-    else:
+    elif answer:
         account.add(error(where, f"{bucket} must block public access", fix))

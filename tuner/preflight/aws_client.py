@@ -23,17 +23,18 @@ class Account:
     instance_types: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What EC2 says of those that were asked about; nothing of one that it does not know."""
 
-    def call(self, service: str, operation: str, **arguments: Any) -> Any:
+    def call(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation of one of AWS's services; gives up after seconds."""
         from botocore.config import Config
 
         if service not in self.clients:
             config = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2})
             self.clients[service] = self.session.client(service, config=config)
-        return getattr(self.clients[service], operation)(**arguments)
+        answer: dict[str, Any] = getattr(self.clients[service], operation)(**arguments)
+        return answer
 
-    def ask(self, where: str, what: str, fix: str, service: str, operation: str, **arguments: Any) -> Any:
-        """As `call`; None, with a finding, if the account has no such thing or does not let us ask."""
+    def ask(self, where: str, what: str, fix: str, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+        """As `call`; empty, with a finding, if the account has no such thing or does not let us ask."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -47,7 +48,7 @@ class Account:
                 self.add(error(where, f"{what} must exist: {message}", fix))
         except (BotoCoreError, ValueError) as problem:
             self.add(warning(where, f"could not be checked, {what}: {problem}"))
-        return None
+        return {}
 
     def add(self, *findings: Finding) -> None:
         """Note what was found; once, where it is the same of several node types, which share groups and images."""
@@ -60,7 +61,7 @@ class Account:
         if name not in self.instance_types:
             what, fix = f"instance type {name}", "choose one that this region has"
             answer = self.ask(where, what, fix, "ec2", "describe_instance_types", InstanceTypes=[name])
-            self.instance_types[name] = next(iter(answer["InstanceTypes"] if answer else []), {})
+            self.instance_types[name] = next(iter(answer.get("InstanceTypes", [])), {})
         return self.instance_types[name]
 
     @property

@@ -33,7 +33,7 @@ def _described(
         return [], where
     operation, argument = f"describe_{what.replace(' ', '_')}", key.replace("SecurityGroup", "Group")
     answer = account.ask(where, what, IN_DOCS, "ec2", operation, **{argument: names})
-    return (answer[what.title().replace(" ", "")] if answer else []), where
+    return answer.get(what.title().replace(" ", ""), []), where
 
 
 def _subnet(account: Account, subnet: dict[str, Any], where: str) -> Iterator[Finding]:

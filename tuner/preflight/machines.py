@@ -21,7 +21,7 @@ def judge_hosts(file: ClusterFile, hosts: Sequence[Machine]) -> list[Finding]:
     """What keeps hosts that answered from becoming the cluster of this file."""
     findings = []
     for host in hosts:
-        found = [*_clock(host), *_software(file, host), *_space(file, host), *_network(file, host)]
+        found = [*_clocks([host]), *_software(file, host), *_space(file, host), *_network(file, host)]
         findings += found
         if not any(finding.severity is Severity.ERROR for finding in found):
             findings.append(ok(_summary(host)))
@@ -51,20 +51,16 @@ def judge_nodes(
     ]
 
 
-def _clock(machine: Machine) -> Iterator[Finding]:
-    offset = machine.clock_offset
-    if abs(offset) - machine.clock_error > _MAX_CLOCK_OFFSET:
-        what = (
-            f"must have the time of this machine to {_MAX_CLOCK_OFFSET:.0f} s, but is {abs(offset):.1f} s "
-            f"{'ahead of' if offset > 0 else 'behind'} it: ages of files, locks and logs are compared across hosts, "
-            "and object storage refuses wrong clocks"
-        )
-        yield error(machine.name, what, "sudo timedatectl set-ntp true (or install chrony) on that host")
-
-
 def _clocks(machines: Sequence[Machine]) -> Iterator[Finding]:
     for machine in machines:
-        yield from _clock(machine)
+        offset = machine.clock_offset
+        if abs(offset) - machine.clock_error > _MAX_CLOCK_OFFSET:
+            what = (
+                f"must have the time of this machine to {_MAX_CLOCK_OFFSET:.0f} s, but is {abs(offset):.1f} s "
+                f"{'ahead of' if offset > 0 else 'behind'} it: ages of files, locks and logs are compared across "
+                "hosts, and object storage refuses wrong clocks"
+            )
+            yield error(machine.name, what, "sudo timedatectl set-ntp true (or install chrony) on that host")
 
 
 def _software(file: ClusterFile, host: Machine) -> Iterator[Finding]:
@@ -169,16 +165,16 @@ def _installs(file: ClusterFile) -> bool:
 
 
 def _summary(host: Machine) -> str:
-    facts, found = host.facts, [f"Python {host.versions['python']}"]
-    if facts["gpus"]:
-        found.append(f"{len(facts['gpus'])} GPU ({facts['gpus'][0]})")
-    if facts["memory"]:
-        found.append(f"{gigabytes(facts['memory'])} of memory")
-    disk = min((size for size in facts["free_disk"].values() if size is not None), default=None)
-    if disk is not None:
-        found.append(f"{gigabytes(disk)} of disk free")
-    found.append(f"clock {host.clock_offset:+.2f} s (±{host.clock_error:.2f})")
-    return f"{host.name}: {', '.join(found)}"
+    gpus, memory = host.facts["gpus"], host.facts["memory"]
+    free = [size for size in host.facts["free_disk"].values() if size is not None]
+    found = [
+        f"Python {host.versions['python']}",
+        f"{len(gpus)} GPU ({gpus[0]})" if gpus else "",
+        f"{gigabytes(memory)} of memory" if memory else "",
+        f"{gigabytes(min(free))} of disk free" if free else "",
+        f"clock {host.clock_offset:+.2f} s (±{host.clock_error:.2f})",
+    ]
+    return f"{host.name}: {', '.join(filter(None, found))}"
 
 
 def _missing(nodes: Sequence[NodeFacts], workers: int, min_workers: int | None) -> Iterator[Finding]:

@@ -1,33 +1,27 @@
 """A cluster that is up, and what a search over it needs. To be run on its head."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pyarrow.fs import FileSystem, FileType
 
 from tuner.cluster import probe
 from tuner.cluster.cluster_file import ClusterFile
+from tuner.cluster.nodes import probe_nodes
+from tuner.cluster.session import Cluster
 from tuner.preflight.finding import Finding, error, gigabytes, ok
 from tuner.preflight.machines import ANSWER_SECONDS, CACHE, TEMPORARY, judge_nodes
-
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
 
 _ACCESS = "check the name, and that the instance profile (or your credentials) may read and write there"
 
 
 def check_running(address: str, file: ClusterFile | None, store_bytes: int | None) -> list[Finding]:
-    """Ask all nodes.
+    """Ask all nodes; a SearchError says that no Ray answers.
 
     Args:
         address: of the cluster; "auto" finds the one of this machine.
         file: what it was started with, to know how many workers there should be.
         store_bytes: size of the store that will be searched over.
-
-    Raises:
-        SearchError: if no Ray answers there.
     """
-    from tuner.cluster.nodes import probe_nodes  # ray
-    from tuner.cluster.session import Cluster
-
     with Cluster(address):
         nodes = probe_nodes(folders=(CACHE, TEMPORARY), with_gpus=True, with_clock=True, timeout=ANSWER_SECONDS)
     min_workers = file.min_workers if file else None
@@ -36,8 +30,6 @@ def check_running(address: str, file: ClusterFile | None, store_bytes: int | Non
 
 def check_store(store: str) -> tuple[int | None, list[Finding]]:
     """Size in bytes of the store, a file here or a URI; None with the reason if it cannot be seen."""
-    from pyarrow.fs import FileType
-
     try:
         system, path = _filesystem(store)
         info = system.get_file_info(path)
@@ -63,13 +55,10 @@ def check_results(runs: str) -> list[Finding]:
     return [ok(f"results can be written to {runs}")]
 
 
-def _filesystem(place: str) -> "tuple[FileSystem, str]":
+def _filesystem(place: str) -> tuple[FileSystem, str]:
     """Where a folder, file or URI is, and its path there."""
-    from pyarrow.fs import FileSystem
-
-    found: tuple[FileSystem, str] = FileSystem.from_uri(
-        place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
-    )
+    uri = place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
+    found: tuple[FileSystem, str] = FileSystem.from_uri(uri)
     return found
 
 

@@ -48,15 +48,17 @@ def check_schema(file: ClusterFile) -> Iterator[Finding]:
     if schema is None:
         yield warning("", "Ray's schema could not be read", "install the project here: pip install -e .")
         return
-    yield from _unknown_keys(schema, file.config, (), file)
     yield from _provider(file)
     yield from _resources(file)
     for problem in jsonschema.Draft7Validator(schema).iter_errors(file.config):
-        if problem.validator != "additionalProperties":
-            where = file.where(*problem.absolute_path) or file.path
-            wrong_type = problem.validator == "type"
-            fix = "give it the type that Ray wants" if wrong_type else "see the comments in cluster.yaml"
-            yield error(where, f"Ray's schema refuses it: {problem.message}", fix)
+        keys, wrong = tuple(problem.absolute_path), problem.validator
+        if wrong == "additionalProperties":
+            known = problem.schema["properties"]
+            for name in (name for name in problem.instance if name not in known):
+                yield _unknown((*keys, name), "no key that Ray knows here", known, file)
+        else:
+            fix = "give it the type that Ray wants" if wrong == "type" else "see the comments in cluster.yaml"
+            yield error(file.where(*keys) or file.path, f"Ray's schema refuses it: {problem.message}", fix)
 
 
 @otherwise("no value is left to change")
@@ -94,16 +96,6 @@ def _ray_schema() -> dict[str, Any] | None:
             schema["properties"]["min_workers"] = {"type": "integer", "minimum": 0}  # read, but not in the schema
             return schema
     return None
-
-
-def _unknown_keys(schema: dict[str, Any], value: object, keys: Keys, file: ClusterFile) -> Iterator[Finding]:
-    known = table(schema.get("properties"))
-    patterns = list(table(schema.get("patternProperties")).values())
-    for name, inner in table(value).items():
-        if name in known or patterns:
-            yield from _unknown_keys(table(known[name] if name in known else patterns[0]), inner, (*keys, name), file)
-        elif schema.get("additionalProperties") is False:
-            yield _unknown((*keys, name), "no key that Ray knows here", known, file)
 
 
 def _provider(file: ClusterFile) -> Iterator[Finding]:

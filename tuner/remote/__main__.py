@@ -33,11 +33,7 @@ _STATES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        0, or as `graphdb.command.run`.
-    """
+    """Run the command; returns 0, or as `graphdb.command.run`."""
     return run(_parser(), lambda arguments: int(arguments.run_command(arguments)), argv)
 
 
@@ -56,9 +52,8 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     if arguments.name not in (None, arguments.job):
-        raise SearchError(
-            f"a search must be resumed under its own name {arguments.job!r}, got --name {arguments.name!r}"
-        )
+        name, given = arguments.job, arguments.name
+        raise SearchError(f"a search must be resumed under its own name {name!r}, got --name {given!r}")
     return _start(arguments, arguments.job, resume=True)
 
 

@@ -53,9 +53,8 @@ def find_head(cluster_file: str) -> Head:
 
         address, key = find_head_node(cluster_file, file.config)
     if not address:
-        raise SearchError(
-            f"provider must have a head_ip, but it has none ({cluster_file}); name the machine that is to be the head"
-        )
+        fix = "name the machine that is to be the head"
+        raise SearchError(f"provider must have a head_ip, but it has none ({cluster_file}); {fix}")
     return Head(
         cluster_file=cluster_file,
         login=file.login(str(address), key=key, remember_host=file.is_local),

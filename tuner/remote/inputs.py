@@ -39,11 +39,7 @@ def given_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 
 def read_input(arguments: argparse.Namespace) -> Input:
-    """Read space and store, and check that they fit each other.
-
-    Raises:
-        SearchError: for whatever the head would refuse, as far as it can be told here.
-    """
+    """Read space and store, and check that they fit; what the head would refuse is a SearchError already here."""
     store, fingerprint, tasks = _read_store(arguments)
     space = None
     if arguments.space is not None:

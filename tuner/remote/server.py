@@ -98,9 +98,8 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
     before: dict[str, Any] = job.read() if known or (resume and not elsewhere) else {}
     held = job.lock()
     if held is None:
-        raise SearchError(
-            f"a search named {job.name} runs on the head already; watch it, stop it, or choose another name"
-        )
+        what = f"a search named {job.name} runs on the head already"
+        raise SearchError(f"{what}; watch it, stop it, or choose another name")
     with held:
         begun = elsewhere or (known and job.begun())
         if begun and not resume:
@@ -156,9 +155,8 @@ def _execution_options(flags: Mapping[str, str | None]) -> dict[str, str | None]
 def _searches(job: Job) -> bool:
     """Whether the search has found its workers: the user may go."""
     run = job.run_folder()
-    if not run.exists() or run.run_json.stat().st_mtime < job.read()["started"]:
-        return False
-    return run.read().get("status") == "searching"
+    is_of_now = run.exists() and run.run_json.stat().st_mtime >= job.read()["started"]
+    return is_of_now and run.read().get("status") == "searching"
 
 
 def stop(request: dict[str, Any]) -> dict[str, Any]:

@@ -58,10 +58,10 @@ class HeadConnection:
         return answer
 
     def follow(self, name: str, offset: int) -> tuple[int, int]:
-        """Copy the job's log to standard output from a byte on, until the job ends.
+        """Copy the job's log to standard output from a byte on, until the job ends or the connection breaks.
 
         Returns:
-            The offset reached and ssh's exit status: `UNREACHABLE` when the connection broke.
+            The offset reached, and ssh's exit status.
         """
         # Its open standard input is how the other side knows that somebody still watches.
         pipe, command = subprocess.PIPE, self.command("follow", name, str(offset))
