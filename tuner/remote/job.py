@@ -94,9 +94,7 @@ class Job:
 
     def state(self) -> str:
         """Running, done, stopped, failed, or lost if its processes vanished without a word."""
-        if self.is_running():
-            return "running"
-        return str(self.read().get("ended") or "lost")
+        return "running" if self.is_running() else str(self.read().get("ended") or "lost")
 
     def describe(self) -> dict[str, Any]:
         """The job for the user's machine."""
