@@ -13,7 +13,7 @@ from graphdb.command import Parser, invocation, run
 from tuner import search
 from tuner.errors import SearchError
 from tuner.remote.head import find_head, load_cluster
-from tuner.remote.inputs import Input, given_flags, read_input
+from tuner.remote.inputs import given_flags, read_input
 from tuner.remote.job import check_name
 from tuner.remote.ssh import UNREACHABLE, HeadConnection
 from tuner.run import jsonlines
@@ -66,7 +66,7 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     given = read_input(arguments)
     link = _connect(cluster)
     if given.store is not None:
-        flags["--store"] = _send_store(link, given, cluster)
+        flags["--store"] = _send_store(link, given.store, given.fingerprint, cluster)
         sent = {"local": str(given.store.absolute()), "path": flags["--store"], "fingerprint": given.fingerprint}
     request = {"cluster": cluster, "name": name, "flags": flags, "resume": resume, "space": given.space, "sent": sent}
     answer = link.call("start", request)
@@ -82,16 +82,15 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     return 0
 
 
-def _send_store(link: HeadConnection, given: Input, cluster: str) -> str:
+def _send_store(link: HeadConnection, store: Path, fingerprint: str | None, cluster: str) -> str:
     """Copy the store to the head unless it is there; returns its path there."""
-    assert given.store is not None
-    size = given.store.stat().st_size
-    request = {"cluster": cluster, "fingerprint": given.fingerprint, "file": given.store.name, "size": size}
+    size = store.stat().st_size
+    request = {"cluster": cluster, "fingerprint": fingerprint, "file": store.name, "size": size}
     place = link.call("place-store", request)
     if not place["there"]:
         started = time.monotonic()
-        print(f"Sending {given.store} ({size / 1e6:.1f} MB) to the head", flush=True)
-        link.send(given.store, place["partial"])
+        print(f"Sending {store} ({size / 1e6:.1f} MB) to the head", flush=True)
+        link.send(store, place["partial"])
         link.call("accept-store", request)
         print(f"Sent in {duration_text(time.monotonic() - started)}")
     return str(place["path"])
@@ -210,10 +209,8 @@ def _use_own_store(output: Path, sent: Mapping[str, str] | None) -> str | None:
 def _summary(found: Mapping[str, Any]) -> str:
     """A job in a few lines."""
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["started"]))
-    text = f"{found['name']}: {_STATES[found['state']]} (started {began}"
-    if found["restarts"]:
-        text += f", driver restarts: {found['restarts']}"
-    text += f")\n  {found['run']}"
+    restarts = f", driver restarts: {found['restarts']}" if found["restarts"] else ""
+    text = f"{found['name']}: {_STATES[found['state']]} (started {began}{restarts})\n  {found['run']}"
     details = [str(found[key]) for key in ("trials", "best", "reason") if found.get(key)]
     return text + ("\n  " + "; ".join(details) if details else "")
 
@@ -248,8 +245,8 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (action, what, examples) in _COMMANDS.items():
-        sentence = f"{what[0].upper()}{what[1:]}."
-        command = commands.add_parser(name, help=what, module=module, description=sentence, examples=examples)
+        description = f"{what[0].upper()}{what[1:]}."
+        command = commands.add_parser(name, help=what, module=module, description=description, examples=examples)
         command.add_argument("cluster", metavar="CLUSTER", help="the cluster file given to ray up")
         if name != "submit":
             nargs = "?" if name in ("watch", "status") else None

@@ -22,8 +22,7 @@ from tuner.errors import SearchError
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder, Runs
 
-PROTOCOL = 1
-"""Of requests and answers between the two machines; one more whenever they mean something else."""
+PROTOCOL = 1  # of requests and answers between the two machines; one more whenever they mean something else
 _LAST_LINES = 60  # of the log, which a watcher is shown at first
 
 

@@ -170,8 +170,10 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
         return job.describe()
     if not job.is_running():
         raise SearchError(f"{job.name} must be running to be stopped, but it is not ({job.state()})")
-    supervisor, driver = (content.get("supervisor"), _SUPERVISOR.encode()), (content.get("driver"), b"tuner.search")
-    for (pid, module), signum in ((supervisor, signal.SIGTERM), (driver, signal.SIGINT)):
+    for pid, signum, module in (
+        (content.get("supervisor"), signal.SIGTERM, _SUPERVISOR.encode()),
+        (content.get("driver"), signal.SIGINT, b"tuner.search"),
+    ):
         if pid is not None and module in _command_line(pid):
             os.kill(pid, signum)
             break
@@ -223,8 +225,10 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
         from tuner.report.live import counts_text
 
         findings = gather(run)
-        board, best = findings.board, findings.board.best()
-        found["trials"] = f"{len(board.trainings)} of {findings.settings.trials} trials: {counts_text(board)}"
+        best = findings.board.best()
+        found["trials"] = (
+            f"{len(findings.board.trainings)} of {findings.settings.trials} trials: {counts_text(findings.board)}"
+        )
         found["best"] = None if best is None else f"best score {best.best_score:.4f} (trial {best.key})"
     return found
 

@@ -19,8 +19,7 @@ from tuner.errors import SearchError
 from tuner.remote.head import Head
 from tuner.remote.job import PROTOCOL
 
-UNREACHABLE = 255
-"""What ssh itself exits with."""
+UNREACHABLE = 255  # what ssh itself exits with
 _MODULE = "tuner.remote.server"
 _VANISHED = 24  # rsync's status when a file went between listing and copying, as a running search replaces its files
 _MOST_TRIES = 5

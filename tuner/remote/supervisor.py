@@ -6,6 +6,7 @@ Started by `tuner.remote.server`. A driver that was killed (by the kernel for me
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -36,11 +37,11 @@ class Supervisor:
         self._held = held
         self._driver: subprocess.Popen[bytes] | None = None
         self._interrupted: subprocess.Popen[bytes] | None = None
-        self._stopping_since: float | None = None
+        self._kill_at = math.inf
 
     def interrupt(self, signum: int, frame: Any) -> None:
         """Pass an order to stop on to the driver, as Ctrl-C would."""
-        self._stopping_since = self._stopping_since or time.monotonic()
+        self._kill_at = min(self._kill_at, time.monotonic() + _STOP_SECONDS)
         self._interrupt_driver()
 
     def _interrupt_driver(self) -> None:
@@ -51,7 +52,7 @@ class Supervisor:
             driver.send_signal(signal.SIGINT)
 
     def _stopping(self) -> bool:
-        return self._stopping_since is not None
+        return self._kill_at < math.inf
 
     def keep(self, *, resume: bool) -> int:
         """Run the search to its end; returns the exit status of the last driver."""
@@ -101,7 +102,7 @@ class Supervisor:
             try:
                 return self._driver.wait(timeout=1.0)
             except subprocess.TimeoutExpired:
-                if self._stopping_since is not None and time.monotonic() - self._stopping_since > _STOP_SECONDS:
+                if time.monotonic() > self._kill_at:
                     self._say(f"the search did not end within {_STOP_SECONDS:.0f} s of being interrupted; it is killed")
                     self._driver.kill()
 
