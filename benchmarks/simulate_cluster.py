@@ -33,7 +33,7 @@ from rich.console import Console
 from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
-from tuner.report.findings import gather, write_report
+from tuner.report.summary import gather, write_report
 from tuner.report.live import render
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder

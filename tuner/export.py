@@ -19,7 +19,7 @@ from model.output import check_folder, written_with
 from tuner.errors import SearchError
 
 if TYPE_CHECKING:
-    from tuner.report.findings import RunSummary
+    from tuner.report.summary import RunSummary
     from tuner.run.layout import RunFolder
 
 _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "num_parameters", "versions")
@@ -76,7 +76,7 @@ def export(run: "RunFolder", output: Path, *, trial: int | None = None, device: 
     Raises:
         CrystuneError: if there is no model, the store is gone, or the folder holds something else.
     """
-    from tuner.report.findings import gather
+    from tuner.report.summary import gather
 
     _check_output(output)
     findings = gather(run)

@@ -15,7 +15,7 @@ from tests.tuner.without_ray import NoCluster
 from tuner import export, search
 from tuner.errors import SearchError, SettingsMismatch
 from tuner.report import __main__ as report
-from tuner.report.findings import gather
+from tuner.report.summary import gather
 from tuner.report.model_card import model_card
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder

@@ -241,7 +241,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
     found = {**jobs[0].describe(), "ray": ray_runs()}
     run = jobs[0].run_folder()
     if run.exists():
-        from tuner.report.findings import gather
+        from tuner.report.summary import gather
         from tuner.report.live import counts_text
 
         findings = gather(run)

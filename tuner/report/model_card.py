@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.report.findings import RunSummary
+from tuner.report.summary import RunSummary
 from tuner.report.live import params_text
 from tuner.trials.finalists import with_spread
 
