@@ -1,18 +1,46 @@
 """Where results go: checked before any work, replaced only when they are whole."""
 
 import contextlib
+import csv
 import json
+import math
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from model.errors import OutputError
 from model.files import UNFINISHED
 from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS
+
+_ID = "material_id"
+
+
+class PredictionTable:
+    """A CSV of predictions while it is written: a row for each crystal, which its id begins."""
+
+    def __init__(self, file: TextIO, columns: Iterable[str]) -> None:
+        """Write the header.
+
+        Args:
+            file: where the CSV goes.
+            columns: names of those beside the id.
+        """
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow([_ID, *columns])
+
+    def add(self, material_id: str, cells: Iterable[float | str | None]) -> None:
+        """Write the row of a crystal: texts as they are, numbers with six digits, nothing for None."""
+        row = [cell if cell is None or isinstance(cell, str) else f"{cell:.6g}" for cell in cells]
+        self._writer.writerow([material_id, *row])
+
+
+def known_values(targets: Iterable[float]) -> list[float | None]:
+    """Cells for targets, which are NaN where they are unknown."""
+    return [None if math.isnan(target) else target for target in targets]
 
 
 def partial_path(path: Path) -> Path:
@@ -67,7 +95,7 @@ def _lies_in(path: Path, folder: Path) -> bool:
 def _is_table(path: Path) -> bool:
     """Whether a file begins as our tables do."""
     with path.open("rb") as stream:
-        return stream.read(12) in (b"material_id,", b"")
+        return stream.read(len(_ID) + 1) in (f"{_ID},".encode(), b"")
 
 
 def _is_device(path: Path) -> bool:

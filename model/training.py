@@ -170,7 +170,7 @@ class Trainer:
             num_crystals += batch.num_crystals
         self._seen_all = True
         train_loss = float(loss_sum) / num_crystals
-        metrics = evaluate(self.model, self._validation, self.device)
+        metrics = evaluate(self.model, self._validation, self.device).metrics
         value = score(metrics)
         diverged = not (math.isfinite(train_loss) and math.isfinite(value))
         better = not diverged and value < self.best_score

@@ -103,7 +103,7 @@ def test_best_model_is_that_of_the_best_epoch(graphs: InMemoryGraphs, tmp_path: 
     assert trainer.best_score == min(scores)
     assert trainer.best_epoch == 1 + scores.index(min(scores))
     assert trainer.best_epoch < trainer.epoch, "the test needs a run whose last epoch is not its best"
-    metrics = evaluate(trainer.best_model(), Loader(graphs, np.arange(14, 21), batch_size=5))
+    metrics = evaluate(trainer.best_model(), Loader(graphs, np.arange(14, 21), batch_size=5)).metrics
     assert metrics == trainer.history[trainer.best_epoch - 1].metrics
     trainer.save_best(tmp_path / "best", {"note": "kept"})
     model, info = load_checkpoint(tmp_path / "best")

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
+from graphdb.progress import duration_text
 from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
 from tests.tuner.without_ray import NoCluster
 from tuner import export, search
 from tuner.errors import SearchError, SettingsMismatch
 from tuner.report import __main__ as report
-from tuner.report.summary import gather
 from tuner.report.model_card import model_card
+from tuner.report.summary import summarize_run
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.run.settings import SearchSettings, check_resumed, duration_text, parse_duration
-from tuner.space.toml import Space
+from tuner.run.settings import SearchSettings, check_resumed, parse_duration
+from tuner.space.space import Space
 from tuner.study.study import Study
 
 
@@ -84,7 +85,7 @@ def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path)
         "score": 0.5,
         "trained_with": {},
     }
-    card = model_card(gather(run), info, Path("exports/my best"))
+    card = model_card(summarize_run(run), info, Path("exports/my best"))
     assert card.startswith("# my best\n")
     assert "python -m model.predict 'exports/my best' my.cif" in card
 
@@ -181,9 +182,9 @@ def test_nothing_is_reported_as_running_where_no_process_is_at_it(tmp_path: Path
     Study(run.journal, table5, sampler="random", seed=1).ask()
     epoch = {"key": "0000", "epoch": 1, "decision": "continue", "attempt": "attempt-0001", "body": {"score": 0.5}}
     jsonlines.append(run.epochs, epoch)
-    assert gather(run).board.trainings["0000"].state == "waiting"
+    assert summarize_run(run).board.trainings["0000"].state == "waiting"
     with run.only_writer():
-        assert gather(run).board.trainings["0000"].state == "running"
+        assert summarize_run(run).board.trainings["0000"].state == "running"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

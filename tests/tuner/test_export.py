@@ -17,12 +17,13 @@ from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
 from model.hyperparameters import Hyperparameters
 from tuner import export
+from tuner.data import load_crystals
 from tuner.run import jsonlines, trial_folder
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
 from tuner.study.study import Study
-from tuner.training import load_crystals, make_factory
+from tuner.training import make_factory
 from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
 

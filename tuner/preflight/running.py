@@ -102,7 +102,7 @@ def _clocks(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
 
 
 def _room(nodes: Sequence[NodeFacts], store_bytes: int) -> Iterator[Finding]:
-    from tuner.training import IN_MEMORY_BYTES
+    from tuner.data import IN_MEMORY_BYTES
 
     for node in nodes:
         if not node.answered or not node.cpus:

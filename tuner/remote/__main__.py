@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from graphdb.command import Parser, invocation, run
-from tuner import search
+from graphdb.progress import duration_text
 from tuner.errors import SearchError
+from tuner.flags import add_flags
 from tuner.remote.head import find_head, load_cluster
 from tuner.remote.inputs import Input, given_flags, read_input
 from tuner.remote.job import check_name
 from tuner.remote.ssh import UNREACHABLE, HeadConnection
 from tuner.run import jsonlines
-from tuner.run.settings import default_name, duration_text
+from tuner.run.settings import default_name
 from tuner.space.toml import builtin_spaces
 
 _NOT_FETCHED = ("/trials/*/state.zip", "/finalists/*/state.zip")
@@ -287,7 +288,7 @@ def _parser() -> Parser:
             optional = name in ("watch", "status")
             added.add_argument("job", metavar="NAME", help="name of the search", nargs="?" if optional else None)
         if name in ("submit", "resume"):
-            search.add_flags(added)
+            add_flags(added)
         added.set_defaults(run_command=action)
         return added
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from graphdb.command import did_you_mean, os_error_text
-from tuner import search
 from tuner.errors import SearchError
-from tuner.space.toml import builtin_spaces, parse_space, read_space_text
+from tuner.flags import add_flags
+from tuner.space.toml import builtin_spaces, read_space_text
 
 _OURS = ("--name", "--address", "--resume")
 """Flags that `tuner.remote` sets itself."""
@@ -30,7 +30,7 @@ def given_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
     """The flags of tuner.search that were given, spelled out; None for those without a value."""
     flags: dict[str, str | None] = {}
     parser = argparse.ArgumentParser(add_help=False)
-    search.add_flags(parser)
+    add_flags(parser)
     for action in parser._actions:
         flag = action.option_strings[-1]
         value = getattr(arguments, action.dest, action.default)
@@ -52,9 +52,9 @@ def read_input(arguments: argparse.Namespace) -> Input:
         name, text = read_space_text(arguments.space)
         if arguments.space not in builtin_spaces():
             space = {"file": Path(arguments.space).name, "text": text}
-        from tuner.training import check_setting, known_settings
+        from tuner.training import read_space
 
-        parse_space(text, name, tasks, known_settings(), check_setting)
+        read_space(text, name, tasks)
     return Input(store=store, fingerprint=fingerprint, space=space)
 
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from graphdb.command import Parser, invocation, run
-from tuner.report.summary import RunSummary, gather, show, write_report
+from tuner.report.files import write_report
+from tuner.report.summary import RunSummary, summarize_run
 from tuner.run.layout import run_to_read
 from tuner.run.settings import resume_command
 
@@ -24,24 +25,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from tuner.report.live import make_console
+    from tuner.report.screen import show
 
-    findings = gather(run_to_read(arguments.run, checkpoints=False))
-    files = write_report(findings)
-    show(findings, make_console())
-    print(f"Written to {findings.run.report}: {', '.join(files)}")
-    commands = _next(findings)
+    summary = summarize_run(run_to_read(arguments.run, checkpoints=False))
+    files = write_report(summary)
+    show(summary, make_console())
+    print(f"Written to {summary.run.report}: {', '.join(files)}")
+    commands = _next(summary)
     if commands:
         print("\n  ".join(["Next:", *commands]))
     return 0
 
 
-def _next(findings: RunSummary) -> list[str]:
-    found = findings.run
+def _next(summary: RunSummary) -> list[str]:
+    found = summary.run
     commands = []
-    if not found.is_being_written() and findings.is_open:
+    if not found.is_being_written() and summary.is_open:
         runs, _, name = found.address.rstrip("/").rpartition("/")
         commands.append(resume_command(name or found.path.resolve().name, runs or "."))
-    if findings.board.best() is not None:
+    if summary.board.best() is not None:
         out = shlex.quote(f"exports/{found.path.resolve().name}")
         commands.append(f"{invocation('tuner.export')} {shlex.quote(found.address)} -o {out}")
     return commands

@@ -52,7 +52,7 @@ def importances(records: Iterable[TrialRecord]) -> tuple[dict[str, float], float
         if share <= 0:
             break
         shares[name] = share
-        rest = rest - _execution_options(left.pop(name), rest)
+        rest = rest - _group_means(left.pop(name), rest)
         degrees -= degrees_used
     numbers = np.random.default_rng(0)
     by_chance = [
@@ -99,7 +99,7 @@ def _best(
     """The parameter that explains most, its share of the total, and its degrees of freedom."""
     best = ("", 0.0, 0)
     for name, its in groups.items():
-        explained = float(np.square(_execution_options(its, ranks)).sum())
+        explained = float(np.square(_group_means(its, ranks)).sum())
         used = len(np.unique(its[its >= 0])) - 1
         if degrees - used < 1:
             continue
@@ -110,7 +110,7 @@ def _best(
     return best
 
 
-def _execution_options(groups: NDArray[np.intp], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+def _group_means(groups: NDArray[np.intp], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each trial's group, from the mean of those where the parameter exists; 0 where it does not."""
     there = groups >= 0
     counts = np.bincount(groups[there])

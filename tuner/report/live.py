@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.run.settings import duration_text
-from tuner.space.toml import PER_TASK
+from graphdb.command import count
+from graphdb.progress import duration_text
+from tuner.report.tables import counts_text, errors_text, params_text
 from tuner.trials.board import Board, Training
 
 _REFRESH_SECONDS = 0.5
@@ -129,20 +130,6 @@ def time_left(board: Board, elapsed: float) -> float | None:
     return to_come * elapsed / board.epochs_now
 
 
-def counts_text(board: Board) -> str:
-    """How many trials there are of each kind; kinds that are empty are left out."""
-    counts = board.counts()
-    parts = [
-        (counts["running"], "running"),
-        (counts["waiting"], "waiting"),
-        (counts["stopped"], "stopped"),
-        (counts["finished"], "done"),
-        (counts["diverged"], "diverged"),
-        (counts["failed"], "failed"),
-    ]
-    return ", ".join(f"{number} {word}" for number, word in parts if number) or "none yet"
-
-
 def pace_text(board: Board, elapsed: float) -> str:
     """Epochs and crystals per second."""
     if elapsed <= 0 or not board.epochs_now:
@@ -150,25 +137,16 @@ def pace_text(board: Board, elapsed: float) -> str:
     return f"{board.epochs_now / elapsed:.2f} epochs/s, {board.crystals_now / elapsed:,.0f} crystals/s"
 
 
-def errors_text(training: Training, units: Mapping[str, str]) -> str:
-    """Validation MAE of each task at the best epoch, with units."""
-    parts = []
-    for task, unit in units.items():
-        mae = (training.best_metrics.get(task) or {}).get("mae")
-        parts.append(f"{task} {'-' if mae is None else f'{mae:.3g}'}{f' {unit}' if unit else ''}")
-    return ", ".join(parts)
-
-
 def training_line(board: Board, training: Training, units: Mapping[str, str]) -> str:
     """One line on a training that ended."""
     word = {"finished": "done"}.get(training.state, training.state)
-    epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
-    head = f"[{board.num_ended}/{board.planned}] {training.key} {word} after {epochs}"
+    head = f"[{board.num_ended}/{board.planned}] {training.key} {word} after {count(training.epoch, 'epoch')}"
     if training.state == "failed":
         return f"{head}: {training.reason}"
     if training.best_score is None:
         return head
-    return f"{head}: score {training.best_score:.4f} at epoch {training.best_epoch} ({errors_text(training, units)})"
+    errors = errors_text(training.best_metrics, units)
+    return f"{head}: score {training.best_score:.4f} at epoch {training.best_epoch} ({errors})"
 
 
 def summary_line(board: Board, elapsed: float, left: float | None) -> str:
@@ -188,7 +166,7 @@ def render(board: Board, units: Mapping[str, str], elapsed: float, left: float |
     best = board.best()
     if best is not None:
         facts.add_row("best", f"{best.best_score:.4f} (trial {best.key}, epoch {best.best_epoch})")
-        facts.add_row("", errors_text(best, units))
+        facts.add_row("", errors_text(best.best_metrics, units))
     facts.add_row("pace", pace_text(board, elapsed))
     facts.add_row(
         "time", f"{duration_text(elapsed)}" + (f", about {duration_text(left)} left" if left is not None else "")
@@ -219,11 +197,3 @@ def _running_table(board: Board, width: int) -> RenderableType:
     if len(running) > len(shown):
         table.add_row("...", f"{len(running) - len(shown)} more", "")
     return table
-
-
-def params_text(params: Mapping[str, object]) -> str:
-    """Parameters on one line; the weights of all tasks in one word, in the tasks' order."""
-    weights = [str(value) for name, value in params.items() if name.startswith(f"{PER_TASK}.")]
-    others = {name: value for name, value in params.items() if not name.startswith(f"{PER_TASK}.")}
-    words = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in others.items()]
-    return " ".join([*words, f"{PER_TASK}={'/'.join(weights)}"] if weights else words)

@@ -165,16 +165,6 @@ def parse_duration(text: str) -> float:
     return total
 
 
-def duration_text(seconds: float) -> str:
-    """A duration for people: "42 s", "3 min 5 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def with_unit(name: str, unit: str) -> str:
     """``band_gap MAE [eV]``; the name alone where there is no unit."""
     return f"{name} [{unit}]" if unit else name

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Value = bool | int | float | str
+PER_TASK = "loss_weight"
+"""The one parameter that exists once per task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 
 Key = tuple[float, ...]
 """Stands for a point: the place of each parameter's value in its grid, -1 where it does not exist."""

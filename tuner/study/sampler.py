@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Parameter, Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.divergence import Divergences
 from tuner.study.grid import Grid, Tried
 

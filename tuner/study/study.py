@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.run.retry import once
 from tuner.run.settings import Sampler
 from tuner.space.parameter import Parameter, Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.divergence import Divergences
 from tuner.study.grid import Grid, Tried
 from tuner.study.journal import BoundedStorage, JournalFile

@@ -11,10 +11,11 @@ import pytest
 
 from graphdb.copies import CHUNK_BYTES, Server, node_copy
 from graphdb.loader import InMemoryGraphs, StreamedGraphs
-from tuner import search, training
+from tuner import data, search
+from tuner.data import load_crystals
 from tuner.errors import SearchError
 from tuner.study.study import read_records
-from tuner.training import load_crystals, make_factory
+from tuner.training import make_factory
 
 
 def test_the_size_in_memory_is_known_before_anything_is_read(sample_store: Path) -> None:
@@ -28,7 +29,7 @@ def test_crystals_are_streamed_when_they_are_too_large_for_memory(
     sample_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = load_crystals(str(sample_store), None)
-    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
     large = load_crystals(str(sample_store), None)
     assert isinstance(small.graphs, InMemoryGraphs)
     assert isinstance(large.graphs, StreamedGraphs)
@@ -75,7 +76,7 @@ def test_a_search_over_a_streamed_store_equals_the_search_in_memory(
         return [(record.params, record.curve) for record in read_records(tmp_path / name / "study.journal")]
 
     in_memory = curves("memory")
-    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
     assert len(in_memory) == 2
     assert all(len(curve) == 3 for _, curve in in_memory)
     assert curves("streamed") == in_memory
@@ -115,7 +116,7 @@ def test_a_node_gets_its_copy_from_the_driver_once(
 
     store = tmp_path / "my.lmdb"
     store.write_bytes(small_store.read_bytes() + os.urandom(2 * CHUNK_BYTES + 4096))  # LMDB reads what it needs
-    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
     factory = make_factory(load_crystals(str(store), None), fixed={}, device="cpu", threads=1, origin={})
     fetch: Any = ray.remote(copied_on_the_node)
     with served(factory) as reachable:

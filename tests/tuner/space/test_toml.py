@@ -6,7 +6,8 @@ import pytest
 
 from tuner.errors import SpaceError
 from tuner.space.parameter import Value
-from tuner.space.toml import Space, builtin_spaces, parse_space, read_space_text
+from tuner.space.space import Space
+from tuner.space.toml import builtin_spaces, parse_space, read_space_text
 
 MakeSpace = Callable[..., Space]
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from tests.tuner.study.test_study import score, search
 from tuner.run.retry import once
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study import journal as journal_module
 from tuner.study.journal import BEST_SHOWN, LATEST_SHOWN, BoundedStorage, JournalFile
 from tuner.study.study import Study, read_records

@@ -9,7 +9,7 @@ import pytest
 from optuna.samplers import TPESampler
 
 from tuner.seeds import derived_seed
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study import sampler
 from tuner.study.divergence import Divergences
 from tuner.study.grid import Tried

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.tuner.conftest import KNOWN, accept_anything
-from tuner.space.toml import Space, parse_space
+from tuner.space.space import Space
+from tuner.space.toml import parse_space
 from tuner.study.study import Study, read_records
 
 SCRIPT = """

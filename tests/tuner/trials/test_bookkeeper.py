@@ -10,7 +10,7 @@ from tests.tuner.drive import Plan, search_in_process
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.trial_folder import TrialFolder
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.study import Study, read_records
 from tuner.trials.board import Board, Training
 from tuner.trials.bookkeeper import MAX_EXCEPTIONS, MAX_LOST_WORKERS, Bookkeeper, TrialLimits
