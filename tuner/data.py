@@ -34,11 +34,6 @@ class Crystals:
     store: str
     """Where they came from."""
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the arrays that trials share through Ray's object store."""
-        return self.graphs.nbytes
-
     def known(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of a part that have at least one target."""
         kept: NDArray[np.int64] = part[~np.isnan(self.graphs.targets[part]).all(axis=1)]

@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, load, run
@@ -68,18 +67,8 @@ def _search(arguments: argparse.Namespace) -> int:
     from tuner.driver import SearchDriver
     from tuner.training import evaluate_on_test, make_factory
 
-    factory = make_factory(
-        crystals,
-        fixed=space.fixed,
-        device=arguments.device,
-        threads=max(1, int(arguments.cpus_per_trial)),
-        origin={
-            "run": folder.path.name,
-            "store": {"source": Path(crystals.store).name, "fingerprint": settings.fingerprint},
-            "split": settings.split,
-            "graph": crystals.graphs.settings.as_dict(),
-        },
-    )
+    threads = max(1, int(arguments.cpus_per_trial))
+    factory = make_factory(crystals, run=folder.path.name, fixed=space.fixed, device=arguments.device, threads=threads)
     if old is None:
         entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
     else:
@@ -93,7 +82,7 @@ def _search(arguments: argparse.Namespace) -> int:
         space=space,
         factory=factory,
         evaluate=lambda checkpoint: evaluate_on_test(crystals, checkpoint, test_device),
-        means=_execution_options(arguments, crystals.num_bytes),
+        means=_execution_options(arguments, crystals.graphs.nbytes),
         console=console,
         resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )
@@ -126,20 +115,13 @@ def _description(settings: SearchSettings) -> str:
 
 def _check_combination(arguments: argparse.Namespace) -> None:
     """Refuse flags that do not go together, before anything is loaded."""
-    if arguments.name == "" or (
-        arguments.name is not None and ("/" in arguments.name or arguments.name in (".", ".."))
-    ):
-        raise SearchError(
-            f"--name must be a plain name such as first, got {arguments.name!r}; the folder is chosen with --runs"
-        )
-    for flag, value in (
-        ("--space", arguments.space),
-        ("--runs", arguments.runs),
-        ("--store", arguments.store),
-        ("--address", arguments.address),
-    ):
+    name = arguments.name
+    if name is not None and (name in ("", ".", "..") or "/" in name):
+        raise SearchError(f"--name must be a plain name such as first, got {name!r}; the folder is chosen with --runs")
+    for flag in ("space", "runs", "store", "address"):
+        value = getattr(arguments, flag)
         if value is not None and not value.strip():
-            raise SearchError(f"{flag} must not be empty, got {value!r}; leave it out for the default")
+            raise SearchError(f"--{flag} must not be empty, got {value!r}; leave it out for the default")
     if arguments.resume:
         return
     if arguments.retry_failed:

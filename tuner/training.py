@@ -164,10 +164,16 @@ class CrystalTrainerFactory:
 
 
 def make_factory(
-    crystals: Crystals, *, fixed: Mapping[str, Value], device: str, threads: int, origin: Mapping[str, Any]
+    crystals: Crystals, *, run: str, fixed: Mapping[str, Value], device: str, threads: int
 ) -> CrystalTrainerFactory:
-    """The factory for a search over these crystals; see `CrystalTrainerFactory` for the arguments."""
+    """The factory for a search of this name over these crystals; see `CrystalTrainerFactory` for the arguments."""
     graphs = crystals.graphs
+    origin = {
+        "run": run,
+        "store": {"source": Path(crystals.store).name, "fingerprint": graphs.fingerprint},
+        "split": crystals.split.as_dict(),
+        "graph": graphs.settings.as_dict(),
+    }
     return CrystalTrainerFactory(
         graphs=graphs.without_ids() if isinstance(graphs, InMemoryGraphs) else graphs,
         train=crystals.known(crystals.split.train),

@@ -65,13 +65,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         finalist_seeds=1,
     )
     found.write({"settings": settings.as_dict(), "status": "done"})
-    origin = {
-        "run": "my run",
-        "store": {"source": "small.lmdb", "fingerprint": settings.fingerprint},
-        "split": settings.split,
-        "graph": crystals.graphs.settings.as_dict(),
-    }
-    factory = make_factory(crystals, fixed=space.fixed, device="cpu", threads=1, origin=origin)
+    factory = make_factory(crystals, run="my run", fixed=space.fixed, device="cpu", threads=1)
     study = Study(found.journal, space, sampler="random", seed=1)
     work = SearchQueue(found, study, asha=None, num_trials=1, max_epochs=3, seed=1, notice=lambda what, training: None)
     while (spec := work.next_training()) is not None:

@@ -4,18 +4,9 @@ import csv
 from typing import Any
 
 from graphdb.command import count
+from tuner.report import tables
 from tuner.report.plots import plot_curves, plot_importances
 from tuner.report.summary import RunSummary
-from tuner.report.tables import (
-    RANKING,
-    counts_text,
-    finalist_rows,
-    mae_of,
-    markdown_table,
-    number_text,
-    params_text,
-    ranking_cells,
-)
 from tuner.run import jsonlines
 from tuner.run.settings import with_unit
 from tuner.trials.board import Training
@@ -38,9 +29,8 @@ def write_report(summary: RunSummary) -> list[str]:
         {**row, "params": dict(training.params), "curve": dict(summary.curves.get(training.key, {}))}
         for row, training in zip(rows, trainings, strict=True)
     ]
-    jsonlines.write_json(
-        folder / "trials.json", {"status": summary.status, "settings": summary.settings.as_dict(), "trials": trials}
-    )
+    content = {"status": summary.status, "settings": summary.settings.as_dict(), "trials": trials}
+    jsonlines.write_json(folder / "trials.json", content)
     jsonlines.write_json(folder / "importances.json", dict(summary.importances))
     files = ["trials.csv", "trials.json", "importances.json"]
     if summary.curves:
@@ -72,31 +62,31 @@ def _mae_columns(units: dict[str, str]) -> list[str]:
 
 
 def _maes(summary: RunSummary, training: Training) -> list[float | None]:
-    return [mae_of(training.best_metrics, task) for task in summary.units]
+    return [tables.mae_of(training.best_metrics, task) for task in summary.units]
 
 
 def _page(summary: RunSummary, files: list[str]) -> str:
     board, settings = summary.board, summary.settings
-    rows = [
-        [*ranking_cells(training), *map(number_text, _maes(summary, training)), params_text(training.params)]
-        for training in board.ranked()[:10]
-    ]
+    rows = []
+    for training in board.ranked()[:10]:
+        maes = map(tables.number_text, _maes(summary, training))
+        rows.append([*tables.ranking_cells(training), *maes, tables.params_text(training.params)])
     lines = [
         f"# Search {summary.run.path.name}",
         "",
         f"Status: {summary.status}. {len(board.trainings)} of {count(board.planned, 'trial')} "
-        f"({counts_text(board)}), up to {count(settings.max_epochs, 'epoch')} each; "
+        f"({tables.counts_text(board)}), up to {count(settings.max_epochs, 'epoch')} each; "
         f"space {settings.space_name}, sampler {settings.sampler}, seed {settings.seed}.",
         "",
         "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at "
         "the best epoch; lower is better, 1 is as good as predicting the mean.",
         "",
-        *markdown_table([*RANKING, *_mae_columns(summary.units), "parameters"], rows),
+        *tables.markdown_table([*tables.RANKING, *_mae_columns(summary.units), "parameters"], rows),
     ]
     if summary.finalists is not None:
         columns = ["trial", "validation score", *_mae_columns(summary.finalists["units"])]
         lines += ["", "## Finalists on the test split, mean (standard deviation over seeds)", ""]
-        lines += markdown_table(columns, finalist_rows(summary.finalists))
+        lines += tables.markdown_table(columns, tables.finalist_rows(summary.finalists))
     if summary.failed:
         lines += ["", "## Failed trials", ""]
         lines += [f"- {trial.key}: {trial.reason} (`failures/{trial.key}.txt`)" for trial in summary.failed]

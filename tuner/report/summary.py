@@ -35,11 +35,6 @@ class RunSummary:
         """Trials that were given up."""
         return [training for training in self.board.trainings.values() if training.state == "failed"]
 
-    @property
-    def is_open(self) -> bool:
-        """Whether --resume has something to do: trials or finalists."""
-        return self.status != "done"
-
 
 def summarize_run(run: RunFolder) -> RunSummary:
     """Read a run.

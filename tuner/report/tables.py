@@ -1,28 +1,23 @@
 """The tables of a search, and the phrases in them: the same on the screen, in report.md and in a model's README.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.run.settings import with_unit
 from tuner.space.parameter import PER_TASK
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board, State, Training
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_T = TypeVar("_T")
 RANKING = ("trial", "score", "epoch", "ended")
 """Columns of `ranking_cells`."""
+_STATES: tuple[State, ...] = ("running", "waiting", "stopped", "finished", "diverged", "failed")
 
 
 def screen_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, whole: int = 0) -> "Table":
-    """A table for a terminal, of which nothing is cut off.
-
-    Args:
-        title: above it.
-        columns: their headers.
-        rows: cells of each.
-        whole: the first so many columns are not broken into lines.
-    """
+    """A table for a terminal, of which nothing is cut off; lines break in all but the first `whole` columns."""
     from rich.table import Table
     from rich.text import Text
 
@@ -43,18 +38,15 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> lis
 
 def ranking_cells(training: Training) -> list[str]:
     """What a table says of each trial that has a score."""
-    epochs = f"{training.best_epoch}/{training.epoch}"
-    return [training.key, f"{training.best_score:.4f}", epochs, training.state]
+    score, epochs = f"{training.best_score:.4f}", f"{training.best_epoch}/{training.epoch}"
+    return [training.key, score, epochs, training.state]
 
 
 def finalist_rows(content: Mapping[str, Any]) -> list[list[str]]:
     """Of each finalist in finalists.json: the trial, its validation score, and the test MAE of each task."""
     return [
-        [
-            f"{entry['trial']:04d}",
-            with_spread(entry["validation_score"]),
-            *(with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]),
-        ]
+        [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
+        + [with_spread(mae_of(entry["test"], task)) for task in content["units"]]
         for entry in content["finalists"]
     ]
 
@@ -62,8 +54,8 @@ def finalist_rows(content: Mapping[str, Any]) -> list[list[str]]:
 def finalists_table(content: Mapping[str, Any]) -> "Table":
     """Mean and spread over seeds of each finalist's test errors."""
     tasks = [with_unit(f"test MAE {task}", unit) for task, unit in content["units"].items()]
-    columns = ["trial", "validation score", *tasks]
-    return screen_table("finalists, mean (spread over seeds)", columns, finalist_rows(content))
+    title = "finalists, mean (spread over seeds)"
+    return screen_table(title, ["trial", "validation score", *tasks], finalist_rows(content))
 
 
 def with_spread(value: Mapping[str, float | None] | None) -> str:
@@ -79,10 +71,9 @@ def number_text(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}g}"
 
 
-def mae_of(metrics: Mapping[str, Any], task: str) -> float | None:
-    """Mean absolute error of a task, where it is known."""
-    found: float | None = (metrics.get(task) or {}).get("mae")
-    return found
+def mae_of(metrics: Mapping[str, Mapping[str, _T]], task: str) -> _T | None:
+    """Mean absolute error of a task, where it is known: a number, or mean and spread of several."""
+    return (metrics.get(task) or {}).get("mae")
 
 
 def errors_text(metrics: Mapping[str, Any], units: Mapping[str, str], digits: int = 3) -> str:
@@ -91,18 +82,15 @@ def errors_text(metrics: Mapping[str, Any], units: Mapping[str, str], digits: in
     return ", ".join(f"{task} {texts[task]} {unit}".rstrip() for task, unit in units.items())
 
 
+def state_word(state: State) -> str:
+    """What a state is called."""
+    return "done" if state == "finished" else state
+
+
 def counts_text(board: Board) -> str:
     """How many trials there are of each kind; kinds that are empty are left out."""
     counts = board.counts()
-    parts = [
-        (counts["running"], "running"),
-        (counts["waiting"], "waiting"),
-        (counts["stopped"], "stopped"),
-        (counts["finished"], "done"),
-        (counts["diverged"], "diverged"),
-        (counts["failed"], "failed"),
-    ]
-    return ", ".join(f"{number} {word}" for number, word in parts if number) or "none yet"
+    return ", ".join(f"{counts[state]} {state_word(state)}" for state in _STATES if counts[state]) or "none yet"
 
 
 def params_text(params: Mapping[str, object]) -> str:

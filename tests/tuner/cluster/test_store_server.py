@@ -34,12 +34,12 @@ def test_crystals_are_streamed_when_they_are_too_large_for_memory(
     assert isinstance(small.graphs, InMemoryGraphs)
     assert isinstance(large.graphs, StreamedGraphs)
     assert small.split.as_dict() == large.split.as_dict()
-    assert large.num_bytes < 30 * len(large.graphs) < small.num_bytes
+    assert large.graphs.nbytes < 30 * len(large.graphs) < small.graphs.nbytes
 
 
 def test_trials_carry_no_ids(sample_store: Path) -> None:
     crystals = load_crystals(str(sample_store), None)
-    factory = make_factory(crystals, fixed={}, device="cpu", threads=1, origin={})
+    factory = make_factory(crystals, fixed={}, device="cpu", threads=1, run="")
     assert factory.graphs.material_ids == ()
     assert factory.file is None
     assert len(crystals.graphs.material_ids) == len(factory.graphs) == len(crystals.graphs)
@@ -117,7 +117,7 @@ def test_a_node_gets_its_copy_from_the_driver_once(
     store = tmp_path / "my.lmdb"
     store.write_bytes(small_store.read_bytes() + os.urandom(2 * CHUNK_BYTES + 4096))  # LMDB reads what it needs
     monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
-    factory = make_factory(load_crystals(str(store), None), fixed={}, device="cpu", threads=1, origin={})
+    factory = make_factory(load_crystals(str(store), None), fixed={}, device="cpu", threads=1, run="")
     fetch: Any = ray.remote(copied_on_the_node)
     with served(factory) as reachable:
         server = reachable.server  # type: ignore[attr-defined]
