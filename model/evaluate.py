@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from graphdb.command import Parser, count, load, run
+from model.files import finite_or_none
 from model.shipped import CONFIG, find_weights
 
 if TYPE_CHECKING:
@@ -68,14 +69,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             found.write_table(file)
     metrics, unseen = found.evaluation.metrics, found.num_with_unseen_elements
     if arguments.json:
-        values = {name: {k: _none(v) for k, v in m.as_dict().items()} for name, m in metrics.items()}
         report = {
             "split": arguments.split,
-            "score": _none(score(metrics)),
+            "score": score(metrics),
             "crystals_with_elements_not_in_training": unseen,
-            "metrics": values,
+            "metrics": {name: found.as_dict() for name, found in metrics.items()},
         }
-        print(json.dumps(report, indent=1))
+        print(json.dumps(finite_or_none(report), indent=1))
     else:
         print(metrics_table(metrics, found.tasks))
     sys.stdout.flush()
@@ -237,10 +237,6 @@ def metrics_table(metrics: "Mapping[str, TaskMetrics]", tasks: "Sequence[Task]")
 
 def _cell(value: float, width: int) -> str:
     return f"{'-':>{width}}" if math.isnan(value) else f"{value:{width}.4f}"
-
-
-def _none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -71,6 +71,19 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
             f"-o must lie in a folder that is there, but there is no folder {folder}; "
             f"mkdir -p {shlex.quote(str(folder))} makes it"
         )
+    _check_apart(output, inputs)
+    # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
+    needed = [path] if path.exists() else []
+    if not _is_device(path):
+        needed.append(folder)
+    for place in needed:
+        if not os.access(place, os.W_OK) or (place.is_dir() and not _takes_files(place)):
+            raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
+
+
+def _check_apart(output: str, inputs: Sequence[str | Path]) -> None:
+    """Refuse a table that would replace what is read."""
+    path = Path(output)
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError(f"-o must be another file than those that are read, got {output}; choose another name")
@@ -79,13 +92,6 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
                 f"-o must not be a file among those that are read, but {output} lies in {source} and is no table "
                 "of predictions; choose another name"
             )
-    # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
-    needed = [path] if path.exists() else []
-    if not _is_device(path):
-        needed.append(folder)
-    for place in needed:
-        if not os.access(place, os.W_OK) or (place.is_dir() and not _takes_files(place)):
-            raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

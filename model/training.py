@@ -19,7 +19,7 @@ from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
 from model.differences import differences
 from model.errors import CheckpointError
-from model.files import write_atomically
+from model.files import finite_or_none, write_atomically
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture
@@ -53,9 +53,8 @@ class EpochReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-able values; NaN and inf become None."""
-        values = asdict(self)
-        values["metrics"] = {name: _finite(metrics.as_dict()) for name, metrics in self.metrics.items()}
-        return _finite(values)
+        values: dict[str, Any] = finite_or_none(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -352,7 +351,3 @@ def multitask_loss(
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Of all tensors and of the metadata but the checksum itself."""
     return digest(tensors, json.dumps({k: metadata[k] for k in sorted(metadata) if k != "sha256"}))
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

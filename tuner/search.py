@@ -18,6 +18,7 @@ from tuner.run.settings import (
     SearchSettings,
     check_resumed,
     default_name,
+    export_command,
     other_store,
     resume_command,
     versions,
@@ -34,11 +35,7 @@ RESUME_COMMAND = "CRYSTUNE_RESUME_COMMAND"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        0 when there is a model to export; otherwise as `graphdb.command.run`.
-    """
+    """Run the command; 0 when there is a model to export, otherwise as `graphdb.command.run`."""
     parser = Parser(
         "tuner.search",
         "Search for the best hyperparameters, train the finalists again and measure them on the test split.",
@@ -87,12 +84,11 @@ def _search(arguments: argparse.Namespace) -> int:
         resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )
     driver.execute()
-    address = shlex.quote(folder.address)
-    commands = (
-        f"\nNext:\n  {invocation('tuner.report')} {address}\n"
-        f"  {invocation('tuner.export')} {address} -o {shlex.quote(f'exports/{folder.path.name}')}"
-    )
-    say(f"\nResults: {folder.address}" + ("" if theirs else commands))
+    say(f"\nResults: {folder.address}")
+    if not theirs:
+        report = f"{invocation('tuner.report')} {shlex.quote(folder.address)}"
+        commands = [report, export_command(folder.address, folder.path.name)]
+        say("\n  ".join(["Next:", *commands]))
     return 0
 
 

@@ -1,17 +1,16 @@
 """`python -m tuner.report RUN`: what a search found, on screen and as files; also while it runs, or after a crash."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
-from graphdb.command import Parser, count, invocation, run
+from graphdb.command import Parser, count, run
 from graphdb.progress import duration_text
 from tuner.report import tables
 from tuner.report.files import write_report
 from tuner.report.summary import RunSummary, summarize_run
 from tuner.run.layout import run_to_read
-from tuner.run.settings import resume_command
+from tuner.run.settings import export_command, resume_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +35,7 @@ def _report(arguments: argparse.Namespace) -> int:
         runs, _, name = folder.address.rstrip("/").rpartition("/")
         commands.append(resume_command(name or folder.path.resolve().name, runs or "."))
     if summary.board.best() is not None:
-        out = shlex.quote(f"exports/{folder.path.resolve().name}")
-        commands.append(f"{invocation('tuner.export')} {shlex.quote(folder.address)} -o {out}")
+        commands.append(export_command(folder.address, folder.path.resolve().name))
     if commands:
         print("\n  ".join(["Next:", *commands]))
     return 0
