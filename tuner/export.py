@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import os
 import shlex
 import sys
@@ -64,16 +63,13 @@ def _check_output(output: Path) -> None:
 
 
 def export(run: RunFolder, output: Path, *, trial: int | None = None, device: str = "auto") -> str:
-    """Write the folder.
+    """Write a model into a folder, where it replaces an earlier export, and tell what was done.
 
     Args:
         run: of the search.
-        output: folder to write; an earlier export there is replaced.
+        output: the folder.
         trial: number of the trial; the winner of the finalists, or else the best trial, when None.
         device: what predicts the test split.
-
-    Returns:
-        What was done and what to type next.
 
     Raises:
         CrystuneError: if there is no model, the store is gone, or the folder holds something else.
@@ -90,12 +86,12 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
     model, info = load_checkpoint(source)
     found, ids = _evaluate_on_test(summary, model, device)
     test = {task: jsonlines.finite_or_none(metrics.as_dict()) for task, metrics in found.metrics.items()}
-    metrics = {"validation": info["metrics"]["validation"], "test": test}
+    measured = {"validation": info["metrics"]["validation"], "test": test}
     entry = _finalist_entry(summary, origin["trial"])
     if entry is not None:
-        metrics["finalists"] = {key: entry[key] for key in ("validation_score", "validation", "test")}
+        measured["finalists"] = {key: entry[key] for key in ("validation_score", "validation", "test")}
     kept = {key: value for key, value in info.items() if key not in _WRITTEN_BY_CHECKPOINT}
-    kept |= {"metrics": metrics, "trained_with": info["versions"], _SEARCH: {"run": run.path.name, **origin}}
+    kept |= {"metrics": measured, "trained_with": info["versions"], _SEARCH: {"run": run.path.name, **origin}}
     kept |= {"loader": {"max_atoms": _max_atoms(summary, info)}}
     labels = [task.label for task in model.tasks]
     about = [
@@ -103,19 +99,19 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
         f"python -m model.train STORE -o DIR --config {HYPERPARAMETERS}",
     ]
     with _new_files(output) as new:
-        jsonlines.write_json(new / "metrics.json", {"score": info.get("score"), "units": summary.units, **metrics})
+        jsonlines.write_json(new / "metrics.json", {"score": info.get("score"), "units": summary.units, **measured})
         with open(new / "predictions.csv", "w", encoding="utf-8", newline="") as file:
             table = PredictionTable(file, [f"{kind} {label}" for label in labels for kind in ("true", "predicted")])
             for material_id, target, prediction in zip(ids, found.target, found.prediction, strict=True):
                 pairs = zip(known_values(target), prediction, strict=True)
                 table.add(material_id, [cell for pair in pairs for cell in pair])
-        maes = [math.nan if (mae := test[task]["mae"]) is None else mae for task in summary.units]
+        maes = [metrics.mae for metrics in found.metrics.values()]
         plot_parity(found.target, found.prediction, labels, maes, new / "parity.png")
         card = model_card(summary, {**kept, "num_parameters": model.num_parameters}, output)
         (new / "README.md").write_text(card, encoding="utf-8")
         text = from_checkpoint({**info, **kept}).as_toml(about)
         (new / HYPERPARAMETERS).write_text(text, encoding="utf-8")
-        save_checkpoint(output, model, jsonlines.finite_or_none(kept))
+        save_checkpoint(output, model, kept)
     return (
         f"Exported trial {origin['trial']:04d} ({origin['kind']}) to {output}: {model.num_parameters:,} parameters\n"
         f"Test MAE: {errors_text(test, summary.units, digits=4)}\n"

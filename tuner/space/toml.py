@@ -4,6 +4,7 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -144,21 +145,12 @@ class _Reader:
         self._setting_name(name, "parameters")
         place = f"[parameters] {name}"
         form = {"values": form} if isinstance(form, list) else form
-        self._must(
-            isinstance(form, dict),
-            f"{name} must be a list of values or a table such as {{ low = 1e-4, high = 1e-1, log = true }}, "
-            f"got {form!r}",
-            "[parameters]",
-            "constants belong in [fixed]",
-        )
+        what = f"{name} must be a list of values or a table such as {{ low = 1e-4, high = 1e-1, log = true }}, got "
+        self._must(isinstance(form, dict), f"{what}{form!r}", "[parameters]", "constants belong in [fixed]")
         self._known_keys(form, _FORMS, place)
         per_task = form.get("per_task", False)
-        self._must(
-            per_task is (name == PER_TASK),
-            f"per_task must be {'true' if name == PER_TASK else 'left out'}, got {per_task!r}",
-            place,
-            f"only {PER_TASK} exists once per task",
-        )
+        what = f"per_task must be {'true' if name == PER_TASK else 'left out'}, got {per_task!r}"
+        self._must(per_task is (name == PER_TASK), what, place, f"only {PER_TASK} exists once per task")
         parameter = self._listed(name, form, place) if "values" in form else self._range(name, form, place)
         parameter = replace(parameter, when=self._when(form.get("when", {}), place, earlier))
         for value in parameter.values or (parameter.low, parameter.high):
@@ -166,34 +158,34 @@ class _Reader:
         return [replace(parameter, name=f"{name}.{task}") for task in self._tasks] if per_task else [parameter]
 
     def _listed(self, name: str, form: Mapping[str, Any], place: str) -> Parameter:
-        values = form["values"]
+        must, values = partial(self._must, place=place), form["values"]
         for other in ("low", "high", "step", "log"):
-            self._must(other not in form, f"{name} must have either values or a range, got values and {other}", place)
-        whole = isinstance(values, list) and bool(values)
-        self._must(whole, f"values must be a list with at least one entry, got {values!r}", place)
+            must(other not in form, f"{name} must have either values or a range, got values and {other}")
+        is_list = isinstance(values, list) and len(values) > 0
+        must(is_list, f"values must be a list with at least one entry, got {values!r}")
         for value in values:
-            self._must(_is_value(value), f"values must be numbers, strings or booleans, got {value!r}", place)
-        self._must(len(set(values)) == len(values), f"values must differ from each other, got {values!r}", place)
+            must(_is_value(value), f"values must be numbers, strings or booleans, got {value!r}")
+        must(len(set(values)) == len(values), f"values must differ from each other, got {values!r}")
         if any(isinstance(value, float) for value in values) and all(type(value) in (int, float) for value in values):
             values = [float(value) for value in values]
         return Parameter(name=name, values=tuple(values))
 
     def _range(self, name: str, form: Mapping[str, Any], place: str) -> Parameter:
+        must = partial(self._must, place=place)
         for bound in ("low", "high"):
-            what = f"{name} must have values = [...], or low and high; {bound} is missing"
-            self._must(bound in form, what, place)
+            must(bound in form, f"{name} must have values = [...], or low and high; {bound} is missing")
         low, high, step, log = form["low"], form["high"], form.get("step"), form.get("log", False)
         for key, value in (("low", low), ("high", high), ("step", 1 if step is None else step)):
-            self._must(type(value) in (int, float), f"{key} must be a number, got {value!r}", place)
-        self._must(isinstance(log, bool), f"log must be true or false, got {log!r}", place)
-        self._must(low < high, f"low must be below high, got low = {low!r}, high = {high!r}", place)
-        self._must(low > 0 or not log, f"low must be > 0 where log = true, got {low!r}", place)
-        self._must(step is None or not log, f"step must be left out where log = true, got {step!r}", place)
+            must(type(value) in (int, float), f"{key} must be a number, got {value!r}")
+        must(isinstance(log, bool), f"log must be true or false, got {log!r}")
+        must(low < high, f"low must be below high, got low = {low!r}, high = {high!r}")
+        must(low > 0 or not log, f"low must be > 0 where log = true, got {low!r}")
+        must(step is None or not log, f"step must be left out where log = true, got {step!r}")
         if step is not None:
-            self._must(0 < step <= high - low, f"step must be > 0 and fit between low and high, got {step!r}", place)
+            must(0 < step <= high - low, f"step must be > 0 and fit between low and high, got {step!r}")
             steps = (high - low) / step
-            divides = math.isfinite(steps) and abs(steps - round(steps)) <= 1e-9
-            self._must(divides, f"step must divide high - low, got {step!r} for {low!r} to {high!r}", place)
+            whole = math.isfinite(steps) and abs(steps - round(steps)) <= 1e-9
+            must(whole, f"step must divide high - low, got {step!r} for {low!r} to {high!r}")
         integer = type(low) is int and type(high) is int and type(step) in (int, type(None))
         return Parameter(name=name, low=low, high=high, step=step, integer=integer, log=log)
 
@@ -213,12 +205,12 @@ class _Reader:
         content = self._table("fixed")
         for name, value in content.items():
             self._setting_name(name, "fixed")
-            if name in varied or name == PER_TASK:
-                raise SpaceError(
-                    f"{name} must stand in one place, got it in [fixed] and [parameters] ({self._source})"
-                    if name in varied
-                    else f"{name} must stand in [parameters] or be left out, got it in [fixed] ({self._source})"
-                )
+            if name in varied:
+                rule = "in one place, got it in [fixed] and [parameters]"
+                raise SpaceError(f"{name} must stand {rule} ({self._source})")
+            if name == PER_TASK:
+                rule = "in [parameters] or be left out, got it in [fixed]"
+                raise SpaceError(f"{name} must stand {rule} ({self._source})")
             self._possible(name, value, f"[fixed] {name}")
         return content
 
@@ -242,11 +234,8 @@ class _Reader:
         self._known_keys(content, ("grace_epochs", "reduction"), "[asha]")
         for key, value in content.items():
             least, meaning = (2, "one in so many goes on; 3 is usual") if key == "reduction" else (1, "epochs")
-            self._must(
-                type(value) is int and value >= least,
-                f"{key} must be a whole number of at least {least} ({meaning}), got {value!r}",
-                "[asha]",
-            )
+            what = f"{key} must be a whole number of at least {least} ({meaning}), got {value!r}"
+            self._must(type(value) is int and value >= least, what, "[asha]")
         return content
 
 
