@@ -10,6 +10,8 @@ from model.flags import share, task_names, whole_number
 from tuner.run.settings import parse_duration
 from tuner.space.toml import builtin_spaces
 
+RESUME_COMMAND = "CRYSTUNE_RESUME_COMMAND"
+"""Variable of the environment: what the user types to go on with the search, who is at another machine than this."""
 DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "sampler": "tpe",

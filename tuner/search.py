@@ -12,7 +12,7 @@ from graphdb.command import Parser, count, invocation, load, run
 from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
-from tuner.flags import DEFAULTS, add_flags
+from tuner.flags import DEFAULTS, RESUME_COMMAND, add_flags
 from tuner.run.layout import RunFolder, Runs
 from tuner.run.settings import (
     SearchSettings,
@@ -29,9 +29,6 @@ from tuner.space.toml import builtin_spaces, read_space_text
 
 if TYPE_CHECKING:
     from tuner.data import Crystals
-
-RESUME_COMMAND = "CRYSTUNE_RESUME_COMMAND"
-"""Variable of the environment: what the user types to go on with the search, who is at another machine than this."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

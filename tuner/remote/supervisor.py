@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.errors import SearchError
+from tuner.flags import RESUME_COMMAND
 from tuner.remote.job import Job
 from tuner.run.settings import parse_duration
-from tuner.search import RESUME_COMMAND
 
 MOST_RESTARTS = 5
 """In `_WINDOW` seconds; then something is wrong that a restart does not fix."""

@@ -56,10 +56,8 @@ class Parameter:
             return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             return None
-        return tuple(
-            min(self.low + index * self.step, self.high)
-            for index in range(round((self.high - self.low) / self.step) + 1)
-        )
+        steps = round((self.high - self.low) / self.step)
+        return tuple(min(self.low + index * self.step, self.high) for index in range(steps + 1))
 
     def place(self, value: Value) -> float:
         """Where in the grid a value of this parameter is; in a continuous range, the value itself."""
