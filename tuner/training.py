@@ -123,31 +123,21 @@ class CrystalTrainerFactory:
         torch.set_num_threads(self.threads)
         architecture, config, batches = self.settings(spec)
         graphs = self._graphs()
-
-        def loader(indices: NDArray[np.int64], *, shuffle: bool) -> Loader:
-            return Loader(
-                graphs, indices, batch_size=config.batch_size, shuffle=shuffle, seed=spec.seed, **asdict(batches)
-            )
-
+        options: dict[str, Any] = {"batch_size": config.batch_size, "seed": spec.seed, **asdict(batches)}
         return Trainer(
             architecture=architecture,
             config=config,
-            train=loader(self.train, shuffle=True),
-            validation=loader(self.validation, shuffle=False),
+            train=Loader(graphs, self.train, shuffle=True, **options),
+            validation=Loader(graphs, self.validation, **options),
             device=self.device,
         )
 
     def _graphs(self) -> InMemoryGraphs | StreamedGraphs:
-        if self.server is None or not isinstance(self.graphs, StreamedGraphs):
-            return self.graphs
-        path = node_copy(
-            self.graphs.path,
-            source=self.source,
-            fingerprint=self.graphs.fingerprint,
-            server=self.server,
-            say=logging.getLogger(__name__).info,
-        )
-        return self.graphs.at(path)
+        graphs, say = self.graphs, logging.getLogger(__name__).info
+        if self.server is None or not isinstance(graphs, StreamedGraphs):
+            return graphs
+        source, fingerprint = self.source, graphs.fingerprint
+        return graphs.at(node_copy(graphs.path, source=source, fingerprint=fingerprint, server=self.server, say=say))
 
     def settings(self, spec: TrainingSpec) -> tuple[Architecture, TrainConfig, LoaderSettings]:
         """Sort a training's parameters into those of the network, of the training and of the loader."""
