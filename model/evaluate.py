@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from graphdb.command import Parser, count, load, run
-from model.files import finite_or_none
+from graphdb.records import finite_or_none
 from model.shipped import CONFIG, find_weights
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from graphdb.batch import GraphBatch
+from graphdb.files import write_atomically
+from graphdb.records import finite_or_none
 from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
 from model.differences import differences
 from model.errors import CheckpointError
-from model.files import finite_or_none, write_atomically
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, invocation, load, run
-from model.files import UNFINISHED
+from graphdb.files import UNFINISHED
 from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
 from tuner.report.summary import RunSummary, summarize_run
 from tuner.report.tables import errors_text
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder, run_to_read
+from tuner.run.layout import RunFolder
+from tuner.run.runs import run_to_read
 from tuner.run.trial_folder import TrialFolder
 
 if TYPE_CHECKING:

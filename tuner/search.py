@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, load, run
+from graphdb.versions import versions
 from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
 from tuner.flags import DEFAULTS, RESUME_COMMAND, add_flags
-from tuner.run.layout import RunFolder, Runs
+from tuner.run.layout import RunFolder
+from tuner.run.runs import Runs
 from tuner.run.settings import (
     SearchSettings,
     check_resumed,
@@ -21,7 +23,6 @@ from tuner.run.settings import (
     export_command,
     other_store,
     resume_command,
-    versions,
     with_unit,
 )
 from tuner.space.space import Space
@@ -64,7 +65,10 @@ def _search(arguments: argparse.Namespace) -> int:
     threads = max(1, int(arguments.cpus_per_trial))
     factory = make_factory(crystals, run=folder.path.name, fixed=space.fixed, device=arguments.device, threads=threads)
     if old is None:
-        entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
+        entries: dict[str, Any] = {
+            "format": "crystune run 1",
+            "versions": versions("python", "crystune", "torch", "ray", "optuna", "numpy"),
+        }
     else:
         entries = {"resumed": [*folder.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
     # A cluster's GPUs are not those of the machine that this process is on.
@@ -76,7 +80,7 @@ def _search(arguments: argparse.Namespace) -> int:
         space=space,
         factory=factory,
         evaluate=lambda checkpoint: evaluate_on_test(crystals, checkpoint, test_device),
-        means=_execution_options(arguments, crystals.graphs.nbytes),
+        options=_execution_options(arguments, crystals.graphs.nbytes),
         console=console,
         resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )

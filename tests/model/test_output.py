@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from graphdb.files import write_atomically
 from model.errors import OutputError
-from model.files import write_atomically
 from model.output import PredictionTable, check_folder, check_table, known_values, open_table, written_with
 from model.shipped import CONFIG, STATE, WEIGHTS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuner.drive import Plan, campaign, settings_of
+from tests.tuner.drive import Plan, driver, settings_of
 from tests.tuner.without_ray import NoCluster
 from tuner import search
 from tuner.errors import SearchError
@@ -32,7 +32,7 @@ def test_a_refused_resume_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("tuner.driver.Cluster", NoCluster)
     run = RunFolder(tmp_path / "run")
     run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "interrupted"})
-    busy = campaign(Plan(folder=str(run.path), trials=99))
+    busy = driver(Plan(folder=str(run.path), trials=99))
     before = run.read()
     with run.only_writer(), pytest.raises(SearchError, match="one writer"):
         busy.execute()

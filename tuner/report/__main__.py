@@ -9,7 +9,7 @@ from graphdb.progress import duration_text
 from tuner.report import tables
 from tuner.report.files import write_report
 from tuner.report.summary import RunSummary, summarize_run
-from tuner.run.layout import run_to_read
+from tuner.run.runs import run_to_read
 from tuner.run.settings import export_command, resume_command
 
 

@@ -8,8 +8,8 @@ from tuner.report import tables
 from tuner.report.plots import plot_curves, plot_importances
 from tuner.report.summary import RunSummary
 from tuner.run import jsonlines
+from tuner.run.log import Training
 from tuner.run.settings import with_unit
-from tuner.trials.board import Training
 
 _PICTURES = {"curves.png": "Learning curves", "importances.png": "Importance of each parameter"}
 

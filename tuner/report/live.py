@@ -15,7 +15,8 @@ from rich.text import Text
 from graphdb.command import count
 from graphdb.progress import duration_text
 from tuner.report.tables import counts_text, errors_text, params_text, state_word
-from tuner.trials.board import Board, Training
+from tuner.run.log import Training
+from tuner.trials.board import Board
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 30.0

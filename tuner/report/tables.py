@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tuner.run.log import State, Training
 from tuner.run.settings import with_unit
 from tuner.space.parameter import PER_TASK
-from tuner.trials.board import Board, State, Training
+from tuner.trials.board import Board
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,8 +12,9 @@ import pytest
 from graphdb.copies import CHUNK_BYTES, Server, node_copy
 from tuner import data, search
 from tuner.data import load_crystals
-from tuner.study.study import read_records
+from tuner.run.layout import RunFolder
 from tuner.training import make_factory
+from tuner.trials.restore import read_trials
 
 
 @pytest.mark.ray
@@ -25,7 +26,7 @@ def test_a_search_over_a_streamed_store_equals_the_search_in_memory(
         flags = "--space table5 --trials 2 --max-epochs 3 --sampler random --no-asha --concurrent 1 --finalists 0"
         store = ["--store", str(small_store), "--runs", str(tmp_path), "--name", name]
         assert search.main([*flags.split(), *store]) == 0, capsys.readouterr()
-        return [(record.params, record.curve) for record in read_records(tmp_path / name / "study.journal")]
+        return [(record.params, record.curve) for record in read_trials(RunFolder(tmp_path / name)).values()]
 
     in_memory = curves("memory")
     monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tuner.run import jsonlines
 from tuner.run.mirror.manifest import Manifest, begins_with
-from tuner.run.mirror.snapshot import OWN_FOLDER, grows_only
+from tuner.run.mirror.snapshot import OWN_FOLDER, is_log
 
 
 def write_owner(folder: Path, *, writer: str, base: str) -> None:
@@ -25,9 +25,10 @@ def read_owner(folder: Path) -> dict[str, str]:
 def comes_from(folder: Path, manifest: Manifest) -> bool:
     """Whether a local folder is the moment of a manifest or a later one of the same search.
 
-    Its logs must hold what the manifest's do, too: a machine that lost power may have lost lines.
+    Its logs must hold what the manifest's do, too: a machine that lost power may have lost lines. The journal for
+    optuna-dashboard may not: it is made anew at each start.
     """
     owner = read_owner(folder)
     if manifest.name != owner.get("base") and manifest.writer != owner.get("writer"):
         return False
-    return all(begins_with(folder / path, parts) for path, parts in manifest.files.items() if grows_only(path))
+    return all(begins_with(folder / path, parts) for path, parts in manifest.files.items() if is_log(path))

@@ -114,7 +114,7 @@ def test_a_process_that_dies_at_any_change_leaves_a_moment_that_was(tmp_path: Pa
         bucket = FragileBucket(uri_of(here), changes, how)
         done = 0
         try:
-            for _ in mirror_history(here / "run", bucket):
+            for done in mirror_history(here / "run", bucket):  # noqa: B007 - the last one counts
                 pass
             break
         except Crash:

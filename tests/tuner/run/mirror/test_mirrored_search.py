@@ -8,7 +8,7 @@ import pytest
 
 from tests.tuner.mirrored import LIMIT, append, content, run_of, tick_until, uri_of, write
 from tuner.errors import SearchError
-from tuner.run.layout import RunFolder, Runs, run_to_read
+from tuner.run.layout import RunFolder
 from tuner.run.mirror import NoMirror, mirror_of
 from tuner.run.mirror import manifest as layout
 from tuner.run.mirror import pull as pulling
@@ -17,6 +17,7 @@ from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.pull import is_being_written, latest_run, pull, pull_to_resume
 from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
+from tuner.run.runs import Runs, run_to_read
 
 
 def quick(run: RunFolder, said: list[str], **changes: float) -> Mirror:
