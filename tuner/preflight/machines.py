@@ -217,7 +217,7 @@ def _node_gpus(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
 
 
 def _room(nodes: Sequence[NodeFacts], store_bytes: int) -> Iterator[Finding]:
-    from tuner.training import IN_MEMORY_BYTES  # torch
+    from tuner.data import IN_MEMORY_BYTES  # numpy
 
     for node in (node for node in nodes if node.answered and node.cpus):
         free = [size for size in node.facts["free_disk"].values() if size is not None]

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from graphdb.command import Parser, invocation, run
-from tuner import search
+from graphdb.progress import duration_text
 from tuner.errors import SearchError
+from tuner.flags import add_flags
 from tuner.remote.head import find_head, load_cluster
 from tuner.remote.inputs import given_flags, read_input
 from tuner.remote.job import check_name
 from tuner.remote.ssh import UNREACHABLE, HeadConnection
 from tuner.run import jsonlines
-from tuner.run.settings import default_name, duration_text
+from tuner.run.settings import default_name
 from tuner.space.toml import builtin_spaces
 
 _NOT_FETCHED = ("/trials/*/state.zip", "/finalists/*/state.zip")
@@ -252,7 +253,7 @@ def _parser() -> Parser:
             nargs = "?" if name in ("watch", "status") else None
             command.add_argument("job", metavar="NAME", help="name of the search", nargs=nargs)
         if name in ("submit", "resume"):
-            search.add_flags(command)
+            add_flags(command)
         if name == "fetch":
             command.add_argument("-o", "--output", metavar="DIR", help="folder to write (runs/NAME)")
             command.add_argument("--all", action="store_true", help="with the training states of unfinished trials")

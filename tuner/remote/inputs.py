@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphdb.command import did_you_mean, os_error_text
-from tuner import search
 from tuner.errors import SearchError
-from tuner.space.toml import builtin_spaces, parse_space, read_space_text
+from tuner.flags import add_flags
+from tuner.space.toml import builtin_spaces, read_space_text
 
 _OURS = ("--name", "--address", "--resume")  # set by `tuner.remote` itself
 
@@ -28,7 +28,7 @@ def given_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
     """The flags of tuner.search that were given, spelled out; None for those without a value."""
     flags: dict[str, str | None] = {}
     parser = argparse.ArgumentParser(add_help=False)
-    search.add_flags(parser)
+    add_flags(parser)
     for action in parser._actions:
         flag = action.option_strings[-1]
         value = getattr(arguments, action.dest, action.default)
@@ -46,9 +46,9 @@ def read_input(arguments: argparse.Namespace) -> Input:
         name, text = read_space_text(arguments.space)
         if arguments.space not in builtin_spaces():
             space = {"file": Path(arguments.space).name, "text": text}
-        from tuner.training import check_setting, known_settings
+        from tuner.training import read_space
 
-        parse_space(text, name, tasks, known_settings(), check_setting)
+        read_space(text, name, tasks)
     return Input(store=store, fingerprint=fingerprint, space=space)
 
 

@@ -221,13 +221,13 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
     found = {**jobs[0].describe(), "ray": ray_runs()}
     run = jobs[0].run_folder()
     if run.exists():
-        from tuner.report.findings import gather
-        from tuner.report.live import counts_text
+        from tuner.report.summary import summarize_run
+        from tuner.report.tables import counts_text
 
-        findings = gather(run)
-        best = findings.board.best()
+        summary = summarize_run(run)
+        best = summary.board.best()
         found["trials"] = (
-            f"{len(findings.board.trainings)} of {findings.settings.trials} trials: {counts_text(findings.board)}"
+            f"{len(summary.board.trainings)} of {summary.settings.trials} trials: {counts_text(summary.board)}"
         )
         found["best"] = None if best is None else f"best score {best.best_score:.4f} (trial {best.key})"
     return found

@@ -17,9 +17,9 @@ from typing import Any
 
 from graphdb.command import Parser, run
 from tuner.errors import SearchError
+from tuner.flags import RESUME_COMMAND
 from tuner.remote.job import Job
 from tuner.run.settings import parse_duration
-from tuner.search import RESUME_COMMAND
 
 MOST_RESTARTS = 5  # in the window; then something is wrong that a restart does not fix
 _WINDOW = 3600.0

@@ -5,7 +5,7 @@ from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Mapping
 
 from tuner.space.parameter import Parameter, Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 
 NEIGHBORS = 10
 """Trials with the nearest values, where a parameter is continuous."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.tried import Tried
 
 
