@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from graphdb.cpus import usable_cpus
 from tuner.cluster import nodes, probe
 from tuner.cluster.nodes import NodeFacts, check_nodes, check_versions, probe_nodes
-from tuner.cluster.resources import usable_cpus
 from tuner.cluster.session import Cluster
 from tuner.errors import SearchError
 
