@@ -7,6 +7,9 @@ from pyarrow import fs
 
 from tuner.errors import SearchError
 
+AT_A_TIME = 8
+"""Objects sent or read at the same time; each takes some 50 ms to S3, whatever its size."""
+
 
 class Bucket:
     """A place in object storage. An object is there whole or not at all; listings show what was put before."""
@@ -58,16 +61,15 @@ class Bucket:
         return content
 
     def delete(self, name: str) -> None:
-        """Remove an object; fine if it is not there."""
+        """Remove an object, if it is there."""
         with suppress(FileNotFoundError):
             self._files.delete_file(f"{self._path}/{name}")
 
     def names(self, folder: str) -> dict[str, float]:
         """Objects directly in a folder: when each was last put (seconds, by the storage's clock) by its name there."""
-        found = self._list(folder)
         return {
             info.base_name: info.mtime_ns / 1e9
-            for info in found
+            for info in self._list(folder)
             if info.type == fs.FileType.File and not info.base_name.startswith(".")
         }
 
