@@ -12,7 +12,7 @@ _SHORT = Path("/tmp")
 
 
 def temporary_folder(kind: str, *, longest: int | None = None) -> str:
-    """Make one that only this user may look into.
+    """Make one that only this user may enter.
 
     Args:
         kind: part of its name.
