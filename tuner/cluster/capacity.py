@@ -63,7 +63,7 @@ def find_capacity(
         SearchError: if no trial fits, or not as many as were asked for, or the versions of the nodes differ.
     """
     if options.address is None:
-        return check_machine(options, cluster.nodes())
+        return check_machine(options, cluster.nodes()[0])
     started = time.monotonic()
     reminder = started
     while True:  # an autoscaler takes minutes to start the first node; `ray up` returns before its workers are there
@@ -87,32 +87,28 @@ def find_capacity(
         check()
 
 
-def check_machine(options: ExecutionOptions, nodes: Sequence[Resources]) -> tuple[Resources, int]:
+def check_machine(options: ExecutionOptions, machine: Resources) -> tuple[Resources, int]:
     """What a trial gets on one machine, and how many run at a time.
-
-    Args:
-        options: what the user asks for.
-        nodes: the machine.
 
     Raises:
         SearchError: naming the flag that asks for more than there is.
     """
-    trial = _of_trial(options, nodes)
+    trial = _of_trial(options, [machine])
     for flag, wanted, there, unit in (
-        ("--cpus-per-trial", trial.cpus, sum(node.cpus for node in nodes), "CPU"),
-        ("--gpus-per-trial", trial.gpus, sum(node.gpus for node in nodes), "GPU"),
+        ("--cpus-per-trial", trial.cpus, machine.cpus, "CPU"),
+        ("--gpus-per-trial", trial.gpus, machine.gpus, "GPU"),
     ):
         if wanted > there + 1e-9:
             raise SearchError(
                 f"{flag} must be at most {there:g}, got {wanted:g}: this machine has {amount(there, unit)}; "
                 "lower it, or leave it out"
             )
-    fits = num_fitting(trial, nodes)
+    fits = num_fitting(trial, [machine])
     wanted = fits if options.concurrency is None else options.concurrency
     if wanted > fits:
         raise SearchError(
             f"--concurrent must be at most {fits}, got {wanted}: {count(fits, 'trial')} of {trial} "
-            f"{'fits' if fits == 1 else 'fit'} this machine ({_text(nodes)}); lower it, or leave it out"
+            f"{'fits' if fits == 1 else 'fit'} this machine ({_text([machine])}); lower it, or leave it out"
             + ("; a smaller --cpus-per-trial makes room for more trials" if trial.cpus > 1 else "")
         )
     return trial, wanted

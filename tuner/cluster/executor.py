@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from tuner.cluster.failures import failure_of
 from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import temporary_folder
-from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, SavedState, TrainingWorker
+from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, SavedState, TrainingWorker
 from tuner.signals import Signals
 from tuner.trials.interfaces import EpochResult, Failure, TrainerFactory, TrainingQueue, TrainingSpec
 
@@ -150,7 +150,7 @@ class _Searcher(_Unpickled, Searcher):
         if spec is None:
             return Searcher.FINISHED if self.queue.done() else None
         content = self.call(self.queue.saved_state, spec.key)
-        state = SavedState(ray.put(content) if content is not None else None)
+        state: SavedState = Opaque(ray.put(content) if content is not None else None)
         self.specs[trial_id], self.states[trial_id] = spec, state
         return {"training": spec.as_dict(), "state": state}
 

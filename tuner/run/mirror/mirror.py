@@ -9,7 +9,7 @@ from graphdb.errors import first_line
 from tuner.errors import SearchError
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.local import has_begun
-from tuner.run.mirror.snapshot import Item, Snapshot, Snapshotter
+from tuner.run.mirror.snapshot import Snapshot, Snapshotter
 from tuner.run.mirror.upload import TakenOverError, Uploader
 
 INTERVAL = 25.0
@@ -56,7 +56,7 @@ class Mirror:
         self._problem: str | None = None
         self._taken_over: str | None = None
         self._last_success: float | None = None
-        self._latest: Snapshot | None = None
+        self._latest = Snapshot(items={}, last_link=0)
 
     def __enter__(self) -> "Mirror":
         """Become the run's writer.
@@ -158,13 +158,10 @@ class Mirror:
             self.tick()
             if time.monotonic() > next_line and self._thread.is_alive():
                 next_line = time.monotonic() + 30
-                self._say(f"Uploading the last {len(self._missing())} files to {self._uri} ...")
-
-    def _missing(self) -> list[Item]:
-        return self._uploader.missing(self._latest) if self._latest is not None else []
+                self._say(f"Uploading the last {len(self._uploader.missing(self._latest))} files to {self._uri} ...")
 
     def _left_behind(self) -> str:
-        missing = self._missing()
+        missing = self._uploader.missing(self._latest)
         size = sum(item.size for item in missing) / 1e6
         moment = self._last_success
         held = f"as of {time.strftime('%H:%M:%S', time.localtime(moment))}" if moment else "as it was before"
