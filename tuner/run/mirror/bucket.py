@@ -12,7 +12,10 @@ AT_A_TIME = 8
 
 
 class Bucket:
-    """A place in object storage. An object is there whole or not at all; listings show what was put before."""
+    """A place in object storage. An object is there whole or not at all; listings show what was put before.
+
+    Every method raises an OSError if the storage does not answer, and so does all of the mirror that takes a bucket.
+    """
 
     def __init__(self, uri: str) -> None:
         """Connect.
@@ -22,7 +25,6 @@ class Bucket:
 
         Raises:
             SearchError: for another kind of URI.
-            OSError: if the storage does not answer.
         """
         self.uri = uri
         if uri.startswith("s3://") and "allow_delayed_open" not in uri:  # small objects in one request instead of three
@@ -51,11 +53,7 @@ class Bucket:
             self._files.move(path, target)
 
     def get(self, name: str) -> bytes:
-        """Read an object.
-
-        Raises:
-            FileNotFoundError: if there is none.
-        """
+        """Read an object; a FileNotFoundError if there is none."""
         with self._files.open_input_file(f"{self._path}/{name}") as file:
             content: bytes = file.read()
         return content
@@ -74,7 +72,7 @@ class Bucket:
         }
 
     def folders(self) -> list[str]:
-        """Names of the folders."""
+        """Their names."""
         return [info.base_name for info in self._list("") if info.type == fs.FileType.Directory]
 
     def _list(self, folder: str) -> list[fs.FileInfo]:

@@ -98,19 +98,13 @@ class Mirror:
             )
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Wait until all is uploaded.
-
-        Raises:
-            SearchError: if that does not succeed, and nothing else was wrong.
-        """
+        """Wait until all is uploaded; a SearchError if that does not succeed, and nothing else was wrong."""
         if not has_begun(self._folder):
-            self._give_up()
+            self._end_thread(give_up=True)
             self._uploader.withdraw()
             return
         is_taken = self._taken_over is None and self._take(all_states=True)
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self._end_thread(give_up=False)
         try:
             self._wait_for_the_end()
         except KeyboardInterrupt:
@@ -120,14 +114,15 @@ class Mirror:
             if error is None:
                 self.check()
         elif self._thread.is_alive() or not is_taken:
-            self._give_up()
+            self._end_thread(give_up=True)
             if error is None:
                 raise SearchError(self._left_behind())
             self._say(f"warning: {self._left_behind()}")
 
-    def _give_up(self) -> None:
+    def _end_thread(self, *, give_up: bool) -> None:
         with self._changed:
-            self._given_up = True
+            self._closing = True
+            self._given_up = give_up
             self._changed.notify_all()
 
     def _take(self, *, all_states: bool = False) -> bool:
@@ -180,7 +175,7 @@ class Mirror:
             with self._changed:
                 self._idle = True  # a later snapshot may take the place of one that failed
                 timeout = self._retry if failed else self._interval  # for a heartbeat, though there is nothing new
-                self._changed.wait_for(lambda: self._waiting or self._closing or self._given_up, timeout)
+                self._changed.wait_for(lambda: self._waiting or self._closing, timeout)
                 snapshot, self._waiting = self._waiting or snapshot, None
                 last, self._closing = last or self._closing, False
                 self._idle = False

@@ -122,11 +122,7 @@ def decode(name: str, content: bytes) -> Manifest:
 
 
 def newest_manifest(bucket: Bucket) -> Manifest | None:
-    """The manifest that counts: the highest that is whole; None if there is none.
-
-    Raises:
-        OSError: if the storage does not answer.
-    """
+    """The manifest that counts: the highest that is whole; None if there is none."""
     for name in sorted(bucket.names(MANIFESTS), reverse=True):
         try:
             return decode(name.removesuffix(".json"), bucket.get(f"{MANIFESTS}/{name}"))

@@ -38,7 +38,6 @@ def pull(uri: str, local: Path, want: Callable[[str], bool] = lambda path: True,
 
     Raises:
         SearchError: if there is no run, or files of it are missing or damaged; the local folder is left as it was.
-        OSError: if the storage does not answer.
     """
     bucket = Bucket(uri)
     staging = local.with_name(f".{local.name}.pulling")

@@ -62,9 +62,6 @@ class Snapshotter:
 
         Args:
             all_states: take every state anew, however many: nothing will be taken after this.
-
-        Raises:
-            OSError: if the disk refuses.
         """
         items = {}
         self._turn += 1

@@ -43,7 +43,6 @@ class Uploader:
 
         Raises:
             SearchError: if the bucket holds a state that the folder does not come from.
-            OSError: if the storage does not answer.
         """
         self._bucket = bucket
         self._folder = folder
@@ -75,7 +74,6 @@ class Uploader:
 
         Raises:
             TakenOverError: if there is a later writer; nothing that it uses has been touched.
-            OSError: if the storage does not answer.
         """
         self._check_writer()
         self._send_heartbeat(ended=False)
