@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.batch import Task
-from graphdb.errors import SkippedCrystal
-from graphdb.graph import CrystalGraph, FlatGraphs, GraphError, GraphSettings, build_graph
+from graphdb.crystal import Crystal
+from graphdb.errors import SkippedCrystal, Unusable
+from graphdb.graph import CrystalGraph, FlatGraphs
+from graphdb.graphsettings import GraphSettings
 from graphdb.loader import InMemoryGraphs, Loader
-from graphdb.parse import Crystal, parse_crystal
+from graphdb.neighbors import build_graph
+from graphdb.parse import parse_crystal
 from graphdb.sources import open_source
 from model.inference import predict
 from model.network import MTCGCNN
@@ -59,7 +62,7 @@ def graph_of(crystal: Crystal, settings: GraphSettings) -> CrystalGraph | None:
     """The crystal's graph, None if these settings allow none."""
     try:
         return build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
-    except GraphError:
+    except Unusable:
         return None
 
 

@@ -8,13 +8,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphdb.cpus import usable_cpus
+from graphdb.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,7 +58,7 @@ def finish(
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": _hardware(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _names(packages)}},
+        "versions": versions("python", *dict.fromkeys(["torch", "numpy", *packages])),
         "results": results,
         "repeats": repeats,
     }
@@ -80,17 +80,6 @@ def spread(values: Sequence[float], unit: str) -> dict[str, float]:
     """Median, minimum and maximum of repeated measurements, to 4 digits; the unit ends each name."""
     numbers = {"median": np.median(values), "minimum": min(values), "maximum": max(values)}
     return {f"{name}_{unit}": float(f"{value:.4g}") for name, value in numbers.items()}
-
-
-def _names(packages: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(["torch", "numpy", *packages]))
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _command() -> str:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from benchmarks._crystals import archive
 from benchmarks._report import finish, parser, skip, spread
 from graphdb.errors import GraphDBError
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import HardNeighbors, SoftNeighbors
 from graphdb.ingest import build_one, text_digest
-from graphdb.sources import RawCrystal, open_source
+from graphdb.rawcrystal import RawCrystal
+from graphdb.sources import open_source
 
 CRYSTALS, REPEATS, SEED = 300, 3, 0
 CUTOFF, NUM_NEIGHBORS, STEP = 8.0, 12, 0.2
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GraphDBError as error:
         return skip(str(error))
     warnings.simplefilter("ignore")  # pymatgen remarks on CIFs
-    shell, cgcnn = GraphSettings(), GraphSettings(neighbors="cgcnn")
+    shell, cgcnn = SoftNeighbors(), HardNeighbors()
     recipes: dict[str, Callable[[RawCrystal], object]] = {
         "ours": lambda raw: build_one(raw, text_digest(raw), shell),
         "ours_with_the_original_choice": lambda raw: build_one(raw, text_digest(raw), cgcnn),

@@ -17,8 +17,9 @@ import numpy as np
 from benchmarks._crystals import archive, predictions, read_crystals
 from benchmarks._report import finish, parser, skip
 from graphdb.batch import Task
-from graphdb.graph import GraphSettings, build_graph
-from graphdb.parse import Crystal
+from graphdb.crystal import Crystal
+from graphdb.graphsettings import HardNeighbors
+from graphdb.neighbors import build_graph
 from model.cgcnn_weights import convert, read_atom_init, read_original
 from model.network import MTCGCNN
 
@@ -27,7 +28,7 @@ TOLERANCE = 1e-4
 """eV/atom."""
 
 
-def decided_by_the_last_bit(model: MTCGCNN, crystal: Crystal, settings: GraphSettings, expected: float) -> bool:
+def decided_by_the_last_bit(model: MTCGCNN, crystal: Crystal, settings: HardNeighbors, expected: float) -> bool:
     """Whether a cell that differs in the last bit of one number gives the expected prediction (eV/atom)."""
     graphs = []
     for i, j in zip(*np.nonzero(crystal.lattice), strict=True):
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     crystals = read_crystals(archive(args.shared), set(expected), keep_order=True)
     ids = sorted(crystals)
     model = convert(read_original(weights), read_atom_init(elements), [Task("formation_energy_per_atom", "eV/atom")])
-    settings = GraphSettings(neighbors="cgcnn", cutoff=model.architecture.rbf_cutoff)
+    settings = HardNeighbors(cutoff=model.architecture.rbf_cutoff)
     graphs = [
         build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
         for crystal in (crystals[material_id] for material_id in ids)

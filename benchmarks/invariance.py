@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from benchmarks._crystals import graph_of, predictions, random_crystals
 from benchmarks._report import finish, parser, skip
-from graphdb.graph import GraphSettings
-from graphdb.parse import Crystal
+from graphdb.crystal import Crystal
+from graphdb.graphsettings import GraphSettings, HardNeighbors
 from model.checkpoint import load_checkpoint
 from model.errors import CheckpointError
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     variants = {name: [change(c, rng) for _, c in crystals] for name, change in TRANSFORMATIONS.items()}
     own = GraphSettings.from_dict(info["graph"])
     results: dict[str, Any] = {"crystals": len(crystals), "seed": args.seed}
-    for name, settings in {"own_graphs": own, "original_cgcnn_graphs": GraphSettings(neighbors="cgcnn")}.items():
+    for name, settings in {"own_graphs": own, "original_cgcnn_graphs": HardNeighbors()}.items():
         before = _predict(model, [crystal for _, crystal in crystals], settings)
         results[name] = {"settings": settings.as_dict(), "no_graph": int(np.isnan(before[:, 0]).sum())}
         for change, written in variants.items():

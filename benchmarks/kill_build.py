@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks._crystals import archive
 from benchmarks._report import ROOT, finish, parser, skip
 from graphdb.files import partial_path
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import SoftNeighbors
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 break
             found = 0
             if partial_path(store).exists():
-                with StoreWriter(store, GraphSettings()) as writer:
+                with StoreWriter(store, SoftNeighbors()) as writer:
                     found = writer.num_found
             kills.append({"after_seconds": round(run.seconds, 1), "kept_graphs": found, "orphans": run.orphans})
         rest = build(source, store, targets)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks._crystals import graph_of, predictions, random_crystals
 from benchmarks._report import finish, parser, skip, spread
-from graphdb.graph import CrystalGraph, GraphSettings
+from graphdb.graph import CrystalGraph
+from graphdb.graphsettings import SoftNeighbors
 from model.checkpoint import load_checkpoint
 from model.errors import CheckpointError
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         crystals = random_crystals(args.shared, args.crystals, seed=0)
     except (CheckpointError, FileNotFoundError) as error:
         return skip(str(error))
-    merging = GraphSettings()
+    merging = SoftNeighbors()
     kinds = {"unmerged": replace(merging, merge_tolerance=0.0), "merged": merging}
     graphs: dict[str, list[CrystalGraph]] = {name: [] for name in kinds}
     seconds: dict[str, list[float]] = {name: [] for name in kinds}

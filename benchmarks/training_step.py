@@ -26,17 +26,18 @@ from torch.nn import functional
 from benchmarks._crystals import TASKS, in_memory, random_crystals
 from benchmarks._report import ROOT, finish, parser, skip, spread
 from graphdb.batch import GraphBatch, Task
-from graphdb.graph import GraphSettings, build_graph
-from graphdb.parse import Crystal
+from graphdb.crystal import Crystal
+from graphdb.graphsettings import GraphSettings, HardNeighbors, SoftNeighbors
+from graphdb.neighbors import build_graph
 from model.allocator import keep_freed_memory
 from model.network import MTCGCNN, Architecture, Head, expand_lengths
 
 WIDTH, CONVOLUTIONS, BATCH_SIZE, BATCHES = 64, 3, 256, 5
 REPEATS = 30
 GRAPHS = {
-    "ours_merged": GraphSettings(),
-    "ours_unmerged": GraphSettings(merge_tolerance=0.0),
-    "pyg": GraphSettings(neighbors="cgcnn"),
+    "ours_merged": SoftNeighbors(),
+    "ours_unmerged": SoftNeighbors(merge_tolerance=0.0),
+    "pyg": HardNeighbors(),
 }
 _PART = "--part"
 

@@ -25,6 +25,7 @@ from graphdb.command import Parser, count, run, split_names
 from graphdb.cpus import usable_cpus
 from graphdb.errors import SkippedCrystal, SourceError, StoreError
 from graphdb.files import network_file_system, skipped_path
+from graphdb.graphsettings import KINDS, GraphSettings, SoftNeighbors
 from graphdb.matching import shown
 from graphdb.progress import Progress
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # what is heavy is loaded by `build_store`, so that a command
     import numpy as np
     from numpy.typing import NDArray
 
-    from graphdb.graph import GraphSettings
     from graphdb.intake import Intake
     from graphdb.sources import Source
     from graphdb.targetfile import Matching, TargetFile
@@ -44,7 +44,7 @@ def build_store(
     store: str | os.PathLike[str],
     *,
     targets: Sequence[str | os.PathLike[str]] = (),
-    settings: "GraphSettings | None" = None,
+    settings: GraphSettings | None = None,
     target_names: Sequence[str] | None = None,
     strict: bool = False,
     overwrite: bool = False,
@@ -70,7 +70,6 @@ def build_store(
     """
     import numpy as np
 
-    from graphdb.graph import GraphSettings
     from graphdb.ingest import build_all
     from graphdb.intake import Intake
     from graphdb.sources import open_source
@@ -84,7 +83,7 @@ def build_store(
     _check_destination(path)
     origin = open_source(source, target_names=target_names)
     files = _target_files([Path(name) for name in targets], Path(source), target_names)
-    with StoreWriter(path, settings or GraphSettings(), afresh=overwrite) as writer:
+    with StoreWriter(path, settings or SoftNeighbors(), afresh=overwrite) as writer:
         intake = Intake(origin, writer)
         num_read = num_built = 0
         for batch in intake.batches():
@@ -271,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="names for the columns of CGCNN's id_prop.csv, or of targets without header",
     )
     parser.add_argument(
-        "--neighbors", choices=["shell", "cgcnn"], default="shell", help="cgcnn: the original code's choice"
+        "--neighbors", choices=list(KINDS), default=SoftNeighbors.kind, help="cgcnn: the original code's choice"
     )
     parser.add_argument("--num-neighbors", type=int, metavar="N", help="neighbors per atom (default: 12)")
     parser.add_argument(
@@ -322,11 +321,11 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> "GraphSettings":
-    from graphdb.graph import GraphSettings
+def _settings(arguments: argparse.Namespace) -> GraphSettings:
 
     given = {"num_neighbors": arguments.num_neighbors, "cutoff": arguments.cutoff}
-    return GraphSettings(neighbors=arguments.neighbors, **{k: v for k, v in given.items() if v is not None})
+    kind: type[GraphSettings] = KINDS[arguments.neighbors]
+    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 if __name__ == "__main__":

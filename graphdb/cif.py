@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from graphdb.cifblock import Block, read_blocks
 from graphdb.cifgroup import Symmetry, read_symmetry
 from graphdb.cifsites import Sites, count_of, number_of, read_sites
-from graphdb.crystal import Crystal, Note, Unusable, check_size, checked, listed
-from graphdb.errors import Reason
+from graphdb.crystal import Crystal, Note, check_size, checked, listed
+from graphdb.errors import Reason, Unusable
 from graphdb.formula import formula_agrees, formula_text, parse_formula
 from graphdb.orbits import check_positions, expand, independent, merge_equal, same_crystal
 from graphdb.symmetry import GroupNames, Operations, SymmetryError, identity, listed_operations, settings, systems

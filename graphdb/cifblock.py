@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from graphdb.crystal import Note, Unusable
-from graphdb.errors import Reason
+from graphdb.crystal import Note
+from graphdb.errors import Reason, Unusable
 
 #: What is wanted of a block, by the beginning of its (normal) name.
 _WANTED = ("_atom_site_", "_atom_type_symbol", "_cell_", "_chemical_formula_sum", "_space_group", "_symmetry")

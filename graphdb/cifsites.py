@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.cifblock import Block, Value
-from graphdb.crystal import Note, Unusable, atomic_number, check_whole, element_number, listed
-from graphdb.errors import Reason
+from graphdb.crystal import Note, atomic_number, check_whole, element_number, listed
+from graphdb.errors import Reason, Unusable
 from graphdb.formula import formula_text, parse_formula
 
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")

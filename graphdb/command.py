@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from graphdb.errors import CrystuneError
+from graphdb.versions import ABSENT, versions
 
 USAGE_ERROR = 2
 """Exit status: something the user has to change; nothing was done."""
@@ -112,20 +113,11 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        found = {name: _version(name) for name in ("crystune", *_SHOWN_VERSIONS)}
-        others = ", ".join(f"{name} {version}" for name, version in found.items() if name != "crystune" and version)
-        python = ".".join(map(str, sys.version_info[:3]))
-        print(f"crystune {found['crystune'] or '(not installed)'} (python {python}, {others})")
+        found = versions("crystune", "python", *_SHOWN_VERSIONS)
+        crystune = found.pop("crystune")
+        others = ", ".join(f"{name} {version}" for name, version in found.items() if version != ABSENT)
+        print(f"crystune {f'({ABSENT})' if crystune == ABSENT else crystune} ({others})")
         parser.exit()
-
-
-def _version(package: str) -> str:
-    from importlib import metadata  # half of what this module would take to load
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

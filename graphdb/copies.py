@@ -5,7 +5,6 @@ disk; what an interruption left is gone on with, and begun afresh if it does not
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graphdb.errors import CorruptRecord, StoreError, first_line
-from graphdb.files import network_file_system, partial_path, sync_folder
+from graphdb.files import hold, network_file_system, partial_path, sync_folder
 
 CHUNK_BYTES = 16 * 2**20
 """A copy is read in pieces of this size, each from a multiple of it on."""
@@ -362,17 +361,15 @@ def _check_room(partial: Path, needed: int, name: str) -> None:
 @contextmanager
 def _alone(target: Path, say: Say) -> Iterator[None]:
     """Hold the lock of a copy; the kernel ends it with this process, however that ends."""
+    path = target.with_name(target.name + ".lock")
     with _as_store_error(str(target.parent)):
-        handle = os.open(target.with_name(target.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        file = hold(path)
+        if file is None:
             say(f"waiting for another process that copies to {target}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            file = hold(path, wait=True)
+    assert file is not None  # it waited
+    with file:
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

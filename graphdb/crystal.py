@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.errors import Reason
-from graphdb.graph import MAX_ATOMIC_NUMBER, MAX_ATOMS
+from graphdb.errors import Reason, Unusable
+from graphdb.neighbors import MAX_ATOMIC_NUMBER, MAX_ATOMS
 
 #: Chemical symbols in order of atomic number; the position is the atomic number.
 SYMBOLS: tuple[str, ...] = (
@@ -50,8 +50,6 @@ SYMBOLS: tuple[str, ...] = (
         "Se",
         "Br",
         "Kr",
-    ],
-    *[
         "Rb",
         "Sr",
         "Y",
@@ -87,8 +85,6 @@ SYMBOLS: tuple[str, ...] = (
         "Tm",
         "Yb",
         "Lu",
-    ],
-    *[
         "Hf",
         "Ta",
         "W",
@@ -121,8 +117,22 @@ SYMBOLS: tuple[str, ...] = (
         "Md",
         "No",
         "Lr",
+        "Rf",
+        "Db",
+        "Sg",
+        "Bh",
+        "Hs",
+        "Mt",
+        "Ds",
+        "Rg",
+        "Cn",
+        "Nh",
+        "Fl",
+        "Mc",
+        "Lv",
+        "Ts",
+        "Og",
     ],
-    *["Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"],
 )
 ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
 #: Uncertainties and oxidation numbers behind a symbol.
@@ -162,21 +172,6 @@ class Crystal:
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]
     notes: tuple[Note, ...] = ()
-
-
-class Unusable(Exception):
-    """A structure that cannot be used.
-
-    Attributes:
-        reason: the kind of problem.
-        message: what exactly, for a person.
-    """
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        """Remember reason and message."""
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 def element_number(symbol: str) -> int:

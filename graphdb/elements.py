@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from graphdb.graph import MAX_ATOMIC_NUMBER
+from graphdb.neighbors import MAX_ATOMIC_NUMBER
 
 _NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 

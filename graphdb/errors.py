@@ -80,6 +80,20 @@ class Reason(StrEnum):
     IRREGULAR_TEXT = "irregular text"
 
 
+class Unusable(Exception):
+    """A structure that cannot be used, or that cannot become a graph.
+
+    Attributes:
+        reason: the kind of problem.
+        message: what exactly, for a person.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
 #: What is said of crystals that are in the store nevertheless; the other reasons say why something is not.
 NOTES = frozenset(
     {

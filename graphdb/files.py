@@ -1,13 +1,19 @@
-"""Files: those around a store, whether somebody holds them, what compressed ones hold, and where they lie."""
+"""Files: those around a store, locks, whole-or-nothing writes, what compressed ones hold, and where they lie."""
 
 import bz2
 import fcntl
 import gzip
 import lzma
 import os
+import tempfile
+import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+UNFINISHED = ".crystune-"
+"""How the names of files and folders begin that have not got their own yet."""
 
 _NETWORK_FILE_SYSTEMS = (
     *("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "wekafs", "afs"),
@@ -50,6 +56,39 @@ def utf_16_without_mark(head: bytes) -> str:
     return ""
 
 
+def hold(path: Path, *, wait: bool = False) -> IO[str] | None:
+    """Lock a file for this process, and for those that inherit it; the lock ends with them, however they end.
+
+    Args:
+        path: made if it is not there; its folder must be.
+        wait: until no other process holds it.
+
+    Returns:
+        The file, to write to its end and to close when the lock shall end; None while another process holds it.
+
+    Raises:
+        OSError: if the file cannot be opened or its file system has no locks.
+    """
+    pauses = iter((0.1, 0.4))  # for one that just asks `is_held`
+    while True:
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+            file.close()  # its holder took it away after it was opened here
+        except BlockingIOError:
+            file.close()
+            pause = next(pauses, None)
+            if pause is None:
+                return None
+            time.sleep(pause)
+        except BaseException:
+            file.close()
+            raise
+
+
 def is_held(path: Path) -> bool:
     """Whether a living process of this machine holds a file locked, as a build holds its partial file."""
     try:
@@ -60,6 +99,22 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by a file with this content; readers see the old one or the new one, a power cut included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f"{UNFINISHED}{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

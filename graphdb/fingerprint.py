@@ -6,12 +6,11 @@ They tell nothing of how a store was built: number of workers, order of arrival 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings
 
 FORMAT_VERSION = 1
 """Of the store's entries and records; see docs/data-format.md. Any change of them raises it (tests pin the layout)."""
@@ -22,7 +21,7 @@ class GraphsHash:
 
     def __init__(self, settings: GraphSettings) -> None:
         """Begin with the settings."""
-        self._hash = hashlib.sha256(json.dumps([FORMAT_VERSION, asdict(settings)], sort_keys=True).encode())
+        self._hash = hashlib.sha256(json.dumps([FORMAT_VERSION, settings.as_dict()], sort_keys=True).encode())
 
     def add(self, material_id: str, record: bytes) -> None:
         """Take in the next crystal."""

@@ -14,10 +14,10 @@ from itertools import chain, islice
 from multiprocessing import connection
 
 from graphdb.codec import encode_graph
+from graphdb.convert import to_graph
 from graphdb.errors import Reason, SkippedCrystal
-from graphdb.graph import CrystalGraph, GraphError, GraphSettings, build_graph
-from graphdb.parse import Crystal, Unusable, parse_crystal
-from graphdb.sources import RawCrystal
+from graphdb.graphsettings import GraphSettings
+from graphdb.rawcrystal import RawCrystal
 
 #: Part of every digest: raise it when the same text would give another graph.
 _RECIPE = b"crystune-2"
@@ -43,29 +43,12 @@ def text_digest(raw: RawCrystal) -> bytes:
     return hashlib.blake2b(raw.format.encode() + b"\n" + raw.content, digest_size=16, person=_RECIPE).digest()
 
 
-def crystal_graph(crystal: Crystal, settings: GraphSettings) -> CrystalGraph:
-    """The graph of a checked crystal.
-
-    Raises:
-        Unusable: with the reason, where `build_graph` refuses.
-    """
-    try:
-        return build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
-    except GraphError as error:
-        raise Unusable(Reason(error.reason), str(error)) from error
-    except MemoryError as error:
-        raise Unusable(Reason.TOO_LARGE, "not enough memory for its graph") from error
-
-
 def build_one(raw: RawCrystal, digest: bytes, settings: GraphSettings) -> Built:
     """The record of one text, or the reason why there is none."""
-    try:
-        crystal = parse_crystal(raw.content, raw.format, keep_order=settings.neighbors == "cgcnn")
-        record = encode_graph(crystal_graph(crystal, settings))
-    except Unusable as error:
-        return Built(raw.material_id, digest, SkippedCrystal(raw.material_id, error.reason, error.message, raw.where))
-    notes = tuple(SkippedCrystal(raw.material_id, note.reason, note.message, raw.where) for note in crystal.notes)
-    return Built(raw.material_id, digest, record, notes)
+    found = to_graph(raw, settings)
+    if isinstance(found, SkippedCrystal):
+        return Built(raw.material_id, digest, found)
+    return Built(raw.material_id, digest, encode_graph(found.graph), found.notes)
 
 
 def build_all(

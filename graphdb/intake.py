@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.ingest import Built, text_digest
-from graphdb.sources import RawCrystal, Source, duplicate
+from graphdb.rawcrystal import RawCrystal
+from graphdb.sources import Source
+from graphdb.usable import duplicate
 from graphdb.writer import StoreWriter
 
 Batch = Iterator[tuple[RawCrystal, bytes]]

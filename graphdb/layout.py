@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from graphdb.codec import BLOCK_SIZE, encode_block, encode_column, record_sizes
 from graphdb.entries import SKIPPED, read_skip
 from graphdb.errors import NOTES, SkippedCrystal
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings
 from graphdb.store import FORMAT_NAME, META_KEY, Property, block_key, target_key, write_items
+from graphdb.versions import versions
 
 _FINAL_BATCH_BYTES = 16 * 2**20
 
@@ -93,7 +93,7 @@ def lay_out(
         "properties": {name: _describe(columns[name], units[name]) for name in columns},
         "num_skipped": num_skipped,
         **({"num_noted": num_noted} if num_noted else {}),
-        "created_by": {name: _version(name) for name in ("crystune", "pymatgen", "gemmi", "numpy")},
+        "created_by": versions("crystune", "pymatgen", "gemmi", "numpy"),
     }
     notes = [
         [
@@ -121,10 +121,3 @@ def _describe(values: NDArray[np.float64], unit: str) -> dict[str, Any]:
         return {"unit": unit, "count": 0, "minimum": None, "maximum": None, "mean": None}
     mean = math.fsum(known) / len(known)
     return asdict(Property(unit, len(known), float(known.min()), float(known.max()), mean))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from graphdb.batch import GraphBatch, Task, collate, sender_order
 from graphdb.command import did_you_mean
 from graphdb.errors import CorruptRecord, StoreError, TaskError
-from graphdb.graph import FlatGraphs, GraphSettings
+from graphdb.graph import FlatGraphs
+from graphdb.graphsettings import GraphSettings
 
 
 class GraphSource(Protocol):

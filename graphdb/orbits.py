@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.crystal import Unusable
-from graphdb.errors import Reason
-from graphdb.graph import MAX_ATOMS
+from graphdb.errors import Reason, Unusable
+from graphdb.neighbors import MAX_ATOMS
 from graphdb.symmetry import Operations
 
 #: Images of a site closer than this (Å) are one atom, written with few digits.

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.cif import cell_vectors, read_cif
-from graphdb.crystal import Crystal, Unusable, atomic_number, check_lattice, check_size, checked
-from graphdb.errors import Reason
+from graphdb.crystal import Crystal, atomic_number, check_lattice, check_size, checked
+from graphdb.errors import Reason, Unusable
 from graphdb.files import utf_16_without_mark
 from graphdb.poscar import read_poscar
-
-__all__ = ["MAX_TEXT_BYTES", "Crystal", "Format", "Unusable", "decode", "parse_crystal", "sniff"]
 
 Format = Literal["cif", "poscar", "json"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.crystal import Crystal, Unusable, atomic_number, check_lattice, check_size, checked, element_number
-from graphdb.errors import Reason
+from graphdb.crystal import Crystal, atomic_number, check_lattice, check_size, checked, element_number
+from graphdb.errors import Reason, Unusable
 
 _COMMENT = re.compile(r"[!#].*")
 #: An element behind another one and a share, 'Fe0.5Co0.5', or a sign, 'Fe-Co'.

@@ -1,34 +1,29 @@
 """Where crystals come from: folders, archives, tables. Each is a stream of raw texts; nothing is unpacked to disk.
 
-`open_source` tells the kind; `iter_structures` goes all the way to atoms in a cell, for prediction.
+`open_source` tells the kind.
 """
 
 import io
 import os
-import re
 import stat
 import tarfile
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from graphdb.errors import Reason, SkippedCrystal, SourceError
+from graphdb.errors import Reason, SkippedCrystal, SourceError, Unusable
 from graphdb.filenames import file_id, name_format, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
 from graphdb.foreign import HEAD_BYTES, is_binary, what_is
 from graphdb.names import clean_id
-from graphdb.parse import MAX_TEXT_BYTES, Crystal, Format, Unusable, decode, parse_crystal, sniff
+from graphdb.parse import MAX_TEXT_BYTES, Format, decode, sniff
+from graphdb.rawcrystal import Entry, raw_crystal
+from graphdb.tables import CsvSource, JsonSource, json_entries
 from graphdb.targetfile import TargetFile
 from graphdb.targets import TargetTable
 
-#: Ids are keys of LMDB, which end at 511 bytes.
-MAX_ID_BYTES = 500
 _MAX_TABLE_BYTES = 256 * 2**20
-#: How the place of an entry ends that is one of several in a file.
-_ROW = re.compile(r", (?:line|entry) \d+$")
 #: Files of CGCNN's own layout that are no structures.
 _ID_PROP = "id_prop.csv"
 _COMPANIONS = frozenset({_ID_PROP, "atom_init.json"})
@@ -38,26 +33,6 @@ _FORMAT_NAMES: dict[Format, tuple[str, str]] = {
     "poscar": ("a POSCAR", ".vasp"),
     "json": ("pymatgen JSON", ".json"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RawCrystal:
-    """One structure as its source has it.
-
-    Attributes:
-        material_id: cleaned and valid; not yet known to be the only one of its name.
-        format: what the text claims to be.
-        content: the text, as bytes.
-        where: file, archive member or row.
-    """
-
-    material_id: str
-    format: Format
-    content: bytes
-    where: str
-
-
-Entry = RawCrystal | SkippedCrystal
 
 
 class Source(Protocol):
@@ -95,8 +70,6 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
     Raises:
         SourceError: if nothing usable lies there.
     """
-    from graphdb.tables import CsvSource, JsonSource  # they know this module
-
     path = Path(path)
     name = path.name.lower()
     if not path.exists():
@@ -124,89 +97,6 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
         f"{path} must be a CIF or POSCAR file, .json, .csv (each also with .gz, .bz2 or .xz), .tar.gz or a folder; "
         + (told or "rename the file so that its suffix tells what it is")
     )
-
-
-def iter_structures(
-    path: str | os.PathLike[str], *, keep_order: bool = False, tell: Callable[[float], None] = lambda share: None
-) -> Iterator[tuple[str, Crystal | SkippedCrystal]]:
-    """Id and crystal of everything in a source; what cannot be used comes as the reason why.
-
-    Of several entries with the same id the first one that can be used counts, so an id has at most one crystal. The
-    others come with the reason "duplicate id", or "id taken" if they may be other crystals. All come in the order of
-    the source, but for those that cannot be used while others with their id are to be expected: whether such a one
-    takes their place is known at the end.
-
-    Args:
-        path: what `open_source` reads.
-        keep_order: give the atoms in pymatgen's order, on which graphs by the rule "cgcnn" depend.
-        tell: told the share of the source that was read, before each crystal.
-
-    Raises:
-        SourceError: if the source as a whole cannot be read.
-    """
-    places: dict[str, str] = {}
-    contents: dict[str, int] = {}
-    refused: list[SkippedCrystal] = []
-    source = open_source(path)
-    for entry in source.entries():
-        tell(source.progress())
-        if isinstance(entry, SkippedCrystal):
-            skip = entry
-        elif entry.material_id in places:
-            is_equal = hash(entry.content) == contents[entry.material_id]
-            skip = duplicate(entry, places[entry.material_id], is_equal=is_equal)
-        else:
-            try:
-                crystal = parse_crystal(entry.content, entry.format, keep_order=keep_order)
-            except Unusable as error:
-                skip = SkippedCrystal(entry.material_id, error.reason, error.message, entry.where)
-            else:
-                places[entry.material_id] = entry.where
-                contents[entry.material_id] = hash(entry.content)
-                yield entry.material_id, crystal
-                continue
-        if skip.reason not in (Reason.DUPLICATE_ID, Reason.ID_TAKEN) and source.may_repeat(skip.material_id):
-            refused.append(skip)
-        else:
-            yield skip.material_id, skip
-    told: dict[str, str] = {}
-    for skip in refused:
-        if skip.material_id in places:
-            place = places[skip.material_id]
-            reason = Reason.DUPLICATE_ID if _are_beside(skip.where, place) else skip.reason
-            skip = replace(skip, reason=reason, message=f"{skip.message}; {place} has the same id and counts")
-        elif skip.material_id in told and _are_beside(skip.where, told[skip.material_id]):
-            message = f"{skip.message} ({skip.reason}), like an earlier one with the same id"
-            skip = replace(skip, reason=Reason.DUPLICATE_ID, message=message)
-        if skip.material_id:
-            told.setdefault(skip.material_id, skip.where)
-        yield skip.material_id, skip
-
-
-def duplicate(entry: RawCrystal, place: str, *, is_equal: bool) -> SkippedCrystal:
-    """The note on an entry whose id is that of a crystal before it.
-
-    Args:
-        entry: that does not count.
-        place: where the one that counts stands.
-        is_equal: whether both have the same text.
-    """
-    message = f"the id is that of {place} too; that one counts"
-    if is_equal or _are_beside(entry.where, place):
-        return SkippedCrystal(entry.material_id, Reason.DUPLICATE_ID, message, entry.where)
-    advice = (
-        "give each row an id of its own"
-        if _ROW.search(entry.where)
-        else "rename the file or its folder, or give a table with ids"
-    )
-    message = f"{message}, though the texts differ: if they are two crystals, {advice}"
-    return SkippedCrystal(entry.material_id, Reason.ID_TAKEN, message, entry.where)
-
-
-def _are_beside(one: str, other: str) -> bool:
-    """Whether two places are files of one folder, such as CONTCAR and POSCAR: forms or stages of one crystal."""
-    are_rows = _ROW.search(one) or _ROW.search(other)
-    return not are_rows and PurePosixPath(one).parent == PurePosixPath(other).parent
 
 
 class FolderSource:
@@ -331,8 +221,6 @@ class TarSource:
 
 def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) -> Iterator[Entry]:
     """The entries of one file of a folder or archive: one, except for JSON files with several structures."""
-    from graphdb.tables import json_entries
-
     if PurePosixPath(where).name in _COMPANIONS:
         return
     format = name_format(where)
@@ -362,30 +250,6 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
         yield from json_entries(content, material_id, where, targets)
     else:
         yield raw_crystal(material_id, format, content, where)
-
-
-def raw_crystal(material_id: str, format: Format, content: bytes, where: str) -> Entry:
-    """An entry for a text, provided that its id is a usable one."""
-    cleaned = clean_id(material_id)
-    if problem := id_problem(cleaned):
-        readable = cleaned.encode("utf-8", "replace").decode()[:80]
-        return SkippedCrystal("".join(filter(str.isprintable, readable)), Reason.BAD_ID, problem, where)
-    return RawCrystal(cleaned, format, content, where)
-
-
-def id_problem(material_id: str) -> str:
-    """What is wrong with an id; empty if it is fine."""
-    if not material_id:
-        return "an id must not be empty"
-    try:
-        size = len(material_id.encode())
-    except UnicodeEncodeError:
-        return "an id must be valid Unicode"
-    if size > MAX_ID_BYTES:
-        return f"an id must have at most {MAX_ID_BYTES} bytes, got {size}"
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in material_id):
-        return "an id must not have control characters or line breaks"
-    return ""
 
 
 def _about_unknown(name: str, head: bytes) -> str:

@@ -34,7 +34,8 @@ from graphdb.errors import (
 )
 from graphdb.files import is_held, network_file_system, partial_path
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
-from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings
+from graphdb.graph import CrystalGraph, FlatGraphs
+from graphdb.graphsettings import GraphSettings
 
 FORMAT_NAME = "crystune graphs"
 META_KEY = b"meta"

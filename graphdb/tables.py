@@ -12,8 +12,8 @@ from graphdb.files import READ_ERRORS, decompressed
 from graphdb.foreign import what_cells_are, what_json_is, what_text_is
 from graphdb.names import ID_COLUMN, STRUCTURE_FIELDS, id_column, is_row_index
 from graphdb.parse import Format, sniff
+from graphdb.rawcrystal import Entry, raw_crystal
 from graphdb.rows import table_form, table_rows
-from graphdb.sources import Entry, raw_crystal
 from graphdb.targetfile import TargetFile, check_header
 from graphdb.targets import TargetTable, read_number
 

@@ -4,14 +4,13 @@ Killed at any moment, the next run finds what was committed and goes on. Nothing
 workers or the interruptions is left in the finished file.
 """
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,9 @@ from graphdb.entries import (
     skip_item,
 )
 from graphdb.errors import NOTES, SettingsMismatch, SkippedCrystal, StoreError
-from graphdb.files import partial_path, sync_folder
+from graphdb.files import hold, partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings
 from graphdb.layout import lay_out
 from graphdb.store import FORMAT_NAME, META_KEY, Store, iterate, open_writable, write_items
 
@@ -152,8 +151,8 @@ class StoreWriter:
             env.close()
         os.replace(temporary, self.path)
         sync_folder(self.path.parent)
+        self._partial.unlink(missing_ok=True)  # while it is locked: the next build may lock it at once
         self.close()
-        self._partial.unlink(missing_ok=True)
         return fingerprint
 
     def close(self) -> None:
@@ -162,8 +161,7 @@ class StoreWriter:
             self.commit()
             self._env.close()
             self._env = None
-        os.close(self._lock) if self._lock >= 0 else None
-        self._lock = -1
+        self._lock.close()
 
     def __enter__(self) -> Self:
         """Return the writer itself."""
@@ -193,22 +191,15 @@ class StoreWriter:
         self.close()
         return num_graphs
 
-    def _acquire(self) -> int:
+    def _acquire(self) -> IO[str]:
         """A lock on the partial file that ends with this process, however it ends."""
         try:
-            while True:
-                handle = os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o644)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    os.close(handle)
-                    raise StoreError(f"another process is building {self.path}; wait for it, or stop it") from error
-                with suppress(FileNotFoundError):
-                    if os.fstat(handle).st_ino == os.stat(self._partial).st_ino:
-                        return handle
-                os.close(handle)  # it finished between the two lines above and took the file away
+            file = hold(self._partial)
         except OSError as error:
             raise StoreError(f"cannot write {self._partial}: {error.strerror}; choose another STORE") from error
+        if file is None:
+            raise StoreError(f"another process is building {self.path}; wait for it, or stop it")
+        return file
 
     def _begin(self, afresh: bool) -> None:
         """Check what is there, or take the graphs of the finished store over."""

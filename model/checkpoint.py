@@ -4,40 +4,24 @@ import hashlib
 import json
 import math
 import os
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
 from graphdb.batch import Task
+from graphdb.files import write_atomically
+from graphdb.versions import versions
 from model.differences import differences
 from model.errors import CheckpointError
-from model.files import write_atomically
 from model.network import MTCGCNN, Architecture
 from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS, find_weights
 
 FORMAT = "crystune checkpoint"
 FORMAT_VERSION = 1
-
-
-def versions() -> dict[str, str]:
-    """Of everything that a result depends on."""
-    try:
-        crystune = version("crystune")
-    except PackageNotFoundError:  # run from a checkout
-        crystune = "unknown"
-    return {
-        "crystune": crystune,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
 
 
 def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any]) -> None:
@@ -61,7 +45,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
         "architecture": model.architecture.as_dict(),
         "tasks": [{"name": task.name, "unit": task.unit} for task in model.tasks],
         "num_parameters": model.num_parameters,
-        "versions": versions(),
+        "versions": versions("crystune", "python", "torch", "numpy"),
     }
     clash = reserved.keys() & info.keys()
     if clash:

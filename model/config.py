@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
+
+from graphdb.records import read_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,4 @@ class TrainConfig:
         Raises:
             ValueError: for an unknown key or a value out of range.
         """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown training keys: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        return read_record(cls, values, "the training settings")

@@ -51,7 +51,7 @@ def _import(arguments: argparse.Namespace) -> int:
 
     check_folder(arguments.output, lambda folder: written_with(folder, _ORIGIN), "an earlier import")
     load("torch")
-    from graphdb.graph import GraphSettings
+    from graphdb.graphsettings import HardNeighbors
     from model.cgcnn_weights import convert, read_atom_init, read_original
     from model.checkpoint import save_checkpoint
 
@@ -59,7 +59,7 @@ def _import(arguments: argparse.Namespace) -> int:
     elements = read_atom_init(arguments.atom_init)
     tasks = _tasks(arguments.tasks, content)
     model = convert(content, elements, tasks)
-    graph = GraphSettings(neighbors="cgcnn", cutoff=model.architecture.rbf_cutoff).as_dict()
+    graph = HardNeighbors(cutoff=model.architecture.rbf_cutoff).as_dict()
     origin = {"imported_from": Path(arguments.checkpoint).name, "epoch": content.get("epoch")}
     save_checkpoint(arguments.output, model, {"graph": graph, _ORIGIN: origin})
     sizes = model.architecture

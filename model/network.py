@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphdb.batch import GraphBatch, Task
+from graphdb.records import read_record
 from model.convolution import GatedConvolution, Topology
 from model.elements import element_features
 from model.scaler import TargetScaler
@@ -55,10 +56,7 @@ class Architecture:
         Raises:
             ValueError: for an unknown key or a value out of range.
         """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown architecture keys: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        return read_record(cls, values, "the architecture")
 
 
 def expand_lengths(length: Tensor, centers: Tensor, width: float) -> Tensor:

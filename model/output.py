@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from graphdb.files import UNFINISHED
 from model.errors import OutputError
-from model.files import UNFINISHED
 from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,7 +16,7 @@ from graphdb.errors import CrystuneError, Reason
 from model.shipped import CONFIG, find_weights, shipped_models
 
 if TYPE_CHECKING:
-    from graphdb.graph import GraphSettings
+    from graphdb.graphsettings import GraphSettings
     from model.network import MTCGCNN
     from model.seen import SeenElements
 
@@ -234,7 +235,7 @@ def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") 
     Raises:
         CheckpointError: if it does not say so.
     """
-    from graphdb.graph import GraphSettings
+    from graphdb.graphsettings import GraphSettings
     from model.errors import CheckpointError
 
     try:
@@ -255,11 +256,11 @@ def _graphs(
 
     Sources without a crystal are noted in `tally`, which its reader keeps up to date.
     """
+    from graphdb.convert import to_graph
     from graphdb.errors import SkippedCrystal, SourceError
-    from graphdb.graph import GraphError, build_graph
-    from graphdb.sources import iter_structures
-    from model.elements import element_symbols
+    from graphdb.usable import iter_usable
 
+    convert = partial(to_graph, settings=settings, elements=known)
     for number, source in enumerate(sources):
         num_before = tally.read
 
@@ -267,27 +268,13 @@ def _graphs(
             tell((before + share) / len(sources))
 
         try:
-            for material_id, crystal in iter_structures(
-                source, keep_order=settings.neighbors == "cgcnn", tell=tell_all
-            ):
-                if isinstance(crystal, SkippedCrystal):
-                    if own and os.path.realpath(os.path.join(source, crystal.where)) in own:
-                        continue
-                    refused = _Refused(f"{crystal.reason}: {crystal.message}", crystal.reason not in _NO_CRYSTAL)
-                    yield _Item(material_id or crystal.where, refused)
-                    continue
-                strange = sorted(set(crystal.atomic_numbers.tolist()) - known)
-                if strange:
-                    names = " ".join(element_symbols()[z] for z in strange)
-                    yield _Item(material_id, _Refused(f"element without features: this model knows no {names}"))
-                    continue
-                try:
-                    graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, settings)
-                    yield _Item(
-                        material_id, graph, "; ".join(f"{note.reason}: {note.message}" for note in crystal.notes)
-                    )
-                except GraphError as error:
-                    yield _Item(material_id, _Refused(f"{error.reason}: {error}"))
+            for material_id, found in iter_usable(source, convert, tell=tell_all):
+                if not isinstance(found, SkippedCrystal):
+                    notes = "; ".join(f"{note.reason}: {note.message}" for note in found.notes)
+                    yield _Item(material_id, found.graph, notes)
+                elif os.path.realpath(os.path.join(source, found.where)) not in own:
+                    refused = _Refused(f"{found.reason}: {found.message}", found.reason not in _NO_CRYSTAL)
+                    yield _Item(material_id or found.where, refused)
         except SourceError as error:
             yield _Item(Path(source).stem, _Refused(str(error)))
         if tally.read == num_before:

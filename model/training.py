@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from graphdb.batch import GraphBatch
+from graphdb.files import write_atomically
 from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
 from model.differences import differences
 from model.errors import CheckpointError
-from model.files import write_atomically
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture

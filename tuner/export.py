@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, invocation, load, run
-from model.files import UNFINISHED
+from graphdb.files import UNFINISHED
 from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
     load("torch")
-    from tuner.run.layout import run_to_read
+    from tuner.run.runs import run_to_read
 
     found = run_to_read(arguments.run, checkpoints=True)
     print(export(found, arguments.output, trial=arguments.trial, device=arguments.device))

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, count, invocation, run
+from graphdb.versions import versions
 from model.flags import share, task_names, whole_number
 from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
-from tuner.run.layout import RunFolder, Runs
+from tuner.run.layout import RunFolder
+from tuner.run.runs import Runs
 from tuner.run.settings import (
     SearchSettings,
     check_resumed,
@@ -23,7 +25,6 @@ from tuner.run.settings import (
     other_store,
     parse_duration,
     resume_command,
-    versions,
     with_unit,
 )
 from tuner.space.toml import Space, builtin_spaces, parse_space, read_space_text
@@ -98,7 +99,10 @@ def _search(arguments: argparse.Namespace) -> int:
         },
     )
     if old is None:
-        entries: dict[str, Any] = {"format": "crystune run 1", "versions": versions()}
+        entries: dict[str, Any] = {
+            "format": "crystune run 1",
+            "versions": versions("python", "crystune", "torch", "ray", "optuna", "numpy"),
+        }
     else:
         entries = {"resumed": [*folder.read().get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S")]}
     campaign = SearchDriver(
@@ -111,7 +115,7 @@ def _search(arguments: argparse.Namespace) -> int:
         evaluate=lambda checkpoint: evaluate_on_test(
             crystals, checkpoint, "auto" if arguments.address else arguments.device
         ),
-        means=_execution_options(arguments, crystals.num_bytes),
+        options=_execution_options(arguments, crystals.num_bytes),
         console=console,
         resume_command=theirs or resume_command(folder.path.name, arguments.runs),
     )

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from graphdb.crystal import SYMBOLS, Crystal
-from graphdb.graph import GraphSettings, build_graph
+from graphdb.graphsettings import SoftNeighbors
+from graphdb.neighbors import build_graph
 
 
 def formula(crystal: Crystal) -> str:
@@ -14,5 +15,5 @@ def formula(crystal: Crystal) -> str:
 
 def shortest_distance(crystal: Crystal) -> float:
     """Between two atoms, in Å."""
-    graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, GraphSettings())
+    graph = build_graph(crystal.atomic_numbers, crystal.lattice, crystal.frac_coords, SoftNeighbors())
     return float(graph.neighbor_distance.min())

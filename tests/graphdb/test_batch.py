@@ -5,17 +5,19 @@ import pytest
 import torch
 
 from graphdb.batch import Task, collate, sender_order
-from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings, build_graph
+from graphdb.graph import CrystalGraph, FlatGraphs
+from graphdb.graphsettings import SoftNeighbors
+from graphdb.neighbors import build_graph
 
 
 @pytest.fixture(scope="module")
 def graphs() -> list[CrystalGraph]:
     rng = np.random.default_rng(0)
-    result = [build_graph(np.array([29]), 3.6 * (1 - np.eye(3)) / 2, np.zeros((1, 3)), GraphSettings())]
+    result = [build_graph(np.array([29]), 3.6 * (1 - np.eye(3)) / 2, np.zeros((1, 3)), SoftNeighbors())]
     for atoms in (4, 2, 6):
         grid = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 1], [1, 1, 0], [0, 0, 1], [1, 0, 0]])[:atoms]
         frac = (grid + rng.uniform(-0.1, 0.1, (atoms, 3))) / 2
-        result.append(build_graph(rng.integers(1, 90, atoms), np.diag([4.0, 4.4, 5.0]), frac, GraphSettings()))
+        result.append(build_graph(rng.integers(1, 90, atoms), np.diag([4.0, 4.4, 5.0]), frac, SoftNeighbors()))
     return result
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from graphdb.graph import CrystalGraph, GraphSettings, build_graph
+from graphdb.graph import CrystalGraph
+from graphdb.graphsettings import SoftNeighbors
+from graphdb.neighbors import build_graph
 
 FCC = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 
@@ -13,7 +15,7 @@ def disturbed_copper(displacement: float) -> CrystalGraph:
     shifts = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).T
     positions = ((FCC[None] + shifts[:, None]) / 3).reshape(-1, 3)
     noise = np.random.default_rng(0).uniform(-displacement, displacement, positions.shape) / 12
-    return build_graph(np.full(108, 29), 12 * np.eye(3), positions + noise, GraphSettings())
+    return build_graph(np.full(108, 29), 12 * np.eye(3), positions + noise, SoftNeighbors())
 
 
 @pytest.mark.parametrize("displacement", [0.0, 1e-7, 1e-5])
@@ -32,6 +34,6 @@ def test_atoms_of_one_element_in_different_surroundings_stay_apart() -> None:
     # fluorite with one fluorine of eight replaced: the others lie at three distances from it, calcium at one
     fluorine = [[x, y, z] for x in (0.25, 0.75) for y in (0.25, 0.75) for z in (0.25, 0.75)]
     numbers = np.array([20] * 4 + [9] * 7 + [17])
-    graph = build_graph(numbers, 5.46 * np.eye(3), np.concatenate([FCC, fluorine]), GraphSettings())
+    graph = build_graph(numbers, 5.46 * np.eye(3), np.concatenate([FCC, fluorine]), SoftNeighbors())
     classes = zip(graph.atomic_numbers.tolist(), graph.multiplicity.tolist(), strict=True)
     assert sorted(classes) == [(9, 1), (9, 3), (9, 3), (17, 1), (20, 4)]

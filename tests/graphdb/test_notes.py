@@ -9,9 +9,9 @@ import pytest
 from graphdb import build
 from graphdb.build import build_store
 from graphdb.errors import Reason
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import SoftNeighbors
 from graphdb.ingest import build_one, text_digest
-from graphdb.sources import RawCrystal
+from graphdb.rawcrystal import RawCrystal
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 
@@ -64,7 +64,7 @@ def test_notes_stay_when_a_finished_store_is_extended(source: Path, tmp_path: Pa
 
 
 def test_notes_stay_over_an_interruption(source: Path, tmp_path: Path) -> None:
-    path, settings = source / "NH4Cl.cif", GraphSettings()
+    path, settings = source / "NH4Cl.cif", SoftNeighbors()
     raw = RawCrystal("NH4Cl", "cif", path.read_bytes(), path.name)
     built = build_one(raw, text_digest(raw), settings)
     assert isinstance(built.outcome, bytes)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from graphdb.crystal import Unusable
-from graphdb.errors import Reason
+from graphdb.errors import Reason, Unusable
 from graphdb.parse import parse_crystal
 from tests.graphdb.looks import formula, shortest_distance
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from graphdb.crystal import Unusable
-from graphdb.errors import Reason
+from graphdb.errors import Reason, Unusable
 from graphdb.groupsymbols import by_symbol
 from graphdb.parse import parse_crystal
 

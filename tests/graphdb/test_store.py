@@ -16,9 +16,10 @@ import pytest
 
 from graphdb import codec, info
 from graphdb.build import build_store
-from graphdb.codec import decode_graph, encode_graph
+from graphdb.codec import encode_graph
+from graphdb.convert import to_crystal
+from graphdb.crystal import Crystal
 from graphdb.errors import (
-    CorruptRecord,
     Reason,
     SettingsMismatch,
     SkippedCrystal,
@@ -26,64 +27,19 @@ from graphdb.errors import (
     StoreUnfinished,
     StoreVersionMismatch,
 )
-from graphdb.files import network_file_system, partial_path
+from graphdb.files import partial_path
 from graphdb.fingerprint import FORMAT_VERSION
-from graphdb.graph import CrystalGraph, FlatGraphs, GraphSettings, build_graph
-from graphdb.parse import Crystal
-from graphdb.sources import iter_structures
+from graphdb.graph import CrystalGraph, FlatGraphs
+from graphdb.graphsettings import HardNeighbors, SoftNeighbors
+from graphdb.neighbors import build_graph
 from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
+from graphdb.usable import iter_usable
 from graphdb.writer import StoreWriter
-
-ARRAYS = ("atomic_numbers", "multiplicity", "neighbor_count", "neighbor_index", "neighbor_distance", "neighbor_weight")
-
-
-def random_graph(rng: np.random.Generator, nodes: int, *, large: int = 1, ones: bool = False) -> CrystalGraph:
-    count = rng.integers(1, 20, nodes).astype(np.int32)
-    edges = int(count.sum())
-    weight = np.ones(edges) if ones else rng.random(edges)
-    return CrystalGraph(
-        num_atoms=nodes * 3,
-        atomic_numbers=rng.integers(1, 101, nodes).astype(np.uint8),
-        multiplicity=(rng.integers(1, 5, nodes) * large).astype(np.int32),
-        neighbor_count=count,
-        neighbor_index=rng.integers(0, nodes, edges).astype(np.int32),
-        neighbor_distance=rng.random(edges).astype(np.float32),
-        neighbor_weight=weight.astype(np.float32),
-    )
-
-
-def assert_same(found: CrystalGraph, wanted: CrystalGraph) -> None:
-    assert found.num_atoms == wanted.num_atoms
-    for name in ARRAYS:
-        ours, theirs = getattr(found, name), getattr(wanted, name)
-        assert ours.dtype == theirs.dtype, name
-        assert np.array_equal(ours, theirs), name
-
-
-@pytest.mark.parametrize("nodes", [1, 2, 200, 300, 70_000])
-@pytest.mark.parametrize(("large", "ones"), [(1, False), (1, True), (300, False), (70_000, True)])
-def test_a_record_gives_back_the_graph_exactly(nodes: int, large: int, ones: bool) -> None:
-    graph = random_graph(np.random.default_rng(nodes), nodes, large=large, ones=ones)
-    record = encode_graph(graph)
-    assert_same(decode_graph(record), graph)
-    assert encode_graph(decode_graph(record)) == record
-
-
-def test_any_flipped_bit_of_a_block_is_noticed() -> None:
-    rng = np.random.default_rng(0)
-    block = codec.encode_block([encode_graph(random_graph(rng, 2)) for _ in range(3)], 64)
-    codec.block_records(block, 64, 3)
-    for at in range(len(block)):
-        damaged = bytearray(block)
-        damaged[at] ^= 1 << (at % 8)
-        with pytest.raises(CorruptRecord, match="crystal"):
-            codec.block_records(bytes(damaged), 64, 3)
-    with pytest.raises(CorruptRecord):
-        codec.block_records(block, 128, 3)  # a block in another one's place
+from tests.graphdb.randomgraphs import assert_same
 
 
 def test_graphs_come_back_as_they_were_built(sample_store: Path, sample_csv: Path) -> None:
-    crystals = dict(iter_structures(sample_csv))
+    crystals = dict(iter_usable(sample_csv, to_crystal))
     with Store(sample_store) as store:
         assert len(store) == len(crystals) == 715
         assert list(store.material_ids) == sorted(crystals)
@@ -124,11 +80,11 @@ def test_an_index_out_of_range_is_refused(sample_store: Path, index: int) -> Non
 
 
 def test_other_graph_settings_are_refused_with_both_values(sample_store: Path) -> None:
-    Store(sample_store, expected=GraphSettings()).close()
+    Store(sample_store, expected=SoftNeighbors()).close()
     with pytest.raises(SettingsMismatch, match=r"shell_width: 0.05, not 0.03"):
-        Store(sample_store, expected=GraphSettings(shell_width=0.05))
+        Store(sample_store, expected=SoftNeighbors(shell_width=0.05))
     with pytest.raises(SettingsMismatch, match="neighbors: cgcnn, not shell"):
-        Store(sample_store, expected=GraphSettings(neighbors="cgcnn"))
+        Store(sample_store, expected=HardNeighbors())
 
 
 def test_a_store_may_be_open_several_times_in_a_process(sample_store: Path) -> None:
@@ -232,7 +188,7 @@ def test_another_layout_needs_another_format_version(tmp_path: Path) -> None:
         neighbor_weight=np.array([12, 6, 6], np.float32),
     )
     digest, skip = bytes(range(16)), SkippedCrystal("b", Reason.NO_ATOMS, "none", "b.cif")
-    with StoreWriter(tmp_path / "s", GraphSettings()) as writer:
+    with StoreWriter(tmp_path / "s", SoftNeighbors()) as writer:
         writer.add_graph("a", digest, encode_graph(graph))
         writer.add_skipped(skip, digest)
         writer.finish({"a": digest, "b": digest}, {"gap": np.array([0.5])}, {"gap": "eV"}, [skip])
@@ -327,26 +283,15 @@ def test_info_tells_what_is_in_a_store(sample_store: Path, capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out)
     assert (found["num_crystals"], found["num_atoms"], found["verified"]) == (715, 1466, True)
     assert found["properties"]["band_gap"]["unit"] == "eV"
-    assert found["settings"] == GraphSettings().as_dict()
+    assert found["settings"] == SoftNeighbors().as_dict()
     assert info.main([str(sample_store)]) == 0
     shown = capsys.readouterr().out
     assert "715 crystals" in shown
     assert found["fingerprint"] in shown
 
 
-def test_the_map_grows_until_everything_fits(tmp_path: Path) -> None:
-    env = open_writable(tmp_path / "big", durable=False)
-    write_items(env, [(i.to_bytes(4, "big"), bytes(2**20)) for i in range(150)])
-    assert env.stat()["entries"] == 150
-    env.close()
-
-
-def test_local_folders_are_not_network_file_systems(tmp_path: Path) -> None:
-    assert network_file_system(tmp_path) == ""
-
-
 def test_the_original_choice_of_neighbors_is_stored_unmerged(tmp_path: Path, sample_csv: Path) -> None:
-    report = build_store(sample_csv, tmp_path / "c", settings=GraphSettings(neighbors="cgcnn"), num_workers=1)
+    report = build_store(sample_csv, tmp_path / "c", settings=HardNeighbors(), num_workers=1)
     with Store(report.path) as store:
         assert store.settings.cutoff == 8.0
         flat = store.flat()

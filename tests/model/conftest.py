@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphdb.batch import GraphBatch, Task, collate
-from graphdb.graph import FlatGraphs, GraphSettings, build_graph
+from graphdb.graph import FlatGraphs
+from graphdb.graphsettings import GraphSettings, SoftNeighbors
 from graphdb.loader import InMemoryGraphs
+from graphdb.neighbors import build_graph
 
 Crystal = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -54,7 +56,7 @@ def make_graphs() -> Callable[..., InMemoryGraphs]:
         settings: GraphSettings | None = None,
         num_tasks: int = 2,
     ) -> InMemoryGraphs:
-        settings = settings or GraphSettings()
+        settings = settings or SoftNeighbors()
         if targets is None:
             targets = np.random.default_rng(len(crystals)).normal(size=(len(crystals), num_tasks))
         return InMemoryGraphs(

@@ -152,7 +152,7 @@ def test_interrupted_overwriting_leaves_the_older_model(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("model.files.os.replace", fail)
+    monkeypatch.setattr("graphdb.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(folder, model, {"score": 0.25})
     assert load_checkpoint(folder)[1]["score"] == 0.5

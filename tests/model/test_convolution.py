@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphdb.batch import GraphBatch
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import HardNeighbors
 from model.convolution import GatedConvolution, Topology, WeightedBatchNorm, _GatedSum, sum_rows
 from model.network import expand_lengths
 
@@ -73,7 +73,7 @@ def test_whole_convolution_passes_gradcheck(training: bool, make_batch: Callable
 def test_convolution_is_equation_2_forward_and_backward(
     training: bool, make_batch: Callable[..., GraphBatch], plain_convolution: Callable[[int, int], nn.Module]
 ) -> None:
-    batch = make_batch(settings=GraphSettings(neighbors="cgcnn"))
+    batch = make_batch(settings=HardNeighbors())
     atoms, rbf, graph = inputs(batch)
     plain: Any = plain_convolution(F, R).double()
     randomise(plain)

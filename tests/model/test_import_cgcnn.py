@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from benchmarks.cgcnn_reference import TOLERANCE, decided_by_the_last_bit
 from graphdb.batch import GraphBatch
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings, HardNeighbors
 from graphdb.parse import parse_crystal
 from model.checkpoint import load_checkpoint
 from model.import_cgcnn import main
 
 F, H, R, D = 6, 5, 11, 7
-CGCNN = GraphSettings(neighbors="cgcnn", cutoff=2.0)
+CGCNN = HardNeighbors(cutoff=2.0)
 
 
 class Plain(nn.Module):
@@ -252,7 +252,7 @@ def test_reference_predictions_of_the_original_code_are_reproduced(
     beyond = [name for name in expected if abs(found[name] - expected[name]) >= TOLERANCE]
     assert len(beyond) <= 1, "no kind of CPU was seen on which more of the 600 hang on a bit"
     model = load_checkpoint(tmp_path / "out")[0]
-    settings = GraphSettings(neighbors="cgcnn", cutoff=model.architecture.rbf_cutoff)
+    settings = HardNeighbors(cutoff=model.architecture.rbf_cutoff)
     for name in beyond:
         text = (tmp_path / "cifs" / f"{name}.cif").read_bytes()
         crystal = parse_crystal(text, "cif", keep_order=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphdb.batch import GraphBatch, Task
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import SoftNeighbors
 from model.elements import element_features
 from model.network import MTCGCNN, Architecture, expand_lengths
 from model.training import multitask_loss
@@ -57,14 +57,14 @@ def double(batch: GraphBatch) -> GraphBatch:
 
 def test_merged_atoms_change_no_prediction(make_batch: Callable[..., GraphBatch]) -> None:
     model = network()
-    merged, plain = make_batch(), make_batch(settings=GraphSettings(merge_tolerance=0.0))
+    merged, plain = make_batch(), make_batch(settings=SoftNeighbors(merge_tolerance=0.0))
     assert len(merged.atomic_numbers) < len(plain.atomic_numbers)
     torch.testing.assert_close(model(merged), model(plain), atol=1e-5, rtol=1e-5)
 
 
 def test_merged_atoms_change_no_loss_gradient_or_running_statistic(make_batch: Callable[..., GraphBatch]) -> None:
     results = []
-    for settings in (GraphSettings(), GraphSettings(merge_tolerance=0.0)):
+    for settings in (SoftNeighbors(), SoftNeighbors(merge_tolerance=0.0)):
         model = network().double().train()
         batch = double(make_batch(settings=settings))
         target = batch.target.double()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from graphdb.files import write_atomically
 from model.errors import OutputError
-from model.files import write_atomically
 from model.output import check_folder, check_table, open_table, written_with
 from model.shipped import CONFIG, STATE, WEIGHTS
 

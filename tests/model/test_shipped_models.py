@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphdb.graph import GraphSettings
+from graphdb.graphsettings import GraphSettings, SoftNeighbors
 from graphdb.loader import InMemoryGraphs, Loader
 from graphdb.sample import sample_store
 from model.checkpoint import load_checkpoint
@@ -38,7 +38,7 @@ def test_shipped_model_is_small_and_uses_the_default_graphs(name: str) -> None:
     files = [path for path in (MODELS / name).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2_000_000
     assert {WEIGHTS, "config.json", "README.md"} <= {path.name for path in files}
-    assert GraphSettings.from_dict(load_checkpoint(name)[1]["graph"]) == GraphSettings()
+    assert GraphSettings.from_dict(load_checkpoint(name)[1]["graph"]) == SoftNeighbors()
 
 
 def test_shipped_model_agrees_with_independent_calculations() -> None:

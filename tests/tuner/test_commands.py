@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.tuner.drive import Plan, campaign, search_in_process, settings_of
+from tests.tuner.drive import Plan, driver, search_in_process, settings_of
 from tests.tuner.without_ray import NoCluster
 from tuner import export, search
 from tuner.errors import SearchError, SettingsMismatch
@@ -19,9 +19,8 @@ from tuner.report.findings import gather
 from tuner.report.model_card import model_card
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
+from tuner.run.log import Log
 from tuner.run.settings import SearchSettings, check_resumed, duration_text, parse_duration
-from tuner.space.toml import Space
-from tuner.study.study import Study
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("90", 90), ("1h30m", 5400), ("1.5h", 5400), ("45s", 45)])
@@ -58,7 +57,7 @@ def test_a_refused_resume_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("tuner.driver.Cluster", NoCluster)
     run = RunFolder(tmp_path / "run")
     run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "interrupted"})
-    busy = campaign(Plan(folder=str(run.path), trials=99))
+    busy = driver(Plan(folder=str(run.path), trials=99))
     before = run.read()
     with run.only_writer(), pytest.raises(SearchError, match="one writer"):
         busy.execute()
@@ -175,12 +174,12 @@ def test_folders_that_cannot_be_written_to_are_answered_in_a_line(
     assert "-o must be a folder" in errors[1]
 
 
-def test_nothing_is_reported_as_running_where_no_process_is_at_it(tmp_path: Path, table5: Space) -> None:
+def test_nothing_is_reported_as_running_where_no_process_is_at_it(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "searching"})
-    Study(run.journal, table5, sampler="random", seed=1).ask()
-    epoch = {"key": "0000", "epoch": 1, "decision": "continue", "attempt": "attempt-0001", "body": {"score": 0.5}}
-    jsonlines.append(run.epochs, epoch)
+    log = Log(run.epochs)
+    log.begin({"0000": {"num_convs": 1}})
+    log.add_epoch("0000", 1, "continue", {"score": 0.5})
     assert gather(run).board.trainings["0000"].state == "waiting"
     with run.only_writer():
         assert gather(run).board.trainings["0000"].state == "running"

@@ -25,6 +25,7 @@ from tuner.study.study import Study
 from tuner.training import load_crystals, make_factory
 from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
+from tuner.trials.stopping.none import NoStopping
 
 SPACE = """
 [parameters]
@@ -71,8 +72,15 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         "graph": crystals.graphs.settings.as_dict(),
     }
     factory = make_factory(crystals, fixed=space.fixed, device="cpu", threads=1, origin=origin)
-    study = Study(found.journal, space, sampler="random", seed=1)
-    work = SearchQueue(found, study, asha=None, num_trials=1, max_epochs=3, seed=1, notice=lambda what, training: None)
+    work = SearchQueue(
+        found,
+        Study(space, sampler="random", seed=1),
+        rule=NoStopping(),
+        num_trials=1,
+        max_epochs=3,
+        seed=1,
+        notice=lambda queue, what, training: None,
+    )
     while (spec := work.next_training()) is not None:
         trainer = factory.build(spec)
         goes_on = True

@@ -78,7 +78,7 @@ def train(
             finished=trainer.finished,
             body=body,
             state=None if trainer.finished else packed(trainer.save_state),
-            best=packed(lambda folder: trainer.save_best(folder, {})) if best else None,
+            best=packed(lambda folder: trainer.save_best(folder, factory.provenance(spec))) if best else None,
         )
         goes_on = queue.on_result(spec.key, report)
     return True

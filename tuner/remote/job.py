@@ -20,7 +20,8 @@ from typing import IO, Any
 from graphdb.files import is_held
 from tuner.errors import SearchError
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder, Runs
+from tuner.run.layout import RunFolder
+from tuner.run.runs import Runs
 
 PROTOCOL = 1
 """Of requests and answers between the two machines; one more whenever they mean something else."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from graphdb.command import Parser, invocation, run
 from tuner.report.findings import RunSummary, gather, show, write_report
-from tuner.run.layout import run_to_read
+from tuner.run.runs import run_to_read
 from tuner.run.settings import resume_command
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from graphdb.command import count
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
+from tuner.run.log import Training
 from tuner.run.settings import SearchSettings, duration_text, with_unit
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board
+from tuner.trials.restore import read_trials
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,25 +51,17 @@ def gather(run: RunFolder) -> RunSummary:
         SearchError: if the folder is none.
     """
     from tuner.report.importance import importances
-    from tuner.study.study import read_records
 
     content = run.read()
     settings = SearchSettings.from_dict(content["settings"])
-    records = read_records(run.journal)
-    board = Board(title="search", planned=max(settings.trials, len(records)), max_epochs=settings.max_epochs)
-    for record in records:
-        key = f"{record.number:04d}"
-        board.trainings[key] = Training(key=key, params=record.params, reason=record.reason)
-    curves: dict[str, dict[int, float]] = {}
-    for line in jsonlines.read(run.epochs):
-        if line["key"] in board.trainings:
-            board.trainings[line["key"]].add(line)
-            if line["body"].get("score") is not None:
-                curves.setdefault(line["key"], {})[line["epoch"]] = line["body"]["score"]
-    for record in records:
-        if record.outcome is not None:
-            board.trainings[f"{record.number:04d}"].state = record.outcome
-    shares, by_chance = importances(records)
+    trainings = read_trials(run)
+    board = Board(
+        title="search",
+        planned=max(settings.trials, len(trainings)),
+        max_epochs=settings.max_epochs,
+        trainings=trainings,
+    )
+    shares, by_chance = importances(trainings.values())
     writing = run.is_being_written()
     for training in board.trainings.values():
         if training.state == "running" and not writing:
@@ -80,7 +74,7 @@ def gather(run: RunFolder) -> RunSummary:
         settings=settings,
         status=status,
         board=board,
-        curves=curves,
+        curves={key: training.curve for key, training in trainings.items() if training.curve},
         importances=shares,
         importance_by_chance=by_chance,
         finalists=run.read_finalists(),

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.run.log import Training
 from tuner.space.parameter import Value
-from tuner.study.study import TrialRecord
 
 MIN_TRIALS = 8
 """Fewer trials tell nothing."""
@@ -27,17 +27,17 @@ _MAX_GROUPS = 8
 _SHUFFLES = 100
 
 
-def importances(records: Iterable[TrialRecord]) -> tuple[dict[str, float], float]:
+def importances(trainings: Iterable[Training]) -> tuple[dict[str, float], float]:
     """Rate the parameters of a search.
 
     Args:
-        records: its trials; those that run or failed do not count.
+        trainings: its trials; those that run or failed do not count.
 
     Returns:
         Share by parameter, largest first, adding up to at most 1, empty where nothing can be told; and the share that
         the best of as many meaningless parameters exceeds in one of 20 searches.
     """
-    trials = [record for record in records if record.outcome in ("finished", "stopped", "diverged")]
+    trials = [trial for trial in trainings if trial.state in ("finished", "stopped", "diverged")]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     groups = {
         name: found for name in names if (found := _groups([trial.params.get(name) for trial in trials])) is not None
@@ -62,7 +62,7 @@ def importances(records: Iterable[TrialRecord]) -> tuple[dict[str, float], float
     return ordered, max(0.0, float(np.quantile(by_chance, 0.95)))
 
 
-def _ranks(trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
+def _ranks(trials: Sequence[Training]) -> NDArray[np.float64]:
     """Centred ranks; equal ones share their mean rank."""
     keys = [_place(trial) for trial in trials]
     order = {key: index for index, key in enumerate(sorted(set(keys)))}
@@ -72,11 +72,11 @@ def _ranks(trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
     return centred
 
 
-def _place(trial: TrialRecord) -> tuple[int, int, float]:
-    if trial.outcome == "diverged" or not trial.curve:
+def _place(trial: Training) -> tuple[int, int, float]:
+    if trial.state == "diverged" or not trial.curve:
         return 2, 0, 0.0
     score = min(trial.curve.values())
-    return (0, 0, score) if trial.outcome == "finished" else (1, -max(trial.curve), score)
+    return (0, 0, score) if trial.state == "finished" else (1, -max(trial.curve), score)
 
 
 def _groups(values: Sequence[Value | None]) -> NDArray[np.intp] | None:

@@ -12,9 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tuner.run.log import Training
 from tuner.run.settings import duration_text
 from tuner.space.toml import PER_TASK
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 30.0

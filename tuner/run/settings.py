@@ -1,14 +1,13 @@
 """The resolved settings of a search: what run.json holds, and what may change when it is resumed."""
 
-import platform
 import re
 import shlex
 import time
-from dataclasses import MISSING, asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from graphdb.command import invocation
+from graphdb.records import read_record
 from tuner.errors import SearchError, SettingsMismatch
 
 Sampler = Literal["tpe", "random", "grid"]
@@ -68,12 +67,10 @@ class SearchSettings:
         Raises:
             SearchError: if the run was written by a version with other settings.
         """
-        names = {field.name for field in fields(cls)}
-        required = {field.name for field in fields(cls) if field.default is MISSING}
-        if not required <= set(content) <= names:
-            odd = ", ".join(sorted((set(content) - names) | (required - set(content))))
-            raise SearchError(f"run.json must hold this version's settings, but these differ: {odd}; start a new run")
-        return cls(**{**content, "tasks": tuple(content["tasks"]), "units": tuple(content["units"])})
+        try:
+            return read_record(cls, content, "run.json")
+        except ValueError as error:
+            raise SearchError(f"{error}; start a new run") from error
 
 
 _FREE = ("trials", "finalists", "finalist_seeds", "space_name", "store", "split", "units")
@@ -136,17 +133,6 @@ def resume_command(name: str, runs: str) -> str:
     """What is typed to go on with a search."""
     where = "" if runs == "runs" else f" --runs {shlex.quote(runs)}"
     return f"{invocation('tuner.search')} --resume --name {shlex.quote(name)}{where}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("crystune", "torch", "ray", "optuna", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def parse_duration(text: str) -> float:

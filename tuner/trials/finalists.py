@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.run.layout import RunFolder
+from tuner.run.log import Training, trainings_of
 from tuner.run.settings import with_unit
 from tuner.run.trial_folder import BEST, TrialFolder
 from tuner.seeds import derived_seed
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
 from tuner.trials.interfaces import TrainingSpec
 
@@ -62,7 +63,7 @@ class FinalistQueue(Bookkeeper):
         max_epochs: int,
         seed: int,
         notice: Notice,
-        terms: TrialLimits | None = None,
+        limits: TrialLimits | None = None,
     ) -> None:
         """Begin, or go on where the log ends.
 
@@ -73,10 +74,10 @@ class FinalistQueue(Bookkeeper):
             max_epochs: of each training.
             seed: of the study.
             notice: told of what happens.
-            terms: what every training is granted.
+            limits: what every training is granted.
         """
         board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
-        super().__init__(board, run.finalist_epochs, run.failures, notice, terms)
+        super().__init__(board, run.finalist_epochs, run.failures, notice, limits)
         self._folders: dict[str, TrialFolder] = {}
         specs = {}
         for repeat in range(num_seeds):
@@ -90,20 +91,22 @@ class FinalistQueue(Bookkeeper):
                     seed=derived_seed(seed, "finalist", number, repeat),
                     epochs=max_epochs,
                 )
-        known = {key: Training(key=key, params=spec.params) for key, spec in specs.items()}
-        for line in self._restored:
-            if line["key"] in known:
-                known[line["key"]].add(line)
+        lines = [line for line in self._log.lines() if line["key"] in specs]
+        for line in lines:
+            self._learn(line)
+        begun = trainings_of(lines)
         self._pending: list[TrainingSpec] = []
-        for key, training in known.items():
-            if training.state in ("waiting", "running"):
-                self._pending.append(specs[key])
-                if training.epoch:
-                    training.state = "waiting"
-                    self.board.trainings[key] = training
-            else:
+        for key, spec in specs.items():
+            training = begun.get(key)
+            if training is not None:
+                training.params = spec.params
                 self.board.trainings[key] = training
+            if training is not None and training.has_ended:
                 self._folders[key].conclude()
+            else:
+                self._pending.append(spec)
+                if training is not None:
+                    training.state = "waiting"
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
+from graphdb.records import read_record
 from tuner.space.parameter import Value
 
 
@@ -34,7 +35,7 @@ class TrainingSpec:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Back from `as_dict`."""
-        return cls(**content)
+        return read_record(cls, content, "a training")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,9 @@ from graphdb.copies import CHUNK_BYTES, Server, node_copy
 from graphdb.loader import InMemoryGraphs, StreamedGraphs
 from tuner import search, training
 from tuner.errors import SearchError
-from tuner.study.study import read_records
+from tuner.run.layout import RunFolder
 from tuner.training import load_crystals, make_factory
+from tuner.trials.restore import read_trials
 
 
 def test_the_size_in_memory_is_known_before_anything_is_read(sample_store: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_search_over_a_streamed_store_equals_the_search_in_memory(
         flags = "--space table5 --trials 2 --max-epochs 3 --sampler random --no-asha --concurrent 1 --finalists 0"
         store = ["--store", str(small_store), "--runs", str(tmp_path), "--name", name]
         assert search.main([*flags.split(), *store]) == 0, capsys.readouterr()
-        return [(record.params, record.curve) for record in read_records(tmp_path / name / "study.journal")]
+        return [(record.params, record.curve) for record in read_trials(RunFolder(tmp_path / name)).values()]
 
     in_memory = curves("memory")
     monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from tuner.report.live import Display, make_console, render, summary_line, time_left, training_line
-from tuner.trials.board import Board, State, Training
+from tuner.run.log import State, Training
+from tuner.trials.board import Board
 from tuner.trials.finalists import finalists_table
 
 UNITS = {"formation_energy_per_atom": "eV/atom", "band_gap": "eV", "fermi_energy": "eV"}

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from tuner.run import jsonlines
 from tuner.run.mirror.objects import Manifest, Part, size_of
-from tuner.run.mirror.snapshot import OWN_FOLDER, grows_only
+from tuner.run.mirror.snapshot import OWN_FOLDER, is_log
 
 _CHUNK = 1 << 20
 
@@ -38,12 +38,13 @@ def read_owner(folder: Path) -> dict[str, str]:
 def comes_from(folder: Path, manifest: Manifest) -> bool:
     """Whether a folder is the moment of a manifest or a later one of the same search.
 
-    Its logs must hold what the manifest's do, too: a machine that lost power may have lost lines.
+    Its logs must hold what the manifest's do, too: a machine that lost power may have lost lines. The journal for
+    optuna-dashboard may not: it is made anew at each start.
     """
     owner = read_owner(folder)
     if manifest.name != owner.get("base") and manifest.writer != owner.get("writer"):
         return False
-    return all(begins_with(folder / path, parts) for path, parts in manifest.files.items() if grows_only(path))
+    return all(begins_with(folder / path, parts) for path, parts in manifest.files.items() if is_log(path))
 
 
 def begins_with(file: Path, parts: Sequence[Part]) -> bool:

@@ -103,8 +103,13 @@ class Snapshotter:
 
 
 def grows_only(path: str) -> bool:
-    """Whether a file of a run is only ever appended to."""
-    return path.endswith((".jsonl", ".journal")) or path.startswith("failures/")
+    """Whether a file of a run is only ever appended to, until another takes its place."""
+    return is_log(path) or path.endswith(".journal")
+
+
+def is_log(path: str) -> bool:
+    """Whether a file of a run is appended to for as long as there is the run."""
+    return path.endswith(".jsonl") or path.startswith("failures/")
 
 
 def identity_of(found: os.stat_result, grows: bool) -> tuple[int, int]:

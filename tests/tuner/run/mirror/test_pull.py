@@ -21,12 +21,12 @@ from tests.tuner.mirrored import (
     write,
 )
 from tuner.errors import SearchError
-from tuner.run.layout import Runs, run_to_read
 from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import latest_run, pull, pull_to_resume
 from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
+from tuner.run.runs import Runs, run_to_read
 
 
 def test_what_is_pulled_is_what_was_mirrored_at_each_moment(tmp_path: Path) -> None:

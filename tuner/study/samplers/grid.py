@@ -1,4 +1,4 @@
-"""Grid search: every point of a discrete space, once; and which points have been tried."""
+"""Grid search: every point of a discrete space, once."""
 
 import math
 import random
@@ -7,36 +7,22 @@ from collections.abc import Iterator, Mapping
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Value
 from tuner.space.toml import Space
+from tuner.study.history import History
+from tuner.study.samplers.base import Point, Sampler
+from tuner.study.tried import Tried
 
-Key = tuple[float, ...]
-"""Stands for a point: the place of each parameter's value in its grid, -1 where it does not exist."""
 
+class GridSampler(Sampler):
+    """The points of a grid that no trial has, in a scattered order."""
 
-class Tried:
-    """The points of a space that trials have, or had."""
+    def __init__(self, space: Space, seed: int, history: History) -> None:
+        """As `Sampler`; the space must be discrete."""
+        super().__init__(space, seed, history)
+        self._grid = Grid(space, seed)
 
-    def __init__(self, space: Space) -> None:
-        """None yet."""
-        self._parameters = space.parameters
-        self._keys: set[Key] = set()
-
-    def add(self, point: Mapping[str, Value]) -> None:
-        """A trial has it."""
-        self._keys.add(self._key(point))
-
-    def __contains__(self, point: Mapping[str, Value]) -> bool:
-        """Whether a trial has it."""
-        return self._key(point) in self._keys
-
-    def __len__(self) -> int:
-        """How many different ones there are."""
-        return len(self._keys)
-
-    def _key(self, point: Mapping[str, Value]) -> Key:
-        return tuple(
-            parameter.place(point[parameter.name]) if parameter.name in point else -1.0
-            for parameter in self._parameters
-        )
+    def draw(self, number: int, repeat: int) -> Mapping[str, Value]:
+        """The next point; no value where all were tried."""
+        return self._grid.first_not_in(self.history.tried) or {}
 
 
 class Grid:
@@ -54,16 +40,16 @@ class Grid:
         self._points = self._walk()
         self._next = next(self._points, None)
 
-    def first_not_in(self, tried: Tried) -> dict[str, Value] | None:
+    def first_not_in(self, tried: Tried) -> Point | None:
         """The first point that was not tried; None if all were. What is tried once must stay so."""
         while self._next is not None and self._next in tried:
             self._next = next(self._points, None)
         return self._next
 
-    def _walk(self) -> Iterator[dict[str, Value]]:
+    def _walk(self) -> Iterator[Point]:
         for k in range(self._size):
             rest = (self._factor * k + self._offset) % self._size
-            chosen: dict[str, Value] = {}
+            chosen: Point = {}
             inactive_digits = 0
             for parameter, grid in self._parameters:
                 rest, digit = divmod(rest, len(grid))

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from graphdb.graph import CrystalGraph, GraphError, GraphSettings, build_graph
+from graphdb.errors import Unusable
+from graphdb.graph import CrystalGraph
+from graphdb.graphsettings import KINDS, GraphSettings, HardNeighbors, SoftNeighbors
+from graphdb.neighbors import build_graph
 
 Crystal = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 """Atomic numbers, cell (rows, Å), fractional coordinates."""
-UNMERGED = GraphSettings(merge_tolerance=0.0)
+UNMERGED = SoftNeighbors(merge_tolerance=0.0)
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 DIAGONAL = np.array([[0, 0, 0], [0.25, 0.25, 0.25]])
 
@@ -152,7 +155,7 @@ def test_neighbors_and_weights_are_those_of_a_plain_loop_over_images(crystal: Cr
 
 
 @every_crystal
-@pytest.mark.parametrize("settings", [GraphSettings(), UNMERGED, GraphSettings(num_neighbors=5, shell_width=0.4)])
+@pytest.mark.parametrize("settings", [SoftNeighbors(), UNMERGED, SoftNeighbors(num_neighbors=5, shell_width=0.4)])
 def test_weights_of_every_node_add_up(crystal: Crystal, settings: GraphSettings) -> None:
     graph = build_graph(*crystal, settings)
     assert (graph.neighbor_weight > 0).all()
@@ -164,7 +167,7 @@ def test_weights_of_every_node_add_up(crystal: Crystal, settings: GraphSettings)
 
 @every_crystal
 def test_merged_edges_add_up_to_the_unmerged_ones(crystal: Crystal) -> None:
-    merged, plain = build_graph(*crystal, GraphSettings()), build_graph(*crystal, UNMERGED)
+    merged, plain = build_graph(*crystal, SoftNeighbors()), build_graph(*crystal, UNMERGED)
 
     def table(graph: CrystalGraph) -> dict[tuple[int, int, float], float]:
         """Weight of all bonds between two elements at a distance."""
@@ -180,12 +183,12 @@ def test_merged_edges_add_up_to_the_unmerged_ones(crystal: Crystal) -> None:
 
 @pytest.mark.parametrize(("name", "nodes"), [("rock salt", 2), ("diamond", 1), ("perovskite", 3), ("hexagonal", 1)])
 def test_equivalent_atoms_share_a_node(name: str, nodes: int) -> None:
-    assert len(build_graph(*CRYSTALS[name], GraphSettings()).atomic_numbers) == nodes
+    assert len(build_graph(*CRYSTALS[name], SoftNeighbors()).atomic_numbers) == nodes
 
 
 def test_equal_elements_in_different_surroundings_keep_their_own_nodes() -> None:
     chain = (np.array([6, 6, 6]), np.diag([9.0, 3.0, 3.0]), np.array([[0, 0, 0], [0.2, 0, 0], [0.5, 0, 0]]))
-    assert len(build_graph(*chain, GraphSettings()).atomic_numbers) == 3
+    assert len(build_graph(*chain, SoftNeighbors()).atomic_numbers) == 3
 
 
 @every_crystal
@@ -193,9 +196,9 @@ def test_equal_elements_in_different_surroundings_keep_their_own_nodes() -> None
 def test_graph_does_not_change_with_how_the_crystal_is_written_down(
     crystal: Crystal, rewrite: Callable[[Crystal, np.random.Generator], Crystal]
 ) -> None:
-    graph = build_graph(*crystal, GraphSettings())
+    graph = build_graph(*crystal, SoftNeighbors())
     for seed in range(3):
-        assert_same_graph(graph, build_graph(*rewrite(crystal, np.random.default_rng(seed)), GraphSettings()))
+        assert_same_graph(graph, build_graph(*rewrite(crystal, np.random.default_rng(seed)), SoftNeighbors()))
 
 
 @every_crystal
@@ -203,8 +206,8 @@ def test_graph_does_not_change_with_how_the_crystal_is_written_down(
 def test_supercell_is_the_same_graph_with_larger_multiplicities(
     crystal: Crystal, repeats: tuple[int, int, int]
 ) -> None:
-    graph = build_graph(*crystal, GraphSettings())
-    assert_same_graph(graph, build_graph(*supercell(crystal, repeats), GraphSettings()), copies=math.prod(repeats))
+    graph = build_graph(*crystal, SoftNeighbors())
+    assert_same_graph(graph, build_graph(*supercell(crystal, repeats), SoftNeighbors()), copies=math.prod(repeats))
 
 
 @every_crystal
@@ -230,17 +233,17 @@ def test_weights_are_continuous_in_the_positions(crystal: Crystal) -> None:
 
 def test_isolated_atoms_find_their_neighbors_up_to_the_cutoff_and_are_refused_beyond() -> None:
     def alone(length: float) -> CrystalGraph:
-        return build_graph(np.array([18]), length * np.eye(3), np.zeros((1, 3)), GraphSettings())
+        return build_graph(np.array([18]), length * np.eye(3), np.zeros((1, 3)), SoftNeighbors())
 
     np.testing.assert_allclose(sorted(alone(14.0).neighbor_distance), [14.0, 14.0 * math.sqrt(2)], rtol=1e-6)
     for length in (14.149, 15.0, 40.0):  # the first has its 12th neighbor within the width beyond the cutoff
-        with pytest.raises(GraphError, match=r"12 neighbors within 20.0 Å, atom 0 .* has [06]$") as caught:
+        with pytest.raises(Unusable, match=r"12 neighbors within 20.0 Å, atom 0 .* has [06]$") as caught:
             alone(length)
         assert caught.value.reason == "too sparse"
 
 
 def test_larger_cutoff_admits_sparser_crystals() -> None:
-    graph = build_graph(np.array([18]), 15 * np.eye(3), np.zeros((1, 3)), GraphSettings(cutoff=22.0))
+    graph = build_graph(np.array([18]), 15 * np.eye(3), np.zeros((1, 3)), SoftNeighbors(cutoff=22.0))
     assert graph.neighbor_weight.sum() == pytest.approx(12)
 
 
@@ -264,7 +267,7 @@ def test_rule_cgcnn_is_the_original_recipe(name: str) -> None:
     sparse: Crystal = (np.array([3, 9]), np.diag([5.0, 9.5, 9.0]), np.array([[0, 0, 0], [0.4, 0.31, 0.27]]))
     crystal = sparse if name == "sparse" else CRYSTALS[name]
     indices, distances = original_choice(crystal)
-    graph = build_graph(*crystal, GraphSettings(neighbors="cgcnn"))
+    graph = build_graph(*crystal, HardNeighbors())
     np.testing.assert_allclose(graph.neighbor_distance.reshape(-1, 12), distances, rtol=1e-6)
     if name in ("random 1", "random 2", "random 3"):  # elsewhere rounding decides among equal distances
         assert graph.neighbor_index.reshape(-1, 12).tolist() == indices
@@ -295,8 +298,8 @@ REFUSED: list[tuple[str, Any, Any, Any, str]] = [
 def test_unusable_crystals_are_refused_with_their_reason(
     reason: str, numbers: Any, cell: Any, frac: Any, message: str, neighbors: Any
 ) -> None:
-    with pytest.raises(GraphError, match=message) as caught:
-        build_graph(np.array(numbers), np.array(cell), np.array(frac), GraphSettings(neighbors=neighbors))
+    with pytest.raises(Unusable, match=message) as caught:
+        build_graph(np.array(numbers), np.array(cell), np.array(frac), KINDS[neighbors]())
     assert caught.value.reason == reason
 
 
@@ -305,6 +308,6 @@ def test_unusable_crystals_are_refused_with_their_reason(
 )
 def test_graph_that_is_too_large_is_refused_before_memory_runs_out(atoms: int, message: str) -> None:
     frac = np.random.default_rng(0).uniform(size=(atoms, 3))
-    with pytest.raises(GraphError, match=message) as caught:
-        build_graph(np.ones(atoms), CUBE, frac, GraphSettings(neighbors="cgcnn"))
+    with pytest.raises(Unusable, match=message) as caught:
+        build_graph(np.ones(atoms), CUBE, frac, HardNeighbors())
     assert caught.value.reason == "too large"

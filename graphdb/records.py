@@ -1,0 +1,36 @@
+"""Settings that go to JSON and come back: frozen dataclasses, read strictly. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Record = TypeVar("Record", bound=_Dataclass)
+
+
+def read_record(kind: type[Record], values: Mapping[str, Any], name: str, *, complete: bool = False) -> Record:
+    """The frozen dataclass that `dataclasses.asdict` made JSON-able values of; lists become tuples.
+
+    Args:
+        kind: the dataclass.
+        values: by the names of its fields.
+        name: of the record, for the message.
+        complete: whether fields with a default must be there, too.
+
+    Raises:
+        ValueError: for unknown and missing keys, or a value that the class refuses.
+    """
+    known = {field.name: field for field in fields(kind)}
+    unknown = [f"{key} (unknown)" for key in values if key not in known]
+    missing = [
+        f"{key} (missing)"
+        for key, field in known.items()
+        if key not in values and (complete or (field.default is MISSING and field.default_factory is MISSING))
+    ]
+    if unknown or missing:
+        raise ValueError(f"{name} must have this version's keys, but these differ: {', '.join(unknown + missing)}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
