@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -22,7 +22,7 @@ from tuner.report.tables import finalists_table
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.log import Training
-from tuner.run.mirror import NoMirror, mirror_of
+from tuner.run.mirror import RunMirror, mirror_of
 from tuner.run.retry import Retry
 from tuner.run.settings import SearchSettings
 from tuner.signals import Signals, may_hang
@@ -34,9 +34,6 @@ from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, summ
 from tuner.trials.interfaces import TrainerFactory
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping import make_rule
-
-if TYPE_CHECKING:
-    from tuner.run.mirror.mirror import Mirror
 
 SEARCHING, FINALISTS = "searching", "finalists"
 """Status of a run that some process works on."""
@@ -78,7 +75,7 @@ class SearchDriver:
             SearchError: if the resources do not suffice, or every trial fails for one reason.
             KeyboardInterrupt: after Ctrl-C; all is on disk.
         """
-        with self.run.only_writer(), mirror_of(self.run, self._say) as mirror:
+        with self.run.only_writer(), mirror_of(self.run.path, self.run.uri, self._say) as mirror:
             try:
                 return self._execute(mirror)
             except KeyboardInterrupt as error:
@@ -109,7 +106,7 @@ class SearchDriver:
             )
         return f"nothing is lost; go on with: {self.resume_command}"
 
-    def _execute(self, mirror: "Mirror | NoMirror") -> bool:
+    def _execute(self, mirror: RunMirror) -> bool:
         options = self.options
         signals = Signals()
         retry = Retry(self._say, signals.check)
@@ -290,4 +287,4 @@ class _Phase:
     concurrency: int | None
     signals: Signals
     limits: TrialLimits
-    mirror: "Mirror | NoMirror"
+    mirror: RunMirror

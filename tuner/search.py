@@ -182,7 +182,7 @@ def _resolve(
         from tuner.cluster.resources import this_machine
 
         check_device(arguments.device)
-        check_machine(_execution_options(arguments), [this_machine()])
+        check_machine(_execution_options(arguments), this_machine())
     store = arguments.store if arguments.store is not None or old is None else old.store
     tasks = arguments.tasks if arguments.tasks is not None or old is None else list(old.tasks)
     if tasks is not None:  # mistakes in the file are told before a large store is read

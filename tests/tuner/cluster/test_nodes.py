@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from graphdb.cpus import usable_cpus
 from tuner.cluster import nodes, probe
 from tuner.cluster.machine import NodeFacts
 from tuner.cluster.nodes import check_nodes, check_versions, probe_nodes
-from tuner.cluster.resources import usable_cpus
 from tuner.cluster.session import Cluster
 from tuner.errors import SearchError
 

@@ -13,7 +13,7 @@ import pytest
 from tests.tuner.drive import Plan, search_in_process
 from tests.tuner.logs import epochs_in
 from tuner.run.layout import RunFolder
-from tuner.run.mirror import manifest as layout
+from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import pull
 from tuner.trials.restore import read_trials
@@ -28,8 +28,8 @@ def table(run: RunFolder) -> list[Any]:
 
 
 def has_an_epoch(uri: str) -> bool:
-    newest = layout.newest(Bucket(uri))
-    return newest is not None and layout.size_of(newest.files.get("epochs.jsonl", ())) > 0
+    newest = objects.newest_manifest(Bucket(uri))
+    return newest is not None and objects.size_of(newest.files.get("epochs.jsonl", ())) > 0
 
 
 def life(plan: Plan, uri: str, seed: int, kill_after: float | None) -> int:
@@ -79,6 +79,6 @@ def check(copy: RunFolder, head: RunFolder) -> None:
     for record in list(read_trials(copy).values()):
         logged = epochs.get(f"{record.number:04d}", 0)
         assert max(record.curve, default=0) == logged or not record.has_ended
-    for state in copy.path.glob("trials/*/state/state.json"):
-        logged = epochs.get(state.parts[-3], 0)
+    for state in copy.path.glob("trials/*/state.zip"):
+        logged = epochs.get(state.parent.name, 0)
         assert json.loads(state.read_text())["epoch"] in (logged, logged + 1)
