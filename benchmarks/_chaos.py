@@ -99,7 +99,7 @@ class Chaos:
                     shutil.copytree(self._run.path, self._folder / "run")
             seconds = time.monotonic() - began
             table = check_run(self._run.path)
-            outcomes = [r.outcome for r in table.records]
+            outcomes = [r.state for r in table.records]
             assert set(outcomes) <= {"finished", "stopped", "diverged"}, outcomes
             assert "Traceback" not in self._said(), self._said()
             assert "error:" not in self._said(), self._said()

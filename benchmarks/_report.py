@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphdb.cpus import usable_cpus
 from graphdb.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,8 +101,7 @@ def _commit() -> str:
 
 
 def _hardware() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [_processor(), f"{cores} cores"]
+    parts = [_processor(), f"{usable_cpus()} cores"]
     if hasattr(os, "sysconf"):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory")
     if hasattr(os, "getloadavg"):

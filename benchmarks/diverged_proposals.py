@@ -1,26 +1,28 @@
-"""How many proposals of TPE lie where trials diverge, told as they were before and as they are now?
+"""How many proposals of TPE lie where trials diverge, shown as they were before and as they are now?
 
 A search of 250 trials over table5 for each seed, with ASHA, in simulated time and with the real study: 8 or 64 workers,
 each busy for as long as its trial's epochs take. Learning curves are those of `_curves`: real ones, shifted by what the
 parameters are made up to be worth, with noise. At a learning rate of 0.1, a quarter of the space, trials diverge in one
 of their first five epochs: 40 % of them, or all. Counted are the proposals after the first 50. As control, the same
-with diverged trials told as complete ones of value 100, as it was done until November 2026.
+with diverged trials taken for finished ones of score 100, as it was done until November 2026.
 """
 
 import heapq
 import itertools
 import json
+import math
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from benchmarks._curves import Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
+from tuner.run.log import Decision, Training, key_of
 from tuner.seeds import derived_seed
-from tuner.study.study import WORST_SCORE, Outcome, Study
+from tuner.study.samplers.tpe import WORST_SCORE
+from tuner.study.study import Study
 from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
@@ -31,13 +33,13 @@ DIVERGING_RATE = 0.1
 
 
 class StudyAsItWas(Study):
-    """Tells diverged trials as complete ones."""
+    """Takes diverged trials for finished ones of the worst score."""
 
-    def tell(self, number: int, outcome: Outcome, score: float | None = None, reason: str = "") -> None:
+    def add(self, trial: Training) -> None:
         """As it was done."""
-        if outcome == "diverged":
-            outcome, score = "finished", WORST_SCORE
-        super().tell(number, outcome, score, reason)
+        if trial.state == "diverged":
+            trial = replace(trial, state="finished", best_score=WORST_SCORE)
+        super().add(trial)
 
 
 class Replay:
@@ -55,9 +57,7 @@ class Replay:
     def run(self, workers: int) -> None:
         """Until the last trial has ended."""
         events = [(0.0, worker) for worker in range(workers)]
-        at_work: dict[
-            int, tuple[TrainingSpec, int, float]
-        ] = {}  # by worker: trial, epoch that ends now, best score before
+        at_work: dict[int, tuple[TrainingSpec, Training]] = {}  # by worker
         while events:
             now, worker = heapq.heappop(events)
             step = self._after_epoch(*at_work.pop(worker)) if worker in at_work else None
@@ -65,34 +65,33 @@ class Replay:
                 step = self._begin()
             if step is not None:
                 at_work[worker] = step
-                heapq.heappush(events, (now + self._curves.seconds(step[0], step[1], 1.0), worker))
+                spec, training = step
+                heapq.heappush(events, (now + self._curves.seconds(spec, training.epoch + 1, 1.0), worker))
 
-    def _begin(self) -> tuple[TrainingSpec, int, float]:
-        proposal = self._study.ask()
-        assert proposal is not None
-        number, params = proposal
-        self.rates.append(float(params["learning_rate"]))
-        spec = TrainingSpec(
-            key=str(number), params=params, seed=derived_seed(self._seed, "trial", number), epochs=MAX_EPOCHS
-        )
-        return spec, 1, float("inf")
+    def _begin(self) -> tuple[TrainingSpec, Training]:
+        number = len(self.rates)
+        point = self._study.propose(number)
+        assert point is not None
+        self.rates.append(float(point["learning_rate"]))
+        training = Training(key=key_of(number), params=point)
+        self._study.add(training)
+        seed = derived_seed(self._seed, "trial", number)
+        return TrainingSpec(key=str(number), params=point, seed=seed, epochs=MAX_EPOCHS), training
 
-    def _after_epoch(self, spec: TrainingSpec, epoch: int, best: float) -> tuple[TrainingSpec, int, float] | None:
-        number = int(spec.key)
+    def _after_epoch(self, spec: TrainingSpec, training: Training) -> tuple[TrainingSpec, Training] | None:
+        epoch = training.epoch + 1
         score = self._curves.score(spec, epoch)
-        if score is None:
-            self._study.tell(number, "diverged", best)
-            return None
-        best = min(best, score)
-        self._study.report(number, epoch, score)
-        goes_on = self._asha.record(number, epoch, best)
-        if epoch == MAX_EPOCHS:
-            self.best = min(self.best, best)
-            self._study.tell(number, "finished", best)
-        elif not goes_on:
-            self._study.tell(number, "stopped", best)
-        else:
-            return spec, epoch + 1, best
+        decision: Decision = "diverged"
+        if score is not None:
+            best = min(score, math.inf if training.best_score is None else training.best_score)
+            goes_on = self._asha.record(training.number, epoch, best)
+            decision = "finished" if epoch == MAX_EPOCHS else "continue" if goes_on else "stopped"
+        training.add({"key": training.key, "epoch": epoch, "decision": decision, "body": {"score": score}})
+        if decision == "continue":
+            return spec, training
+        self._study.add(training)
+        if decision == "finished" and training.best_score is not None:
+            self.best = min(self.best, training.best_score)
         return None
 
 
@@ -100,9 +99,8 @@ def measure(kind: type[Study], share: float, workers: int, seeds: Sequence[int])
     """One search a seed."""
     percent, best = [], []
     for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            replay = Replay(kind(Path(folder) / "study.journal", table5(), sampler="tpe", seed=seed), seed, share)
-            replay.run(workers)
+        replay = Replay(kind(table5(), sampler="tpe", seed=seed), seed, share)
+        replay.run(workers)
         counted = replay.rates[FIRST:]
         percent.append(round(100 * counted.count(DIVERGING_RATE) / len(counted), 1))
         best.append(round(replay.best, 3))

@@ -19,8 +19,9 @@ from typing import Any
 
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import NoTraining, NoTrainingFactory
+from graphdb.cpus import usable_cpus
 from tuner.cluster.executor import execute
-from tuner.cluster.resources import Resources, usable_cpus
+from tuner.cluster.resources import Resources
 from tuner.cluster.session import Cluster
 from tuner.signals import Signals
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec

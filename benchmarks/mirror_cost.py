@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks._report import finish, parser, spread
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.run.mirror import manifest as layout
+from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.mirror import INTERVAL
 from tuner.run.mirror.snapshot import Snapshotter
@@ -55,29 +55,29 @@ def measure(trials: int, checkpoint: int) -> dict[str, Any]:
             (best / "model.safetensors").write_bytes(b"w" * checkpoint)
             (best / "config.json").write_bytes(b"c" * CONFIG)
         bucket = CountingBucket(f"file://{temporary}/bucket")
-        uploader, camera = Uploader(bucket, run.path), Snapshotter(run.path)
-        uploader.upload(camera.take())
+        uploader, snapshotter = Uploader(bucket, run.path), Snapshotter(run.path)
+        uploader.upload(snapshotter.take())
         takes, uploads, requests, sent = [], [], [], []
         for moment in range(MOMENTS):
             change(run, trials, moment)
             bucket.requests = bucket.sent = 0
             begun = time.perf_counter()
-            snapshot = camera.take()
+            snapshot = snapshotter.take()
             takes.append(1000 * (time.perf_counter() - begun))
             begun = time.perf_counter()
-            camera.drop_links(snapshot)
+            snapshotter.drop_links(snapshot)
             uploader.upload(snapshot)
             uploads.append(time.perf_counter() - begun)
             requests.append(bucket.requests * 60 / INTERVAL)
             sent.append(bucket.sent / 1e6 * 60 / INTERVAL)
-        newest = layout.newest(bucket)
+        newest = objects.newest_manifest(bucket)
         assert newest is not None
         return {
             "driver_per_moment": spread(takes, "milliseconds"),
             "upload_to_a_local_folder": spread(uploads, "seconds"),
             "sent": spread(sent, "megabytes_per_minute"),
             "puts_and_deletes": spread(requests, "requests_per_minute"),
-            "manifest_kilobytes": round(len(layout.encode(newest)) / 1e3, 1),
+            "manifest_kilobytes": round(len(objects.encode(newest)) / 1e3, 1),
         }
 
 

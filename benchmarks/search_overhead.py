@@ -19,11 +19,14 @@ from tuner.cluster.resources import Resources
 from tuner.cluster.session import Cluster
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
+from tuner.run.log import Training, key_of
 from tuner.signals import Signals
-from tuner.space.toml import Space, parse_space, read_space_text
+from tuner.space.space import Space
+from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
 from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.search import SearchQueue
+from tuner.trials.stopping.none import NoStopping
 
 TRIALS, FEW_EPOCHS, MANY_EPOCHS, REPEATS = 30, 1, 11, 3
 PROPOSALS = (10, 100, 500)
@@ -97,12 +100,12 @@ def search(epochs: int) -> float:
         run = RunFolder(Path(folder))
         work = SearchQueue(
             run,
-            Study(run.journal, table5(), sampler="tpe", seed=0),
-            asha=None,
+            Study(table5(), sampler="tpe", seed=0),
+            rule=NoStopping(),
             num_trials=TRIALS,
             max_epochs=epochs,
             seed=0,
-            notice=lambda what, training: None,
+            notice=lambda queue, what, training: None,
         )
         start = time.perf_counter()
         execute(
@@ -119,17 +122,18 @@ def search(epochs: int) -> float:
 def proposals() -> dict[str, float]:
     """Milliseconds to propose a trial when so many are known."""
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        study = Study(Path(folder) / "journal", table5(), sampler="tpe", seed=0)
-        for number in range(max(PROPOSALS) + 5):
-            start = time.perf_counter()
-            proposal = study.ask()
-            seconds = time.perf_counter() - start
-            assert proposal is not None
-            study.report(number, 1, 1.0 + number % 7)
-            study.tell(number, "finished", 1.0 + number % 7)
-            if number in PROPOSALS:
-                found[f"milliseconds_per_proposal_at_{number}_trials"] = 1000 * seconds
+    study = Study(table5(), sampler="tpe", seed=0)
+    for number in range(max(PROPOSALS) + 5):
+        start = time.perf_counter()
+        point = study.propose(number)
+        seconds = time.perf_counter() - start
+        assert point is not None
+        training = Training(key=key_of(number), params=point)
+        study.add(training)
+        training.add({"key": training.key, "epoch": 1, "decision": "finished", "body": {"score": 1.0 + number % 7}})
+        study.add(training)
+        if number in PROPOSALS:
+            found[f"milliseconds_per_proposal_at_{number}_trials"] = 1000 * seconds
     return found
 
 

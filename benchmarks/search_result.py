@@ -26,6 +26,8 @@ def main() -> int:
     seconds = 0.0
     for line in (args.run / "epochs.jsonl").read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
+        if "epoch" not in entry:
+            continue
         epochs[entry["key"]] = max(epochs.get(entry["key"], 0), entry["epoch"])
         seconds += entry["body"]["seconds"]
     results: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Can one driver bear 10,000 trials on 800 GPU slots, and how often does a slot wait for it?
 
-Simulated time, real bookkeeping: Study (TPE), Asha, SearchQueue with its log and journal on disk, and the live table.
+Simulated time, real bookkeeping: Study (TPE), Asha, SearchQueue with its log and journal on disk, the live table.
 100 nodes of 8 slots and of three speeds come and go; trials repeat learning curves of a real search, see `_curves`.
 The driver is a server with a queue: what it computes takes the processor time that it really took here, plus a fixed
 amount for Tune and Ray per result and per trial start (more than driver_throughput measured), and for the disk.
@@ -33,16 +33,19 @@ from rich.console import Console
 from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
-from tuner.report.findings import gather, write_report
+from tests.tuner.logs import epochs_in
+from tuner.report.files import write_report
 from tuner.report.live import render
-from tuner.run import jsonlines
+from tuner.report.summary import summarize_run
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.run.trial_folder import pack
 from tuner.seeds import derived_seed
+from tuner.space.parameter import Value
 from tuner.space.toml import read_space_text
-from tuner.study.study import Study, read_records
+from tuner.study.study import Study
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
+from tuner.trials.restore import read_trials
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
@@ -110,12 +113,12 @@ class TimedStudy(Study):
 
     seconds: list[float]
 
-    def ask(self) -> Any:
+    def propose(self, number: int) -> dict[str, Value] | None:
         """As the study does."""
         start = time.process_time()
-        proposal = super().ask()
+        point = super().propose(number)
         self.seconds.append(time.process_time() - start)
-        return proposal
+        return point
 
 
 class Simulation:
@@ -307,32 +310,33 @@ def settings(trials: int, seed: int) -> SearchSettings:
     )
 
 
-def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, SearchQueue]:
+def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, SearchQueue, Asha]:
     """Begin a search, or go on with it."""
-    study = TimedStudy(run.journal, table5(), sampler="tpe", seed=seed)
+    study = TimedStudy(table5(), sampler="tpe", seed=seed)
     study.seconds = []
+    asha = Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS)
     work = SearchQueue(
         run,
         study,
-        asha=Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS),
+        rule=asha,
         num_trials=trials,
         max_epochs=MAX_EPOCHS,
         seed=seed,
-        notice=lambda what, training: None,
+        notice=lambda queue, what, training: None,
     )
-    return study, work
+    return study, work, asha
 
 
-def check(run: RunFolder, work: SearchQueue, trials: int) -> None:
-    """Each trial exactly once; study, log, table and rungs agree.
+def check(run: RunFolder, work: SearchQueue, asha: Asha, trials: int) -> None:
+    """Each trial exactly once; what is read, log, table and rungs agree.
 
     Raises:
         AssertionError: if they do not.
     """
-    records = read_records(run.journal)
+    records = list(read_trials(run).values())
     curves: dict[int, dict[int, float]] = {}
     epochs: dict[int, list[int]] = {}
-    for line in jsonlines.read(run.epochs):
+    for line in epochs_in(run.epochs):
         epochs.setdefault(int(line["key"]), []).append(line["epoch"])
         if line["body"]["score"] is not None:
             curves.setdefault(int(line["key"]), {})[line["epoch"]] = line["body"]["score"]
@@ -340,12 +344,11 @@ def check(run: RunFolder, work: SearchQueue, trials: int) -> None:
     assert list(work.board.trainings) == [f"{number:04d}" for number in range(trials)]
     for record in records:
         training = work.board.trainings[f"{record.number:04d}"]
-        assert record.outcome == training.state, (record, training)
+        assert record.state == training.state, (record, training)
         assert dict(record.curve) == curves.get(record.number, {}), record
         assert epochs.get(record.number, []) == list(range(1, training.epoch + 1)), record
         assert dict(record.params) == dict(training.params), record
-    assert work.asha is not None
-    for rung, values in work.asha.rungs().items():
+    for rung, values in asha.rungs().items():
         for number, value in values.items():
             assert value == min(score for epoch, score in curves[number].items() if epoch <= rung), (rung, number)
         assert set(values) == {number for number, curve in curves.items() if rung in curve}, rung
@@ -381,7 +384,7 @@ def simulate(arguments: argparse.Namespace, run: RunFolder) -> dict[str, Any]:
     """One search from its first trial to its last, a restart, a report."""
     run.write({"settings": settings(arguments.trials, arguments.seed).as_dict(), "status": "searching"})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    study, work = bookkeeping(run, arguments.trials, arguments.seed)
+    study, work, asha = bookkeeping(run, arguments.trials, arguments.seed)
     driver = Driver(
         extra_per_result=(arguments.extra_per_result + arguments.disk) / 1000,
         extra_per_start=(arguments.extra_per_start + arguments.disk) / 1000,
@@ -393,7 +396,7 @@ def simulate(arguments: argparse.Namespace, run: RunFolder) -> dict[str, Any]:
     )
     ended = simulation.run()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    check(run, work, arguments.trials)
+    check(run, work, asha, arguments.trials)
     best = work.board.best()
     assert best is not None
     whole = simulation.out_of_work_at or ended
@@ -442,11 +445,11 @@ def simulate(arguments: argparse.Namespace, run: RunFolder) -> dict[str, Any]:
         "floor_of_the_best_trial": round(curves.floor(best.params), 4),
     }
     start = time.perf_counter()
-    study, again = bookkeeping(run, arguments.trials, arguments.seed)
+    _, again, asha = bookkeeping(run, arguments.trials, arguments.seed)
     results["seconds_to_open_the_run_again"] = round(time.perf_counter() - start, 1)
-    check(run, again, arguments.trials)
+    check(run, again, asha, arguments.trials)
     start = time.perf_counter()
-    write_report(gather(run))
+    write_report(summarize_run(run))
     results["seconds_for_a_report"] = round(time.perf_counter() - start, 1)
     results["journal_megabytes"] = round(run.journal.stat().st_size / 1e6, 1)
     return results

@@ -22,6 +22,7 @@ from graphdb.buildreport import (
     write_skipped,
 )
 from graphdb.command import Parser, count, run, split_names
+from graphdb.cpus import usable_cpus
 from graphdb.errors import SkippedCrystal, SourceError, StoreError
 from graphdb.files import network_file_system, skipped_path
 from graphdb.graphsettings import KINDS, GraphSettings, SoftNeighbors
@@ -69,7 +70,7 @@ def build_store(
     """
     import numpy as np
 
-    from graphdb.ingest import available_cores, build_all
+    from graphdb.ingest import build_all
     from graphdb.intake import Intake
     from graphdb.sources import open_source
     from graphdb.store import Store
@@ -86,7 +87,7 @@ def build_store(
         intake = Intake(origin, writer)
         num_read = num_built = 0
         for batch in intake.batches():
-            for built in build_all(batch, writer.settings, num_workers or available_cores()):
+            for built in build_all(batch, writer.settings, num_workers or usable_cpus()):
                 num_read += 1
                 num_built += not isinstance(built.outcome, SkippedCrystal)
                 intake.settle(built)

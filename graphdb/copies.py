@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from graphdb.errors import CorruptRecord, StoreError
+from graphdb.errors import CorruptRecord, StoreError, first_line
 from graphdb.files import hold, network_file_system, partial_path, sync_folder
 
 CHUNK_BYTES = 16 * 2**20
@@ -248,7 +248,7 @@ def _file_system(uri: str) -> tuple[Any, str]:
         return FileSystem.from_uri(uri)  # type: ignore[no-any-return]
     except (ValueError, OSError) as error:
         raise StoreError(
-            f"a store must be a path or a URI such as s3://bucket/my.lmdb, got {uri}: {_first_line(error)}"
+            f"a store must be a path or a URI such as s3://bucket/my.lmdb, got {uri}: {_reason(error)}"
         ) from error
 
 
@@ -292,7 +292,7 @@ def _fill(origin: Origin, partial: Path, say: Say) -> str:
         if error.errno == errno.ENOSPC:
             partial.unlink(missing_ok=True)
         raise StoreError(
-            f"{origin.name} could not be copied to {partial.parent}: {_first_line(error)}"
+            f"{origin.name} could not be copied to {partial.parent}: {_reason(error)}"
             + ("; what was copied is kept" if partial.exists() else "")
         ) from error
     with _as_store_error(origin.name):
@@ -377,11 +377,11 @@ def _as_store_error(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{name} cannot be used: {_first_line(error)}") from error
+        raise StoreError(f"{name} cannot be used: {_reason(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _amount(num_bytes: int) -> str:

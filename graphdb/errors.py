@@ -8,6 +8,11 @@ class CrystuneError(Exception):
     """A problem that the user can solve; its message says how. Commands print it without a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, as a part of a line of ours."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class GraphDBError(CrystuneError):
     """A problem with crystals, targets or a store."""
 

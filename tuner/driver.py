@@ -4,12 +4,13 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from graphdb.command import count
+from graphdb.progress import duration_text
 from tuner.cluster.capacity import ExecutionOptions, find_capacity, num_fitting
 from tuner.cluster.executor import execute
 from tuner.cluster.resources import Resources
@@ -17,23 +18,22 @@ from tuner.cluster.session import Cluster
 from tuner.cluster.store_server import served
 from tuner.errors import SearchError
 from tuner.report.live import Display
+from tuner.report.tables import finalists_table
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.run.mirror import NoMirror, mirror_of
+from tuner.run.log import Training
+from tuner.run.mirror import RunMirror, mirror_of
 from tuner.run.retry import Retry
-from tuner.run.settings import SearchSettings, duration_text
+from tuner.run.settings import SearchSettings
 from tuner.signals import Signals, may_hang
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.study import Study
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, TrialLimits
-from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, finalists_table, summarize
+from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, summarize
 from tuner.trials.interfaces import TrainerFactory
 from tuner.trials.search import SearchQueue
-from tuner.trials.stopping.asha import Asha, AshaSettings
-
-if TYPE_CHECKING:
-    from tuner.run.mirror.mirror import Mirror
+from tuner.trials.stopping import make_rule
 
 SEARCHING, FINALISTS = "searching", "finalists"
 """Status of a run that some process works on."""
@@ -53,11 +53,12 @@ class SearchDriver:
     space: Space
     factory: TrainerFactory
     evaluate: Evaluate
-    means: ExecutionOptions
+    options: ExecutionOptions
     console: Console
     resume_command: str
     """What to type to go on."""
     _begun: bool = field(default=False, init=False)
+    _display: Display | None = field(default=None, init=False)
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -74,7 +75,7 @@ class SearchDriver:
             SearchError: if the resources do not suffice, or every trial fails for one reason.
             KeyboardInterrupt: after Ctrl-C; all is on disk.
         """
-        with self.run.only_writer(), mirror_of(self.run, self._say) as mirror:
+        with self.run.only_writer(), mirror_of(self.run.path, self.run.uri, self._say) as mirror:
             try:
                 return self._execute(mirror)
             except KeyboardInterrupt as error:
@@ -105,80 +106,75 @@ class SearchDriver:
             )
         return f"nothing is lost; go on with: {self.resume_command}"
 
-    def _execute(self, mirror: "Mirror | NoMirror") -> bool:
-        means = self.means
+    def _execute(self, mirror: RunMirror) -> bool:
+        options = self.options
         signals = Signals()
-        display: list[Display] = []
-        patience = Retry(lambda text: display[0].say(text) if display else self._say(text), signals.check)
-        deadline = None if means.time_budget is None else time.monotonic() + means.time_budget
+        retry = Retry(self._say, signals.check)
+        deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
         with ExitStack() as stack:
             unchanged = "all is as it was" if self.run.exists() else "nothing was begun"
             with may_hang(unchanged):  # a Ctrl-C acts at once: nothing is half written
-                cluster = stack.enter_context(Cluster(means.address, data_bytes=means.data_bytes))
+                cluster = stack.enter_context(Cluster(options.address, data_bytes=options.data_bytes))
                 resources, concurrency = find_capacity(
-                    means, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
+                    options, cluster, num_trials=self.settings.trials, say=self._say, check=signals.check
                 )
             stack.enter_context(signals.caught())
-            patience(self._begin)
-            once = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
-            self._say(f"{once}, {resources} each\n")
-            terms = TrialLimits(gpus=resources.gpus, epoch_timeout=means.epoch_timeout, retry=patience)
-            study = patience(
-                lambda: Study(
-                    self.run.journal,
-                    self.space,
-                    sampler=self.settings.sampler,
-                    seed=self.settings.seed,
-                    retry=patience,
-                )
-            )
+            retry(self._begin)
+            how_many = "as many at a time as there is room for" if concurrency is None else f"{concurrency} at a time"
+            self._say(f"{how_many}, {resources} each\n")
             phase = _Phase(
                 cluster=cluster,
                 resources=resources,
                 concurrency=concurrency,
                 signals=signals,
-                terms=terms,
+                limits=TrialLimits(gpus=resources.gpus, epoch_timeout=options.epoch_timeout, retry=retry),
                 mirror=mirror,
             )
-            work = patience(
-                lambda: SearchQueue(
-                    self.run,
-                    study,
-                    asha=self._asha(),
-                    num_trials=self.settings.trials,
-                    max_epochs=self.settings.max_epochs,
-                    seed=self.settings.seed,
-                    notice=lambda what, training: self._notice(display, work, what, training),
-                    retry_failed=means.retry_failed,
-                    terms=terms,
-                )
-            )
-            done = self._run(phase, work, display, deadline)
-            if work.abort_reason is not None:
+            queue = retry(lambda: self._trials(phase.limits))
+            try:
+                done = self._run(phase, queue, deadline)
+            finally:
+                queue.flush()
+            if queue.abort_reason is not None:
+                key = queue.first_error[0] if queue.first_error else ""
                 raise SearchError(
-                    f"every trial fails for the same reason: {work.abort_reason} (traceback in "
-                    f"{self._first_failure_file(work)}); fix it, then go on with: {self.resume_command}; if space or "
+                    f"every trial fails for the same reason: {queue.abort_reason} (traceback in "
+                    f"{queue.failure_file(key)}); fix it, then go on with: {self.resume_command}; if space or "
                     "store have to change, start a new search with another --name"
                 )
-            if work.exhausted:
-                self._say(f"\n{work.exhausted}: {len(work.board.trainings)} trials instead of {self.settings.trials}")
+            if queue.exhausted:
+                self._say(f"\n{queue.exhausted}: {len(queue.board.trainings)} trials instead of {self.settings.trials}")
             if not done:
                 cluster.restart()  # Epochs that still run would take the finalists' place.
                 self._say(
-                    f"The time budget ({duration_text(means.time_budget or 0)}) is used up; "
+                    f"The time budget ({duration_text(options.time_budget or 0)}) is used up; "
                     "what is unfinished goes on with\n"
                     f"  {self.resume_command}"
                 )
-            return self._finish(work.board, phase, display, "done" if done else OUT_OF_TIME)
+            return self._finish(queue.board, phase, "done" if done else OUT_OF_TIME)
+
+    def _trials(self, limits: TrialLimits) -> SearchQueue:
+        settings = self.settings
+        return SearchQueue(
+            self.run,
+            Study(self.space, sampler=settings.sampler, seed=settings.seed),
+            rule=make_rule(settings.asha, settings.max_epochs),
+            num_trials=settings.trials,
+            max_epochs=settings.max_epochs,
+            seed=settings.seed,
+            notice=self._notice,
+            retry_failed=self.options.retry_failed,
+            limits=limits,
+        )
 
     def _begin(self) -> None:
         before = self.run.read() if self.run.exists() else {}
         self.run.write({**before, **self.entries, "settings": self.settings.as_dict(), "status": SEARCHING})
         self._begun = True
 
-    def _finish(self, board: Board, phase: "_Phase", display: list[Display], status: str) -> bool:
+    def _finish(self, board: Board, phase: "_Phase", status: str) -> bool:
         best = board.best()
-        retry = phase.terms.retry
+        retry = phase.limits.retry
         if best is None:
             untried = not any(training.epoch for training in board.trainings.values()) and not board.count("failed")
             retry(lambda: self.run.update(status=status if untried else "no usable trial"))
@@ -199,32 +195,32 @@ class SearchDriver:
         if trials:
             chosen = {"trials": [int(trial.key) for trial in trials], "seeds": seeds, "epochs": epochs}
             retry(lambda: self.run.update(status=FINALISTS, finalists=chosen))
-            work = retry(
+            queue = retry(
                 lambda: FinalistQueue(
                     self.run,
                     trials,
                     num_seeds=seeds,
                     max_epochs=epochs,
                     seed=self.settings.seed,
-                    notice=lambda what, training: self._notice(display, work, what, training),
-                    terms=phase.terms,
+                    notice=self._notice,
+                    limits=phase.limits,
                 )
             )
-            self._say("\n" + self._about_finalists(work, trained, len(trials), seeds, epochs))
-            self._run(phase, work, display, None)
+            self._say("\n" + self._about_finalists(queue, trained, len(trials), seeds, epochs))
+            self._run(phase, queue, None)
             phase.mirror.tick(now=True)  # reading the test split takes a while
-            content = summarize(self.run, trials, work.board, self.units, self.evaluate)
+            content = summarize(self.run, trials, queue.board, self.units, self.evaluate)
             if content is not None:
                 retry(lambda: jsonlines.write_json(self.run.finalists_json, content))
                 self.console.print(finalists_table(content))
         retry(lambda: self.run.update(status=status))
         return True
 
-    def _about_finalists(self, work: FinalistQueue, trained: int, number: int, seeds: int, epochs: int) -> str:
+    def _about_finalists(self, queue: FinalistQueue, trained: int, number: int, seeds: int, epochs: int) -> str:
         """Who is trained again and why so many, in one line."""
-        keys = ", ".join(dict.fromkeys(key.partition("-")[0] for key in work.keys))
+        keys = ", ".join(dict.fromkeys(key.partition("-")[0] for key in queue.keys))
         who = f"the best {number} trials" if number > 1 else "the best trial"
-        text = f"Finalists: {who} ({keys}), {count(seeds, 'seed')} each, {count(epochs, 'epoch')}: {work.plan()}"
+        text = f"Finalists: {who} ({keys}), {count(seeds, 'seed')} each, {count(epochs, 'epoch')}: {queue.plan()}"
         if None in (self.settings.finalists, self.settings.finalist_seeds):
             text += (
                 f" (a third of the trials' {count(trained, 'epoch')} pays for so many, at least one; "
@@ -232,11 +228,10 @@ class SearchDriver:
             )
         return text
 
-    def _run(self, phase: "_Phase", work: Bookkeeper, display: list[Display], deadline: float | None) -> bool:
-        if work.done() and work.board.num_ended >= work.board.planned:
+    def _run(self, phase: "_Phase", queue: Bookkeeper, deadline: float | None) -> bool:
+        if queue.done() and queue.board.num_ended >= queue.board.planned:
             return True
-        shown = Display(work.board, self.units, self.console, deadline=deadline)
-        display[:] = [shown]
+        shown = self._display = Display(queue.board, self.units, self.console, deadline=deadline)
         next_request = 0.0
 
         def tick() -> bool:
@@ -244,15 +239,15 @@ class SearchDriver:
             shown.tick()
             now = time.monotonic()
             if now >= next_request:
-                open_jobs = work.board.planned - work.board.num_ended
-                phase.cluster.ask_for(phase.resources, min(open_jobs, phase.concurrency or open_jobs))
+                to_end = queue.board.planned - queue.board.num_ended
+                phase.cluster.ask_for(phase.resources, min(to_end, phase.concurrency or to_end))
                 next_request = now + _REQUEST_SECONDS
             goes_on = phase.mirror.tick()
-            return goes_on and work.abort_reason is None and (deadline is None or now < deadline)
+            return goes_on and queue.abort_reason is None and (deadline is None or now < deadline)
 
         with shown, served(self.factory) as factory:
             done = execute(
-                work,
+                queue,
                 factory,
                 resources=phase.resources,
                 concurrency=phase.concurrency,
@@ -263,30 +258,21 @@ class SearchDriver:
         phase.mirror.check()
         return done
 
-    def _notice(self, display: list[Display], work: Bookkeeper, what: str, training: Training) -> None:
-        if not display:
-            return
-        display[0].notice(what, training)
-        if what == "error" and work.first_error is not None:
-            key, failure = work.first_error
+    def _notice(self, queue: Bookkeeper, what: str, training: Training) -> None:
+        if self._display is not None:
+            self._display.notice(what, training)
+        if what == "error" and queue.first_error is not None:
+            key, failure = queue.first_error
             tail = [line for line in failure.details.strip().splitlines() if line.strip()][-6:]
-            display[0].say(
+            self._say(
                 f"error: trial {key} failed: {failure.reason}\n  parameters: {dict(training.params)}\n"
                 + "\n".join(f"  | {line}" for line in tail)
-                + f"\n  the whole traceback: {work.failure_file(key)}; it is tried again"
+                + f"\n  the whole traceback: {queue.failure_file(key)}; it is tried again"
             )
         elif what == "lost":
-            display[0].say(f"trial {training.key}: {training.reason}; it goes on after epoch {training.epoch}")
+            self._say(f"trial {training.key}: {training.reason}; it goes on after epoch {training.epoch}")
         elif what == "memory":
-            display[0].say(f"trial {training.key}: {training.reason}; it is tried again with a larger share of a GPU")
-
-    def _first_failure_file(self, work: Bookkeeper) -> str:
-        return str(work.failure_file(work.first_error[0])) if work.first_error else str(self.run.failures)
-
-    def _asha(self) -> Asha | None:
-        if self.settings.asha is None:
-            return None
-        return Asha(AshaSettings(**self.settings.asha), self.settings.max_epochs)
+            self._say(f"trial {training.key}: {training.reason}; it is tried again with a larger share of a GPU")
 
     def _say(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
@@ -300,5 +286,5 @@ class _Phase:
     resources: Resources
     concurrency: int | None
     signals: Signals
-    terms: TrialLimits
-    mirror: "Mirror | NoMirror"
+    limits: TrialLimits
+    mirror: RunMirror

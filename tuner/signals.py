@@ -13,7 +13,7 @@ from types import FrameType
 from graphdb.command import Terminated
 
 _GRACE_SECONDS = 3.0
-"""In which a start that was interrupted may clean up."""
+"""In which an interrupted start may clean up."""
 
 
 class Signals:
@@ -52,7 +52,7 @@ def may_hang(interrupted: str, grace: float = _GRACE_SECONDS) -> Iterator[None]:
     while, or if there is a second signal, the process ends on the spot; children that are to die with it do.
 
     Args:
-        interrupted: what to tell then.
+        interrupted: what is printed then.
         grace: in s.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -60,22 +60,23 @@ def may_hang(interrupted: str, grace: float = _GRACE_SECONDS) -> Iterator[None]:
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    seen: list[bytes] = []
+    first = b""
 
     def watch() -> None:
+        nonlocal first
         deadline: float | None = None
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            byte = os.read(reader, 1) if select.select([reader], [], [], left)[0] else b""
+            byte = os.read(reader, 1) if select.select([reader], [], [], left)[0] else first
             if byte == b"\0":
                 return
-            if byte and byte[0] in (signal.SIGINT, signal.SIGTERM):
-                seen.append(byte)
-                deadline = deadline or time.monotonic() + grace
-            if len(seen) > 1 or (seen and not byte):
+            if byte[0] not in (signal.SIGINT, signal.SIGTERM):
+                continue
+            if deadline is not None:  # time is up, or a second signal
                 with contextlib.suppress(OSError, ValueError):
                     print(f"interrupted: {interrupted}", file=sys.stderr, flush=True)
-                os._exit(128 + seen[-1][0])
+                os._exit(128 + byte[0])
+            first, deadline = byte, time.monotonic() + grace
 
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, daemon=True, name="Ctrl-C while Ray starts")
@@ -88,6 +89,6 @@ def may_hang(interrupted: str, grace: float = _GRACE_SECONDS) -> Iterator[None]:
         thread.join()
         os.close(reader)
         os.close(writer)
-        if seen and before != -1:  # whoever listened before counts it as the first
+        if first and before != -1:  # whoever listened before counts it as the first
             with contextlib.suppress(OSError):
-                os.write(before, seen[0])
+                os.write(before, first)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.run import jsonlines
+from tests.tuner.logs import epochs_in
 from tuner.run.layout import RunFolder
+from tuner.run.log import Training
 from tuner.run.settings import SearchSettings
-from tuner.study.study import TrialRecord, read_records
+from tuner.trials.restore import read_trials
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
 _ATTEMPT = re.compile(r"^--- (lost worker|exception|out of GPU memory) after epoch (\d+)", re.MULTILINE)
@@ -20,36 +21,36 @@ _ATTEMPT = re.compile(r"^--- (lost worker|exception|out of GPU memory) after epo
 class Table:
     """A finished search."""
 
-    records: tuple[TrialRecord, ...]
+    records: tuple[Training, ...]
     lines: tuple[dict[str, Any], ...]
 
     def rows(self) -> list[Any]:
         """Outcome, parameters and curve of each trial, in order."""
-        return [(r.number, r.outcome, dict(r.params), dict(r.curve)) for r in self.records]
+        return [(r.number, r.state, dict(r.params), dict(r.curve)) for r in self.records]
 
 
 def check_run(folder: Path) -> Table:
-    """Each trial is in the table once and has ended; log of epochs, Optuna's storage and ASHA's rungs agree.
+    """Each trial is in the table once and has ended; log, table, Optuna's journal and ASHA's rungs agree.
 
     Raises:
         AssertionError: if not.
     """
     run = RunFolder(folder)
     settings = SearchSettings.from_dict(run.read()["settings"])
-    records = read_records(run.journal)
-    lines = jsonlines.read(run.epochs)
+    records = list(read_trials(run).values())
+    lines = epochs_in(run.epochs)
     assert [r.number for r in records] == list(range(settings.trials)), "each trial exactly once"
-    assert all(r.outcome is not None for r in records), {r.number: r.outcome for r in records}
+    assert all(r.has_ended for r in records), {r.number: r.state for r in records}
     assert not lines or max(Counter((line["key"], line["epoch"]) for line in lines).values()) == 1
     for record in records:
         mine = [line for line in lines if int(line["key"]) == record.number]
         assert [line["epoch"] for line in mine] == list(range(1, len(mine) + 1)), f"a gap in trial {record.number}"
         scores = {line["epoch"]: line["body"]["score"] for line in mine}
         assert {epoch: score for epoch, score in scores.items() if score is not None} == dict(record.curve)
-        if record.outcome != "failed":
-            assert mine[-1]["decision"] == record.outcome
+        if record.state != "failed":
+            assert mine[-1]["decision"] == record.state
             assert all(line["decision"] == "continue" for line in mine[:-1])
-        if record.outcome == "finished":
+        if record.state == "finished":
             assert len(mine) == settings.max_epochs or mine[-1]["body"]["epoch"] == len(mine)
     if settings.asha is not None:
         _check_rungs(Asha(AshaSettings(**settings.asha), settings.max_epochs), records, lines)
@@ -66,7 +67,7 @@ def check_run(folder: Path) -> Table:
     return Table(records=tuple(records), lines=tuple(lines))
 
 
-def _check_rungs(asha: Asha, records: list[TrialRecord], lines: list[dict[str, Any]]) -> None:
+def _check_rungs(asha: Asha, records: list[Training], lines: list[dict[str, Any]]) -> None:
     """The log's decisions are ASHA's, and what Optuna keeps implies the same rungs."""
     best: dict[str, float] = {}
     for line in lines:

@@ -15,9 +15,10 @@ from tests.cluster.claims import attempts_that_ended, check_run
 from tests.cluster.lab import ROOT, Lab
 from tests.cluster.raylab import TOKEN, raylet, wait_for_workers, workers_of
 from tests.tuner.drive import Plan
+from tests.tuner.logs import epochs_in
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.study.study import TrialRecord
+from tuner.run.log import Training
 
 # --- faults: (lab, worker) -> None; those that need fixing by hand have an opposite
 
@@ -121,7 +122,7 @@ class Search:
 
     def lines(self) -> list[dict[str, Any]]:
         """The log of epochs."""
-        return jsonlines.read(self.run.epochs)
+        return epochs_in(self.run.epochs)
 
     def begun(self, worker: str) -> list[dict[str, Any]]:
         """Epochs that trainings on a worker began: key, epoch and process id; kept on that worker's disk."""
@@ -151,7 +152,7 @@ class Search:
         begun = Counter((line["key"], line["epoch"]) for worker in workers_of(self.lab) for line in self.begun(worker))
         return sum(count - 1 for count in begun.values())
 
-    def check(self) -> list[TrialRecord]:
+    def check(self) -> list[Training]:
         """All that `check_run` asks for; the table."""
         return list(check_run(self.run.path).records)
 

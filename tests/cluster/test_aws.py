@@ -95,8 +95,9 @@ class Search:
         path = self._cloud.lab.path(self._head.host, f"{RUN}/epochs.jsonl")
         found: dict[str, list[int]] = {}
         for line in path.read_text().splitlines() if path.exists() else []:
-            epoch = json.loads(line)
-            found.setdefault(epoch["key"], []).append(epoch["epoch"])
+            entry = json.loads(line)
+            if "epoch" in entry:
+                found.setdefault(entry["key"], []).append(entry["epoch"])
         return found
 
     def log(self) -> str:

@@ -146,7 +146,7 @@ def outcomes(search: Search) -> dict[float, set[str | None]]:
     """Outcomes by learning rate."""
     found: dict[float, set[str | None]] = {}
     for record in search.check():
-        found.setdefault(float(record.params["learning_rate"]), set()).add(record.outcome)
+        found.setdefault(float(record.params["learning_rate"]), set()).add(record.state)
     return found
 
 
@@ -161,7 +161,7 @@ def test_a_trial_that_hangs_is_ended_and_given_up_and_the_search_goes_on(lab: La
     assert "failed" not in outcomes(search)[0.01]
     assert "no epoch within 5 s: the process hung" in output
     assert "Traceback" not in output.split("error:")[0]
-    hung = [r for r in search.check() if r.outcome == "failed"]
+    hung = [r for r in search.check() if r.state == "failed"]
     assert all(list(record.curve) == [1] for record in hung), "what was trained before counts"
     file_figures("training hangs", {"noticed after s": 5.0, "epochs retrained": search.retrained()})
 
@@ -173,7 +173,7 @@ def test_a_trial_that_fails_thrice_is_reported_with_parameters_and_traceback(lab
     output = search.finish()
     assert outcomes(search)[0.001] == {"failed"}
     assert "failed" not in outcomes(search)[0.01]
-    failed = next(record for record in search.check() if record.outcome == "failed")
+    failed = next(record for record in search.check() if record.state == "failed")
     assert "no luck with learning rate 0.001" in output
     assert "parameters: " in output
     text = (search.run.failures / f"{failed.number:04d}.txt").read_text()

@@ -10,6 +10,7 @@ import pytest
 from tests.cluster.claims import attempts_that_ended, check_run
 from tests.cluster.lab import Lab
 from tests.cluster.raylab import TOKEN, nodes, ray_down, ray_up
+from tests.tuner.logs import epochs_in
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 
@@ -23,7 +24,7 @@ SEARCH = (
 
 def running(run: RunFolder) -> set[str]:
     """Trials that have reported an epoch and go on: two of them are one on each worker, which has one CPU."""
-    lines = jsonlines.read(run.epochs)
+    lines = epochs_in(run.epochs)
     last = {line["key"]: line["decision"] for line in lines}
     return {key for key, decision in last.items() if decision == "continue"}
 
@@ -47,7 +48,7 @@ def test_a_search_on_two_workers_survives_the_loss_of_one(tmp_path: Path) -> Non
             assert search.wait(timeout=150) == 0, log.read_text()
         print(log.read_text())
         table = check_run(run.path)
-        assert all(r.outcome in ("finished", "stopped") for r in table.records)
+        assert all(r.state in ("finished", "stopped") for r in table.records)
         ended = attempts_that_ended(run.path)
         assert ended, "what ran on gpu2 was noticed to be lost"
         assert {kind for _, kind, _ in ended} == {"lost worker"}, "what ran on gpu2 was noticed to be lost"
@@ -55,7 +56,7 @@ def test_a_search_on_two_workers_survives_the_loss_of_one(tmp_path: Path) -> Non
         assert ended[0][2] >= 1, "one trial at a time ran there, and its finished epochs are safe"
         first_back = min(
             line["time"]
-            for line in jsonlines.read(run.epochs) + jsonlines.read(run.finalist_epochs)
+            for line in epochs_in(run.epochs) + jsonlines.read(run.finalist_epochs)
             if any(line["key"] == key and line["epoch"] == epoch + 1 for key, _, epoch in ended)
         )
         finalists = run.read_finalists()

@@ -21,7 +21,7 @@ from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
 from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping import make_rule
 
 
 @dataclass
@@ -70,7 +70,7 @@ def evaluate(folder: Path) -> dict[str, dict[str, float]]:
     return {task: {"mae": score, "rmse": score, "r2": 0.5, "mae_over_mad": score} for task in FakeFactory().tasks}
 
 
-def campaign(plan: Plan) -> SearchDriver:
+def driver(plan: Plan) -> SearchDriver:
     run = RunFolder(Path(plan.folder))
     settings = settings_of(plan)
     if not run.exists():
@@ -81,7 +81,7 @@ def campaign(plan: Plan) -> SearchDriver:
         space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything),
         factory=FakeFactory(**plan.factory),
         evaluate=evaluate,
-        means=ExecutionOptions(
+        options=ExecutionOptions(
             address=plan.address,
             concurrency=plan.concurrency or None,
             gpus_per_trial=plan.gpus_per_trial,
@@ -99,24 +99,24 @@ def search_in_process(plan: Plan) -> SearchQueue:
     factory = FakeFactory(**plan.factory)
     space = parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything)
     run.path.mkdir(parents=True, exist_ok=True)
-    work = SearchQueue(
+    queue = SearchQueue(
         run,
-        Study(run.journal, space, sampler=plan.sampler, seed=plan.seed),
-        asha=Asha(AshaSettings(**settings.asha), plan.max_epochs) if settings.asha else None,
+        Study(space, sampler=plan.sampler, seed=plan.seed),
+        rule=make_rule(settings.asha, plan.max_epochs),
         num_trials=plan.trials,
         max_epochs=plan.max_epochs,
         seed=plan.seed,
-        notice=lambda what, training: None,
+        notice=lambda queue, what, training: None,
     )
-    while (spec := work.next_training()) is not None:
+    while (spec := queue.next_training()) is not None:
         trainer = factory.build(spec)
         goes_on = True
         while goes_on:
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
             report = EpochResult(epoch=trainer.epoch, finished=trainer.finished, body=body)
-            goes_on = work.on_result(spec.key, report)
-    assert work.done()
-    return work
+            goes_on = queue.on_result(spec.key, report)
+    assert queue.done()
+    return queue
 
 
 if __name__ == "__main__":
@@ -124,6 +124,6 @@ if __name__ == "__main__":
     parser.add_argument("plan")
 
     def execute(arguments: argparse.Namespace) -> int:
-        return 0 if campaign(Plan(**json.loads(arguments.plan))).execute() else 1
+        return 0 if driver(Plan(**json.loads(arguments.plan))).execute() else 1
 
     sys.exit(run(parser, execute))

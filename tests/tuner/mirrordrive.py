@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tests.tuner import drive
 from tests.tuner.faketrainer import FakeFactory, FakeReport, FakeTrainer
+from tests.tuner.mirrored import mirroring
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.mirror import mirror as module
 from tuner.run.mirror.bucket import Bucket
-from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.pull import is_there, pull_to_resume
 from tuner.trials.interfaces import TrainingSpec
 
@@ -47,9 +47,9 @@ def main(plan: drive.Plan, uri: str, seed: int) -> None:
 
         def run_epoch(self) -> FakeReport:
             report = super().run_epoch()
-            state = run.trial(int(self._job.key)) / "state/state.json"
+            state = run.trial(int(self._job.key)) / "state.zip"
             known = json.loads(state.read_text())["epoch"] if state.exists() else 0
-            if self.epoch > known:  # what was trained before is trained again here, and heard before
+            if self.epoch > known:  # what was trained before is trained again here
                 jsonlines.write_json(state, {"epoch": self.epoch, "padding": "x" * 10_000})
             mirror.tick()
             return report
@@ -60,7 +60,7 @@ def main(plan: drive.Plan, uri: str, seed: int) -> None:
 
     setattr(module, "Bucket", SlowBucket)  # noqa: B010
     setattr(drive, "FakeFactory", Factory)  # noqa: B010
-    with run.only_writer(), Mirror(run, lambda text: None, interval=0.01) as mirror:
+    with run.only_writer(), mirroring(run, [], interval=0.01) as mirror:
         print("began", flush=True)
         drive.search_in_process(plan)
         run.update(status="done")

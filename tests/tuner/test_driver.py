@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.tuner.drive import Plan, campaign
+from tests.tuner.drive import Plan, driver
+from tests.tuner.logs import epochs_in
 from tests.tuner.without_ray import without_ray as without_ray
 from tuner.cluster.capacity import ExecutionOptions
 from tuner.errors import SearchError
@@ -63,14 +64,14 @@ def test_the_choice_of_finalists_is_told_and_a_resume_makes_the_same(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.trials, plan.finalists, plan.finalist_seeds = 9, None, None
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     first = RunFolder(Path(plan.folder)).read()["finalists"]
     said = capsys.readouterr().out
-    trained = len(jsonlines.read(RunFolder(Path(plan.folder)).epochs))
+    trained = len(epochs_in(RunFolder(Path(plan.folder)).epochs))
     assert f"a third of the trials' {trained} epochs pays for so many, at least one; --finalists" in said
     assert "to begin" in said
     assert first == {"trials": [first["trials"][0]], "seeds": 1, "epochs": 9}
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     assert RunFolder(Path(plan.folder)).read()["finalists"] == first
 
 
@@ -78,12 +79,12 @@ def test_finalists_that_are_trained_are_not_said_to_be_trained_again(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.finalists, plan.finalist_seeds = 2, 1
-    campaign(plan).execute()
+    driver(plan).execute()
     assert "1 seed each, 9 epochs: 2 to begin\n" in capsys.readouterr().out
-    campaign(plan).execute()
+    driver(plan).execute()
     assert "1 seed each, 9 epochs: 2 done already\n" in capsys.readouterr().out
     plan.finalist_seeds = 2
-    campaign(plan).execute()
+    driver(plan).execute()
     assert "2 seeds each, 9 epochs: 2 done already, 2 to begin\n" in capsys.readouterr().out
 
 
@@ -91,7 +92,7 @@ def test_a_time_budget_that_is_used_up_is_told_until_the_rest_is_done(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.trials, plan.finalists, plan.finalist_seeds = 40, 1, 1
-    short = dataclasses.replace(campaign(plan), means=ExecutionOptions(concurrency=1, time_budget=20))
+    short = dataclasses.replace(driver(plan), options=ExecutionOptions(concurrency=1, time_budget=20))
     with monkeypatch.context() as patch:
         patch.setattr("tuner.driver.time.monotonic", map(float, itertools.count()).__next__)
         assert short.execute(), "there is a model to export"
@@ -102,7 +103,7 @@ def test_a_time_budget_that_is_used_up_is_told_until_the_rest_is_done(
     assert "mine: time budget used up" in shown
     assert f"--resume --name mine --runs {Path(plan.folder).parent}" in shown
     plan.trials = 1  # begun trials are ended; no new ones
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     assert status(plan) == "done"
     assert report.main([plan.folder]) == 0
     assert "--resume" not in capsys.readouterr().out
@@ -119,7 +120,7 @@ def test_ctrl_c_says_what_is_left(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(fake, "train", train)
         with pytest.raises(KeyboardInterrupt) as caught:
-            campaign(plan).execute()
+            driver(plan).execute()
         return str(caught.value)
 
     assert interrupted(lambda: None) == "nothing is lost; go on with: python drive.py again"
@@ -144,7 +145,7 @@ def test_ctrl_c_before_anything_was_written_leaves_nothing(plan: Plan, monkeypat
     def find_capacity(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    new = campaign(plan)
+    new = driver(plan)
     Path(plan.folder, "run.json").unlink()
     monkeypatch.setattr("tuner.driver.find_capacity", find_capacity)
     with pytest.raises(KeyboardInterrupt, match=r"^nothing was begun$"):
@@ -155,14 +156,14 @@ def test_ctrl_c_before_anything_was_written_leaves_nothing(plan: Plan, monkeypat
 def test_trials_that_all_fail_for_one_reason_end_the_search_in_a_line(plan: Plan) -> None:
     plan.factory |= {"seconds_per_epoch": -1.0}
     with pytest.raises(SearchError) as caught:
-        campaign(plan).execute()
+        driver(plan).execute()
     said = str(caught.value)
     assert "\n" not in said
     assert "fix it, then go on with: python drive.py again" in said
     assert "if space or store have to change, start a new search" in said
     assert status(plan).startswith("error: every trial fails")
     plan.factory |= {"seconds_per_epoch": 0.0}
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     assert status(plan) == "done"
 
 
@@ -170,22 +171,22 @@ def test_a_search_without_a_usable_trial_says_what_to_change(plan: Plan) -> None
     plan.trials = 1
     plan.factory |= {"diverges_at_rate": 0.01, "diverges_from": 1}
     with pytest.raises(SearchError, match=r"1 diverged, 0 failed; start a new search .* smaller learning rates"):
-        campaign(plan).execute()
+        driver(plan).execute()
     assert status(plan) == "no usable trial"
 
 
 def test_a_refused_resume_leaves_the_status_of_the_run(plan: Plan) -> None:
     plan.trials = 1
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     with pytest.raises(SearchError, match="--concurrent must be at most 2"):
-        dataclasses.replace(campaign(plan), means=ExecutionOptions(concurrency=9)).execute()
+        dataclasses.replace(driver(plan), options=ExecutionOptions(concurrency=9)).execute()
     assert status(plan) == "done"
 
 
 def test_fewer_trials_than_are_begun_are_no_contradiction(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     plan.trials = 2
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     capsys.readouterr()
     assert report.main([plan.folder]) == 0
     assert "4 of 4 trials" in capsys.readouterr().out
@@ -194,20 +195,20 @@ def test_fewer_trials_than_are_begun_are_no_contradiction(plan: Plan, capsys: py
 def test_a_full_results_folder_is_waited_for(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every third append fails, as on a full disk."""
     calls = Counter[str]()
-    append = jsonlines.append_bytes
+    append = jsonlines.append
 
-    def full_now_and_then(path: Path, lines: bytes) -> None:
+    def full_now_and_then(path: Path, *lines: dict[str, Any]) -> None:
         calls["all"] += 1
         if calls["all"] % 3 == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        append(path, lines)
+        append(path, *lines)
 
-    monkeypatch.setattr(jsonlines, "append_bytes", full_now_and_then)
+    monkeypatch.setattr(jsonlines, "append", full_now_and_then)
     monkeypatch.setattr("tuner.run.retry._AGAIN_SECONDS", 0.01)
     said: list[str] = []
-    monkeypatch.setattr("tuner.report.live.Display.say", lambda self, text: said.append(text))
-    campaign(plan).execute()
-    lines = jsonlines.read(RunFolder(Path(plan.folder)).epochs)
+    monkeypatch.setattr("tuner.driver.SearchDriver._say", lambda self, text: said.append(text))
+    driver(plan).execute()
+    lines = epochs_in(RunFolder(Path(plan.folder)).epochs)
     assert max(Counter((line["key"], line["epoch"]) for line in lines).values()) == 1
     assert len({line["key"] for line in lines}) == 4
     assert any("cannot be written to: No space left on device" in text for text in said)
@@ -229,7 +230,7 @@ def test_a_folder_that_is_full_when_a_search_begins_or_ends_is_waited_for(
         write_json(path, content)
 
     plan.trials, plan.finalists, plan.finalist_seeds = 2, 1, 1
-    prepared = campaign(plan)
+    prepared = driver(plan)
     monkeypatch.setattr(jsonlines, "write_json", full_at_first)
     monkeypatch.setattr("tuner.run.retry._AGAIN_SECONDS", 0.01)
     assert prepared.execute()

@@ -17,14 +17,16 @@ from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
 from model.hyperparameters import Hyperparameters
 from tuner import export
+from tuner.data import load_crystals
 from tuner.run import jsonlines, trial_folder
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
 from tuner.study.study import Study
-from tuner.training import load_crystals, make_factory
+from tuner.training import make_factory
 from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
+from tuner.trials.stopping.none import NoStopping
 
 SPACE = """
 [parameters]
@@ -64,15 +66,16 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         finalist_seeds=1,
     )
     found.write({"settings": settings.as_dict(), "status": "done"})
-    origin = {
-        "run": "my run",
-        "store": {"source": "small.lmdb", "fingerprint": settings.fingerprint},
-        "split": settings.split,
-        "graph": crystals.graphs.settings.as_dict(),
-    }
-    factory = make_factory(crystals, fixed=space.fixed, device="cpu", threads=1, origin=origin)
-    study = Study(found.journal, space, sampler="random", seed=1)
-    work = SearchQueue(found, study, asha=None, num_trials=1, max_epochs=3, seed=1, notice=lambda what, training: None)
+    factory = make_factory(crystals, run="my run", fixed=space.fixed, device="cpu", threads=1)
+    work = SearchQueue(
+        found,
+        Study(space, sampler="random", seed=1),
+        rule=NoStopping(),
+        num_trials=1,
+        max_epochs=3,
+        seed=1,
+        notice=lambda queue, what, training: None,
+    )
     while (spec := work.next_training()) is not None:
         trainer = factory.build(spec)
         goes_on = True

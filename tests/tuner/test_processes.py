@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import ray
 
-from tests.tuner.drive import Plan, campaign, search_in_process
+from tests.tuner.drive import Plan, driver, search_in_process
+from tests.tuner.logs import epochs_in
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.study.study import TrialRecord, read_records
+from tuner.run.log import Training
+from tuner.trials.restore import read_trials
 from tuner.trials.stopping.asha import Asha, AshaSettings
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -61,7 +63,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
 
 
 def num_lines(path: Path) -> int:
-    return len(jsonlines.read(path))
+    return len(epochs_in(path))
 
 
 def trained(plan: Plan) -> Counter[tuple[str, int]]:
@@ -69,11 +71,11 @@ def trained(plan: Plan) -> Counter[tuple[str, int]]:
     return Counter((line["key"], line["epoch"]) for line in lines)
 
 
-def table(records: list[TrialRecord]) -> list[Any]:
-    return [(r.number, r.outcome, dict(r.params), dict(r.curve)) for r in records]
+def table(records: list[Training]) -> list[Any]:
+    return [(r.number, r.state, dict(r.params), dict(r.curve)) for r in records]
 
 
-def rungs(run: RunFolder, records: list[TrialRecord], max_epochs: int) -> dict[int, dict[int, float]]:
+def rungs(run: RunFolder, records: list[Training], max_epochs: int) -> dict[int, dict[int, float]]:
     """Rung sets as Optuna's storage implies them: best value up to the rung's epoch, of every trial that got there."""
     epochs = Asha(AshaSettings(grace_epochs=1, reduction=3), max_epochs).rung_epochs
     return {
@@ -85,10 +87,10 @@ def rungs(run: RunFolder, records: list[TrialRecord], max_epochs: int) -> dict[i
 def check_consistency(plan: Plan) -> None:
     """Each trial exactly once; log, study and rungs agree; every epoch recorded once."""
     run = RunFolder(Path(plan.folder))
-    records = read_records(run.journal)
-    lines = jsonlines.read(run.epochs)
+    records = list(read_trials(run).values())
+    lines = epochs_in(run.epochs)
     assert [r.number for r in records] == list(range(plan.trials))
-    assert all(r.outcome is not None for r in records)
+    assert all(r.has_ended for r in records)
     assert max(Counter((line["key"], line["epoch"]) for line in lines).values()) == 1
     for record in records:
         mine = {line["epoch"]: line["body"]["score"] for line in lines if int(line["key"]) == record.number}
@@ -152,8 +154,8 @@ def test_killing_the_driver_again_and_again_changes_no_trial_and_no_decision(pla
             break
     assert kills >= 2
     check_consistency(plan)
-    mine = read_records(RunFolder(Path(plan.folder)).journal)
-    theirs = read_records(RunFolder(Path(undisturbed.folder)).journal)
+    mine = list(read_trials(RunFolder(Path(plan.folder))).values())
+    theirs = list(read_trials(RunFolder(Path(undisturbed.folder))).values())
     assert table(mine) == table(theirs)
     twice = [epoch for epoch, count in trained(plan).items() if count > 1]
     assert len(twice) <= kills, "only the epoch that was being trained at a kill may be trained again"
@@ -206,9 +208,9 @@ def test_a_trial_that_fails_thrice_is_given_up_with_its_traceback_and_the_search
     plan.factory |= {"fails_at_rate": 0.001, "fails_at_epoch": 1, "diverges_at_rate": 0.1, "diverges_from": 1}
     output = run_to_end(plan)
     run = RunFolder(Path(plan.folder))
-    records = read_records(run.journal)
-    failed = [r for r in records if r.outcome == "failed"]
-    diverged = [r for r in records if r.outcome == "diverged"]
+    records = list(read_trials(run).values())
+    failed = [r for r in records if r.state == "failed"]
+    diverged = [r for r in records if r.state == "diverged"]
     assert failed
     assert all(r.params["learning_rate"] == 0.001 for r in failed)
     assert diverged
@@ -219,27 +221,27 @@ def test_a_trial_that_fails_thrice_is_given_up_with_its_traceback_and_the_search
     text = (run.failures / f"{failed[0].number:04d}.txt").read_text()
     assert text.count("no luck with learning rate 0.001") >= 3
     assert "faketrainer.py" in text
-    assert {r.outcome for r in records} <= {"failed", "diverged", "finished", "stopped"}
+    assert {r.state for r in records} <= {"failed", "diverged", "finished", "stopped"}
 
 
 def test_a_trial_that_hangs_is_ended_thrice_given_up_and_the_search_goes_on(plan: Plan) -> None:
     plan.trials, plan.sampler, plan.seed, plan.epoch_timeout, plan.asha = 3, "random", 7, 1.0, False
     plan.factory |= {"hangs_at_rate": 0.001}
     output = run_to_end(plan)
-    records = read_records(RunFolder(Path(plan.folder)).journal)
-    failed = [r for r in records if r.outcome == "failed"]
+    records = list(read_trials(RunFolder(Path(plan.folder))).values())
+    failed = [r for r in records if r.state == "failed"]
     assert failed
     assert all(r.params["learning_rate"] == 0.001 for r in failed)
     assert all("no epoch within 1 s: the process hung" in r.reason for r in failed), output
     assert all(list(r.curve) == [1] for r in failed)
-    assert {r.outcome for r in records} <= {"failed", "finished", "stopped"}
+    assert {r.state for r in records} <= {"failed", "finished", "stopped"}
 
 
 def test_a_trial_that_lacks_gpu_memory_gets_a_larger_share(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     init = ray.init
     monkeypatch.setattr("ray.init", lambda *address, **settings: init(*address, **settings, num_gpus=2))
     plan.trials, plan.gpus_per_trial, plan.factory["gpus_needed"] = 2, 0.25, 1.0
-    assert campaign(plan).execute()
+    assert driver(plan).execute()
     check_consistency(plan)
     text = (RunFolder(Path(plan.folder)).failures / "0000.txt").read_text()
     assert text.count("--- out of GPU memory after epoch 0") == 2, "0.25 and 0.5 did not suffice"
@@ -252,13 +254,13 @@ def test_a_search_in_which_everything_fails_for_one_reason_stops_early_and_says_
     output = finish(process)
     assert process.returncode == 2
     assert "every trial fails for the same reason: ValueError: sleep length must be non-negative" in output
-    records = read_records(RunFolder(Path(plan.folder)).journal)
+    records = list(read_trials(RunFolder(Path(plan.folder))).values())
     assert len(records) < 6
-    assert all(r.outcome is None for r in records)
+    assert all(not r.has_ended for r in records)
     plan.factory |= {"seconds_per_epoch": 0.0}
     plan.trials = 4
     run_to_end(plan)
-    assert all(r.outcome is not None for r in read_records(RunFolder(Path(plan.folder)).journal))
+    assert all(r.has_ended for r in list(read_trials(RunFolder(Path(plan.folder))).values()))
 
 
 def test_finalists_go_on_after_a_kill_and_the_best_by_validation_is_chosen(plan: Plan) -> None:

@@ -43,26 +43,26 @@ def packed(save: Callable[[Path], None]) -> bytes:
 
 
 def execute(
-    work: TrainingQueue, factory: FakeFactory, *, signals: Signals, tick: Callable[[], bool], **resources: object
+    queue: TrainingQueue, factory: FakeFactory, *, signals: Signals, tick: Callable[[], bool], **resources: object
 ) -> bool:
     """As `tuner.cluster.executor.execute`."""
-    while (spec := work.next_training()) is not None:
-        work.on_start(spec.key)
+    while (spec := queue.next_training()) is not None:
+        queue.on_start(spec.key)
         try:
-            if not train(work, factory, spec, signals, tick):
+            if not train(queue, factory, spec, signals, tick):
                 signals.check()
                 return False
         except ValueError as error:
             reason = f"ValueError: {error}"
-            work.on_failure(spec.key, Failure(kind="exception", reason=reason, details=f"Traceback ...\n{reason}"))
+            queue.on_failure(spec.key, Failure(kind="exception", reason=reason, details=f"Traceback ...\n{reason}"))
     return True
 
 
 def train(
-    work: TrainingQueue, factory: FakeFactory, spec: TrainingSpec, signals: Signals, tick: Callable[[], bool]
+    queue: TrainingQueue, factory: FakeFactory, spec: TrainingSpec, signals: Signals, tick: Callable[[], bool]
 ) -> bool:
     trainer = factory.build(spec)
-    if (state := work.saved_state(spec.key)) is not None:
+    if (state := queue.saved_state(spec.key)) is not None:
         with tempfile.TemporaryDirectory() as folder:
             trial_folder.unpack(state, Path(folder))
             trainer.load_state(Path(folder))
@@ -78,9 +78,9 @@ def train(
             finished=trainer.finished,
             body=body,
             state=None if trainer.finished else packed(trainer.save_state),
-            best=packed(lambda folder: trainer.save_best(folder, {})) if best else None,
+            best=packed(lambda folder: trainer.save_best(folder, factory.provenance(spec))) if best else None,
         )
-        goes_on = work.on_result(spec.key, report)
+        goes_on = queue.on_result(spec.key, report)
     return True
 
 

@@ -6,7 +6,7 @@ By itself Ray asks for the best fitting type again and again, also while the clo
 
 from typing import Any
 
-from tuner.cluster.ray_private import utilization_score
+from tuner.cluster.ray_private import utilization_scorer
 
 
 def prefer_available(
@@ -27,7 +27,7 @@ def prefer_available(
     Returns:
         None if nothing of the demands fits on such a node.
     """
-    fit = utilization_score(node_resources, demands, node_type, node_availability_summary=node_availability_summary)
+    fit = utilization_scorer()(node_resources, demands, node_type, node_availability_summary=node_availability_summary)
     if fit is None:
         return None
     last_launch = node_availability_summary.node_availabilities.get(node_type)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphdb.command import count
+from graphdb.progress import duration_text
 from tuner.cluster.resources import Resources, amount
 from tuner.errors import SearchError
-from tuner.run.settings import duration_text
 
 if TYPE_CHECKING:
     from tuner.cluster.session import Cluster
@@ -28,7 +28,7 @@ class ExecutionOptions:
     address: str | None = None
     """Of a running Ray; None starts one."""
     concurrency: int | None = None
-    """Jobs at the same time; None for as many as fit."""
+    """Trainings at the same time; None for as many as fit."""
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     """None for DEFAULT_GPU_SHARE where there are GPUs."""
@@ -39,63 +39,76 @@ class ExecutionOptions:
     retry_failed: bool = False
     """Run the parameters of failed trials again."""
     data_bytes: int = 0
-    """Size of what the workers share."""
+    """Size of the crystals that all workers of a machine share."""
 
 
 def find_capacity(
-    means: ExecutionOptions,
+    options: ExecutionOptions,
     cluster: "Cluster",
     *,
     num_trials: int,
     say: Callable[[str], None],
     check: Callable[[], None],
 ) -> tuple[Resources, int | None]:
-    """What a trial gets, and how many run at a time: None for as many as there is room for, since nodes may join.
+    """What a trial gets, and how many run at a time: None for as many as fit, since nodes may join.
 
     Args:
-        means: what the user asks for.
-        cluster: entered. One that was there already is waited for, until some node can hold a trial.
-        num_trials: of the search; an autoscaler is asked for room for them.
+        options: what the user asks for.
+        cluster: entered. One that was there already is waited for, until a trial fits some node.
+        num_trials: of the search; an autoscaler is asked for nodes for them.
         say: shows a line to the user.
         check: called while waiting; raises to end the wait.
 
     Raises:
         SearchError: if no trial fits, or not as many as were asked for, or the versions of the nodes differ.
     """
-    if means.address is not None:
-        trial = _wait(means, cluster, num_trials, say, check)
-        cluster.check_versions()
-        return trial, means.concurrency
-    return check_machine(means, cluster.nodes())
+    if options.address is None:
+        return check_machine(options, cluster.nodes()[0])
+    started = time.monotonic()
+    reminder = started
+    while True:  # an autoscaler takes minutes to start the first node; `ray up` returns before its workers are there
+        nodes = cluster.nodes()
+        trial = _of_trial(options, nodes)
+        if num_fitting(trial, nodes):
+            cluster.check_versions()
+            return trial, options.concurrency
+        now = time.monotonic()
+        if now - started > _WAIT_SECONDS:
+            raise SearchError(
+                f"a trial must fit a node within {duration_text(_WAIT_SECONDS)}, but it asks for {trial} of "
+                f"{_text(nodes)}; lower --cpus-per-trial or --gpus-per-trial; `ray status` on the head tells what "
+                "became of the workers"
+            )
+        if now >= reminder:
+            say(f"Waiting for a worker: a trial takes {trial}, and the cluster has {_text(nodes)} so far")
+            reminder = now + _REMIND_SECONDS
+        cluster.ask_for(trial, options.concurrency or num_trials)
+        time.sleep(0.5)
+        check()
 
 
-def check_machine(means: ExecutionOptions, nodes: Sequence[Resources]) -> tuple[Resources, int]:
+def check_machine(options: ExecutionOptions, machine: Resources) -> tuple[Resources, int]:
     """What a trial gets on one machine, and how many run at a time.
-
-    Args:
-        means: what the user asks for.
-        nodes: the machine.
 
     Raises:
         SearchError: naming the flag that asks for more than there is.
     """
-    trial = _of_trial(means, nodes)
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    trial = _of_trial(options, [machine])
     for flag, wanted, there, unit in (
-        ("--cpus-per-trial", trial.cpus, cpus, "CPU"),
-        ("--gpus-per-trial", trial.gpus, gpus, "GPU"),
+        ("--cpus-per-trial", trial.cpus, machine.cpus, "CPU"),
+        ("--gpus-per-trial", trial.gpus, machine.gpus, "GPU"),
     ):
         if wanted > there + 1e-9:
             raise SearchError(
                 f"{flag} must be at most {there:g}, got {wanted:g}: this machine has {amount(there, unit)}; "
                 "lower it, or leave it out"
             )
-    fits = num_fitting(trial, nodes)
-    wanted = fits if means.concurrency is None else means.concurrency
+    fits = num_fitting(trial, [machine])
+    wanted = fits if options.concurrency is None else options.concurrency
     if wanted > fits:
         raise SearchError(
             f"--concurrent must be at most {fits}, got {wanted}: {count(fits, 'trial')} of {trial} "
-            f"{'fits' if fits == 1 else 'fit'} this machine ({_text(nodes)}); lower it, or leave it out"
+            f"{'fits' if fits == 1 else 'fit'} this machine ({_text([machine])}); lower it, or leave it out"
             + ("; a smaller --cpus-per-trial makes room for more trials" if trial.cpus > 1 else "")
         )
     return trial, wanted
@@ -113,37 +126,11 @@ def num_fitting(trial: Resources, nodes: Sequence[Resources]) -> int:
     return total
 
 
-def _wait(
-    means: ExecutionOptions, cluster: "Cluster", num_trials: int, say: Callable[[str], None], check: Callable[[], None]
-) -> Resources:
-    """An autoscaler takes minutes to start the first node, and `ray up` returns before its workers are there."""
-    started = time.monotonic()
-    reminder = started
-    while True:
-        nodes = cluster.nodes()
-        trial = _of_trial(means, nodes)
-        if num_fitting(trial, nodes):
-            return trial
-        now = time.monotonic()
-        if now - started > _WAIT_SECONDS:
-            raise SearchError(
-                f"a trial must fit a node within {duration_text(_WAIT_SECONDS)}, but it asks for {trial} of "
-                f"{_text(nodes)}; lower --cpus-per-trial or --gpus-per-trial; `ray status` on the head tells what "
-                "became of the workers"
-            )
-        if now >= reminder:
-            say(f"Waiting for a worker: a trial takes {trial}, and the cluster has {_text(nodes)} so far")
-            reminder = now + _REMIND_SECONDS
-        cluster.ask_for(trial, means.concurrency or num_trials)
-        time.sleep(0.5)
-        check()
-
-
-def _of_trial(means: ExecutionOptions, nodes: Sequence[Resources]) -> Resources:
-    gpus = means.gpus_per_trial
+def _of_trial(options: ExecutionOptions, nodes: Sequence[Resources]) -> Resources:
+    gpus = options.gpus_per_trial
     if gpus is None:
         gpus = DEFAULT_GPU_SHARE if any(node.gpus for node in nodes) else 0.0
-    return Resources(cpus=means.cpus_per_trial, gpus=gpus)
+    return Resources(cpus=options.cpus_per_trial, gpus=gpus)
 
 
 def _text(nodes: Sequence[Resources]) -> str:

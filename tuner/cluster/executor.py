@@ -1,4 +1,4 @@
-"""Runs the trainings of a work on a Ray with Tune: which trainings, how many, and what becomes of their results."""
+"""Runs the trainings of a queue on a Ray with Tune: which trainings, how many, and what becomes of their results."""
 
 import json
 import re
@@ -7,8 +7,9 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import ray
 from ray import tune
@@ -20,12 +21,15 @@ from ray.tune.search import Searcher
 from tuner.cluster.failures import failure_of
 from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import temporary_folder
-from tuner.cluster.worker import BEST, PAYLOAD, STATE, StateHandle, TrainingWorker
+from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, SavedState, TrainingWorker
 from tuner.signals import Signals
 from tuner.trials.interfaces import EpochResult, Failure, TrainerFactory, TrainingQueue, TrainingSpec
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
 _CAPACITY_SECONDS = 1.0
-"""Between two looks at how much room there is."""
+"""Between two looks at how many trainings fit."""
 
 
 class _Interrupted(BaseException):
@@ -33,7 +37,7 @@ class _Interrupted(BaseException):
 
 
 def execute(
-    work: TrainingQueue,
+    queue: TrainingQueue,
     factory: TrainerFactory,
     *,
     resources: Resources,
@@ -42,147 +46,128 @@ def execute(
     signals: Signals,
     tick: Callable[[], bool],
 ) -> bool:
-    """Run trainings until the work is done. Needs an entered `Cluster`.
+    """Run trainings until the queue is done. Needs an entered `Cluster`.
 
     Args:
-        work: asked for trainings, told of everything.
+        queue: asked for trainings, told of everything.
         factory: builds the trainings; travels to each worker once, its arrays shared by all of a node.
         resources: of one training; the GPUs of a single training may differ (`TrainingSpec.gpus`).
-        concurrency: trainings that run at the same time, at most; None for as many as there is room for, whenever.
+        concurrency: trainings that run at the same time, at most; None for as many as fit at any time.
         capacity: how many trainings fit the nodes that are there now; no more are handed out, one where none fits.
             None where `concurrency` is known to fit.
         signals: end the run when received.
         tick: called about ten times a second; False ends the run at once, as if it had been killed.
 
     Returns:
-        Whether the work was done, rather than ended by `tick`.
+        Whether the queue is done; else `tick` has ended the run.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or a SIGTERM.
-        Exception: whatever `work` raised.
+        Exception: whatever `queue` raised.
     """
-    bridge = _Attempts(work)
-    proposer = _Searcher(bridge, capacity)
+    searcher = _Searcher(queue, capacity)
 
-    def of_training(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         gpus = config["training"]["gpus"] if config.get("training") else None
-        return tune.PlacementGroupFactory(
-            [replace(resources, gpus=resources.gpus if gpus is None else gpus).as_bundle()]
-        )
+        wanted = resources if gpus is None else replace(resources, gpus=gpus)
+        return tune.PlacementGroupFactory([wanted.as_bundle()])
 
-    trainable = tune.with_resources(tune.with_parameters(TrainingWorker, factory=factory), of_training)
-    scratch = temporary_folder("tune")  # for Tune's own files, which nobody reads
+    folder = temporary_folder("tune")  # for Tune's own files, which nobody reads
     try:
-        return _fit(bridge, proposer, trainable, concurrency=concurrency, scratch=scratch, signals=signals, tick=tick)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _fit(
-    bridge: "_Attempts",
-    proposer: "_Searcher",
-    trainable: Any,
-    *,
-    concurrency: int | None,
-    scratch: str,
-    signals: Signals,
-    tick: Callable[[], bool],
-) -> bool:
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=proposer,
-            scheduler=_Scheduler(bridge),
-            num_samples=-1,
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: str(trial.trial_id),
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=scratch,
-            callbacks=[_LoopCallback(bridge, signals, tick)],
-            failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial, see _Attempts
-            checkpoint_config=tune.CheckpointConfig(
-                checkpoint_at_end=False
-            ),  # the training's own state is all there is to save
-            verbose=0,
-        ),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(TrainingWorker, factory=factory), request),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_Scheduler(searcher),
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+                trial_name_creator=attrgetter("trial_id"),
+                trial_dirname_creator=attrgetter("trial_id"),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=folder,
+                callbacks=[_LoopCallback(searcher, signals, tick)],
+                failure_config=tune.FailureConfig(max_failures=0),  # another attempt is another Tune trial
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a training hands over its own state
+                verbose=0,
+            ),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             tuner.fit()
-        except _Interrupted:
-            signals.check()
-            return False
-        except TuneError:
-            if bridge.error is not None:
-                raise bridge.error from None
-            raise
+    except _Interrupted:
+        signals.check()
+        return False
+    except TuneError:
+        if searcher.error is not None:
+            raise searcher.error from None
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return True
 
 
 class _Unpickled:
-    """Tune pickles all it is given, for a restore that we never ask for; what is alive here stays out of it."""
+    """Pickled as an empty object: Tune pickles its parts for a restore that is never asked for, open files and all."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class _Attempts:
-    """Which Tune trial is an attempt at which training; the first exception of the queue, before Tune makes it text."""
+class _Searcher(_Unpickled, Searcher):
+    """Hands the trainings of a queue to Tune. Each attempt at a training is a Tune trial of its own.
 
-    def __init__(self, work: TrainingQueue) -> None:
-        self.work = work
-        self.specs: dict[str, TrainingSpec] = {}
-        self.states: dict[str, StateHandle] = {}
+    Tune asks long before a training can run, so that worker processes start side by side; but a training that is
+    proposed late is proposed with more knowledge, and one that waits might wait to the end: see
+    `_Scheduler.choose_trial_to_run`.
+    """
+
+    def __init__(self, queue: TrainingQueue, capacity: Callable[[], int] | None) -> None:
+        super().__init__()
+        self.queue = queue
+        self.specs: dict[str, TrainingSpec] = {}  # by Tune trial
+        self.states: dict[str, SavedState] = {}
         self.error: Exception | None = None
+        self._find_capacity = capacity
+        self._capacity = 0
+        self._next_look = 0.0
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Call a method of the queue, and keep its first exception, which Tune makes text."""
         try:
             return function(*arguments)
         except Exception as error:
             self.error = self.error or error
             raise
 
-
-class _Searcher(_Unpickled, Searcher):
-    """Hands the trainings of a work to Tune. Each attempt at a training is a Tune trial of its own.
-
-    Tune asks long before there is room, so that worker processes start side by side; but a training that is proposed
-    late is proposed with more knowledge, and one that waits might wait to the end: see
-    `_Scheduler.choose_trial_to_run`.
-    """
-
-    def __init__(self, bridge: _Attempts, capacity: Callable[[], int] | None) -> None:
-        super().__init__()
-        self._bridge = bridge
-        self._room = capacity
-        self._fits = 0
-        self._next_look = 0.0
-
-    def suggest(self, trial_id: str) -> Any:
-        work = self._bridge.work
-        if self._room is not None and len(self._bridge.specs) >= self._fits:
-            if time.monotonic() < self._next_look:
-                return None
-            self._fits = max(1, self._room())  # Without any training Tune would wait for one, and not even hear Ctrl-C.
-            self._next_look = time.monotonic() + _CAPACITY_SECONDS
-            if len(self._bridge.specs) >= self._fits:
-                return None
-        spec = self._bridge.call(work.next_training)
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """A configuration; `Searcher.FINISHED` if none will come any more, None if there is none for now."""
+        if self._is_full():
+            return None
+        spec = self.call(self.queue.next_training)
         if spec is None:
-            return Searcher.FINISHED if work.done() else None
-        self._bridge.specs[trial_id] = spec
-        state = self._bridge.call(work.saved_state, spec.key)
-        handed = self._bridge.states[trial_id] = StateHandle(ray.put(state) if state is not None else None)
-        return {"training": spec.as_dict(), "state": handed}
+            return Searcher.FINISHED if self.queue.done() else None
+        content = self.call(self.queue.saved_state, spec.key)
+        state: SavedState = Opaque(ray.put(content) if content is not None else None)
+        self.specs[trial_id], self.states[trial_id] = spec, state
+        return {"training": spec.as_dict(), "state": state}
+
+    def _is_full(self) -> bool:
+        """Whether no more trainings fit; the cluster is asked now and then, not at each step of Tune's loop."""
+        running = len(self.specs)
+        if self._find_capacity is None or running < self._capacity:
+            return False
+        if time.monotonic() < self._next_look:
+            return True
+        self._capacity = max(1, self._find_capacity())  # Without any training Tune would hang, also after Ctrl-C.
+        self._next_look = time.monotonic() + _CAPACITY_SECONDS
+        return running >= self._capacity
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._bridge.specs.pop(trial_id, None)
-        self._bridge.states.pop(trial_id).reference = None
+        self.specs.pop(trial_id, None)
+        self.states.pop(trial_id).content = None
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are never read."""
@@ -192,52 +177,49 @@ class _Searcher(_Unpickled, Searcher):
 
 
 class _Scheduler(_Unpickled, FIFOScheduler):
-    """Tells the work of results and failures, and Tune what the work decided."""
+    """Reports results and failures to the queue, and its decisions to Tune."""
 
-    def __init__(self, bridge: _Attempts) -> None:
+    def __init__(self, searcher: _Searcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._bridge = bridge
+        self._searcher = searcher
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+    def choose_trial_to_run(self, tune_controller: object) -> None:
         """None in particular: a process that becomes free takes a new trial, and what starts goes on starting.
 
         Tune's own choice, found by going through all trials at each step, is the oldest one whose process has not
         started; it would get the free process, and its own be killed. Where trials end all the time, no process of a
         node that joins would live long enough to start.
         """
-        return None
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        spec = self._bridge.specs[trial.trial_id]
-        report = EpochResult(
-            **json.loads(result[PAYLOAD]),
-            **{name: result[name].content.tobytes() for name in (STATE, BEST) if name in result},
-        )
-        goes_on = self._bridge.call(self._bridge.work.on_result, spec.key, report)
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        key = self._searcher.specs[trial.trial_id].key
+        state, best = (result[name].content.tobytes() if name in result else None for name in (STATE_KEY, BEST_KEY))
+        report = EpochResult(**json.loads(result[REPORT_KEY]), state=state, best=best)
+        goes_on = self._searcher.call(self._searcher.queue.on_result, key, report)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        spec = self._bridge.specs[trial.trial_id]
-        self._bridge.call(self._bridge.work.on_failure, spec.key, _failure(trial))
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        key = self._searcher.specs[trial.trial_id].key
+        self._searcher.call(self._searcher.queue.on_failure, key, _failure(trial))
 
 
 class _LoopCallback(_Unpickled, tune.Callback):
-    """Beats at each turn of Tune's loop, at least ten times a second."""
+    """Called by Tune's loop, at least ten times a second."""
 
-    def __init__(self, bridge: _Attempts, signals: Signals, tick: Callable[[], bool]) -> None:
-        self._bridge = bridge
+    def __init__(self, searcher: _Searcher, signals: Signals, tick: Callable[[], bool]) -> None:
+        self._searcher = searcher
         self._signals = signals
         self._tick = tick
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._bridge.call(self._bridge.work.on_start, self._bridge.specs[trial.trial_id].key)
+        self._searcher.call(self._searcher.queue.on_start, self._searcher.specs[trial.trial_id].key)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        for name in (PAYLOAD, STATE, BEST):  # recorded; Tune would keep the last ones of all trials in memory
+        for name in (REPORT_KEY, STATE_KEY, BEST_KEY):  # recorded; Tune would keep the last ones of all trials
             result.pop(name, None)
-        self._bridge.states[trial.trial_id].reference = None  # the worker has it
+        self._searcher.states[trial.trial_id].content = None  # the worker has it
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._signals.check()

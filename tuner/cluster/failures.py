@@ -1,4 +1,4 @@
-"""What Ray says of a training that ended badly, in our own words."""
+"""Why a training ended badly, from what Ray reports of it."""
 
 import re
 
@@ -14,7 +14,7 @@ _GPU_MEMORY = re.compile(r"(?:CUDA|HIP|MPS backend)[^\n]{0,40}out of memory|(?:C
 
 
 def failure_of(error: object, details: str) -> Failure:
-    """A failure in our own words: Ray's own errors, but those of code of ours that it carries, are a lost worker.
+    """A failure by its kind: an error of Ray itself is a lost worker; other exceptions, which Ray carries, are ours.
 
     Args:
         error: what Ray raised; None if it could not be read.
@@ -25,8 +25,8 @@ def failure_of(error: object, details: str) -> Failure:
         cause = error.cause if isinstance(error.cause, BaseException) else None
         if isinstance(cause, RayError):
             return failure_of(cause, details)
-        words = str(cause).strip().splitlines() if cause is not None else []
-        reason = f"{type(cause).__name__}: {words[0]}" if words else lines[-1]
+        text = str(cause).strip().splitlines() if cause is not None else []
+        reason = f"{type(cause).__name__}: {text[0]}" if text else lines[-1]
         return _exception(reason, details)
     if isinstance(error, RayActorError) and error.actor_init_failed:  # the cause's text is all it keeps
         return _exception(lines[-1], details)

@@ -11,7 +11,7 @@ from tuner.errors import SearchError
 
 
 def find_head_node(cluster_file: str, config: dict[str, Any]) -> tuple[str, str]:
-    """Address of the running head and the key that Ray logs in with; Ray made it if the file names none.
+    """Address of the running head, and the key that Ray logs in with, which Ray made if the file names none.
 
     Args:
         cluster_file: as the user names it.
@@ -20,14 +20,14 @@ def find_head_node(cluster_file: str, config: dict[str, Any]) -> tuple[str, str]
     Raises:
         SearchError: if there is no such cluster.
     """
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             # In this order: to resolve a file makes keys and roles, which must not happen where no cluster is up.
             address = sdk.get_head_node_ip(config)
             key = config["auth"].get("ssh_private_key") or sdk.bootstrap_config(config)["auth"]["ssh_private_key"]
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split()) or " ".join(said.getvalue().split())[-300:]
+        text = " ".join(str(error).split()) or " ".join(output.getvalue().split())[-300:]
         raise SearchError(
             f"the cluster of {cluster_file} must be up, but its head is not to be found: {text}; "
             f"start it with: ray up {shlex.quote(cluster_file)}"

@@ -1,7 +1,8 @@
 """All that is taken from Ray beyond its documented interface, each with what depends on it.
 
-A new version of Ray may change any of it without a word. So pyproject.toml admits only the versions that the tests
+A new version of Ray may change any of it without notice. So pyproject.toml admits only the versions that the tests
 passed on, no other file imports private modules of Ray, and tests/tuner/cluster/test_ray_private.py says what breaks.
+They are imported inside the functions, because commands answer mistakes before ray is loaded, which takes a second.
 """
 
 import contextlib
@@ -9,46 +10,34 @@ import copy
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
 def resolved_address(address: str) -> str:
-    """The ``host:port`` that `ray.init` would connect to, empty if there is none; for "auto", of this node's Ray.
-
-    A search with ``--address`` knocks there first: Ray itself tries for ever.
-    """
+    """The ``host:port`` that `ray.init` would connect to, empty if there is none; for "auto", of this node's Ray."""
     from ray._private import services
 
     return services.canonicalize_bootstrap_address(address) or ""
 
 
 def refusal(address: str) -> str | None:
-    """Why the Ray at ``host:port`` will not have this process; None if it will.
+    """Why the Ray at ``host:port`` refuses this process; None if it does not.
 
-    A search with ``--address`` asks that first: `ray.init` asks twenty times, and prints a line at each.
+    `ray.init` would try twenty times, and print a line each time. Ray's C++ code prints to the descriptor itself.
     """
-    with _nothing_printed():
-        try:
-            _raylet().GcsClient(address=address)
-        except Exception as error:  # noqa: BLE001 - which one it is, is not documented either
-            return " ".join(str(error).split()) or type(error).__name__
-    return None
-
-
-@contextlib.contextmanager
-def _nothing_printed() -> Iterator[None]:
-    """Ray's C++ code writes to the descriptor itself."""
     sys.stderr.flush()
-    ours = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    stderr = os.dup(2)
     try:
-        os.dup2(nowhere, 2)
-        yield
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        _raylet().GcsClient(address=address)
+    except Exception as error:  # noqa: BLE001 - which one it is, is not documented either
+        return " ".join(str(error).split()) or type(error).__name__
     finally:
-        os.dup2(ours, 2)
-        os.close(ours)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    return None
 
 
 def keep_nodes_silent() -> None:
@@ -58,8 +47,8 @@ def keep_nodes_silent() -> None:
     """
     from ray._private import ray_logging
 
-    ray_logging.stdout_deduplicator.skip_re = re.compile("")
-    ray_logging.stderr_deduplicator.skip_re = re.compile("")
+    for deduplicator in (ray_logging.stdout_deduplicator, ray_logging.stderr_deduplicator):
+        deduplicator.skip_re = re.compile("")
 
 
 @contextlib.contextmanager
@@ -71,10 +60,7 @@ def few_processes() -> Iterator[None]:
     """
     from ray._private import node
 
-    module: Any = node
-    whole = module.Node
-
-    class Small(whole):  # type: ignore[misc, valid-type]
+    class Small(node.Node):
         def __init__(self, ray_params: Any, **settings: Any) -> None:
             ray_params.no_monitor = True
             ray_params.include_log_monitor = False
@@ -83,15 +69,22 @@ def few_processes() -> Iterator[None]:
         def start_api_server(self, **settings: Any) -> None:
             pass
 
-    module.Node = Small
+    with _replaced(node, "Node", Small):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    theirs = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        module.Node = whole
+        setattr(owner, name, theirs)
 
 
 def read_token_again() -> None:
-    """Have Ray in this process go by RAY_AUTH_MODE and RAY_AUTH_TOKEN as they are now; it read them at its import."""
+    """Have Ray in this process read RAY_AUTH_MODE and RAY_AUTH_TOKEN again, as it did when it was imported."""
     _raylet().Config.initialize("")
     _raylet().AuthenticationTokenLoader.instance().reset_cache()
 
@@ -103,25 +96,13 @@ def _raylet() -> Any:
     return _raylet
 
 
-def longest_temporary_folder() -> int:
-    """How many bytes the path of Ray's temporary folder may have, so that those of its sockets are not too long."""
-    from ray._private.utils import validate_socket_filepath
-
-    below = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-    for length in range(200, 0, -1):
-        with contextlib.suppress(OSError):
-            validate_socket_filepath("x" * length + below)
-            return length
-    return 0
-
-
 @contextlib.contextmanager
 def plain_workers() -> Iterator[None]:
     """Have Tune start workers without an environment of their own; they inherit that of the Ray they belong to.
 
     Otherwise Ray has a first Python start a bash that starts the worker: twice the time, and where there is no bash on
-    the PATH, or a blank in that of the Python, no worker ever starts, and a search waits without a word. Of no use on
-    a cluster, where workers inherit from another machine.
+    the PATH, or a blank in that of the Python, no worker ever starts, and a search waits silently. Of no use on a
+    cluster, where workers inherit from another machine.
     """
     import ray
     from ray.tune.execution import class_cache
@@ -131,13 +112,8 @@ def plain_workers() -> Iterator[None]:
             self._cache[trainable] = ray.remote(trainable)
         return self._cache[trainable]
 
-    cache: Any = class_cache._ActorClassCache
-    theirs = cache.get
-    cache.get = get
-    try:
+    with _replaced(class_cache._ActorClassCache, "get", get):
         yield
-    finally:
-        cache.get = theirs
 
 
 def ours_first(root: str) -> Any:
@@ -156,27 +132,22 @@ def ours_first(root: str) -> Any:
     return JobConfig(_py_driver_sys_path=_Folders([root]))
 
 
-def utilization_score(resources: Any, demands: Any, node_type: str, *, node_availability_summary: Any) -> Any:
-    """What Ray's autoscaler itself says of a node type, a tuple that sorts; None if nothing fits.
-
-    `tuner.cluster.autoscaler`, which cluster.yaml names as the scorer, puts what the cloud refused behind it.
-    """
+def utilization_scorer() -> Callable[..., tuple[Any, ...] | None]:
+    """Ray's own: the higher a node type's tuple, the better it fits what waits; None if nothing fits."""
     from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer
 
-    return _default_utilization_scorer(
-        resources, demands, node_type, node_availability_summary=node_availability_summary
-    )
+    return _default_utilization_scorer
 
 
 def validate_cluster_config(config: dict[str, Any]) -> None:
-    """Validate the content of a cluster file as `ray up` does, for `tuner.preflight`; raises and prints anything."""
+    """Validate the content of a cluster file as `ray up` does; may raise and print anything."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(copy.deepcopy(config)))
 
 
 def start_options() -> frozenset[str]:
-    """The options of ``ray start``, such as ``--num-gpus``; `tuner.preflight` finds misspelled ones."""
+    """The options of ``ray start``, such as ``--num-gpus``."""
     from ray.scripts.scripts import start
 
     return frozenset(name for option in start.params for name in (*option.opts, *option.secondary_opts))

@@ -1,4 +1,4 @@
-"""Ray's token: who shows it may use the cluster."""
+"""Ray's token: who has it may use the cluster."""
 
 import os
 import shlex

@@ -1,7 +1,8 @@
 """What a training occupies, and what this machine has; known without Ray."""
 
-import os
 from dataclasses import dataclass
+
+from graphdb.cpus import usable_cpus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,7 +13,7 @@ class Resources:
     gpus: float
 
     def as_bundle(self) -> dict[str, float]:
-        """In Ray's words."""
+        """As Ray names them."""
         return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
 
     def __str__(self) -> str:
@@ -22,11 +23,6 @@ class Resources:
 def amount(number: float, unit: str) -> str:
     """``1 CPU``, ``0.5 CPUs``, ``no GPUs``."""
     return f"{f'{number:g}' if number else 'no'} {unit}{'' if number == 1 else 's'}"
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def this_machine() -> Resources:

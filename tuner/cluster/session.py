@@ -1,4 +1,4 @@
-"""A running Ray: one of our own on this machine, or the one of a cluster; what it has, and what is wished for."""
+"""A running Ray: one of our own on this machine, or that of a cluster; its nodes, and what its autoscaler shall add."""
 
 import contextlib
 import logging
@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import AuthenticationError
 
+from graphdb.cpus import usable_cpus
+from graphdb.errors import first_line
 from tuner.cluster import ray_private
 from tuner.cluster.nodes import alive_nodes, check_nodes
-from tuner.cluster.resources import Resources, usable_cpus
+from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import remove_stale_folders, temporary_folder
 from tuner.errors import SearchError
 
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay right in the workers
-    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told
-    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends Tune's loop; the kernel's is a lost worker, which goes on
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends Tune's loop; after one by the kernel the search goes on
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray itself recommends; without it a warning on each worker
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_SCHEDULER_EVENTS": "0",
@@ -36,14 +39,18 @@ _ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "60",
 }
 _WORKER_ENVIRONMENT = {
-    # What a worker hands over comes with the answer itself. Above 100 kB, Ray would leave it in the memory of the
-    # worker's node and send word of it: with that node it would be lost, and Tune's loop ends when a result is lost.
+    # What a worker returns is sent at once. Above 100 kB, Ray would leave it in the memory of the worker's node until
+    # it is asked for: with that node it would be lost, and Tune's loop ends when a result is lost.
     "RAY_max_direct_call_object_size": str(1 << 30),
 }
-_MOST_ASKED_FOR = 1000
+_MAX_REQUESTED = 1000
 _ANSWER_SECONDS = 10.0
-"""That a Ray has at whose address we knock."""
-_WITHOUT_RAY = "start one with `ray start --head`, or leave --address out"
+"""In which a Ray must accept a connection."""
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+_LONGEST_FOLDER = (103 if sys.platform == "darwin" else 107) - len(_SOCKET)
+"""In bytes, of the path around Ray's folder: that of a socket has at most so many."""
+_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
+_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class Cluster:
@@ -70,47 +77,52 @@ class Cluster:
             SearchError: if no Ray answers at the address.
         """
         environment = dict(_ENVIRONMENT)
-        root = str(Path(__file__).resolve().parents[2])
         if self._address is None:  # the workers find this very package, also where it is not installed
-            paths = [root, os.environ.get("PYTHONPATH", "")]
+            paths = [_ROOT, os.environ.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
             # Ray's own way is to write a token that all may read to ~/.ray/auth_token, where that of clusters lies.
-            environment["RAY_AUTH_MODE"] = "token"
-            environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._environment = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
-        _silence()
+        for name in ("ray", "ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        ray_private.keep_nodes_silent()
         remove_stale_folders()
-        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": False}
         try:
-            if self._address is not None:
-                try:
-                    _check_that_it_answers(self._address)
-                    ray.init(address=self._address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **common)
-                except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
-                    reason = (str(error).splitlines() or [type(error).__name__])[0]
-                    raise SearchError(
-                        f"--address must name a running Ray, got {self._address!r}: {reason}; {_WITHOUT_RAY}"
-                    ) from error
+            if self._address is None:
+                self._start()
             else:
-                ray_private.read_token_again()
-                # Ray opens its folder to everyone; the one around it stays closed.
-                self._temp = temporary_folder("ray", longest=ray_private.longest_temporary_folder() - len("/ray"))
-                self._hooks.enter_context(ray_private.plain_workers())
-                with ray_private.few_processes():
-                    ray.init(
-                        "local",  # whatever else runs here, and whatever RAY_ADDRESS names
-                        num_cpus=usable_cpus(),
-                        include_dashboard=False,
-                        object_store_memory=max(100_000_000, 3 * self._data_bytes),
-                        _temp_dir=f"{self._temp}/ray",
-                        job_config=ray_private.ours_first(root),
-                        **common,
-                    )
+                self._connect(self._address)
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _start(self) -> None:
+        ray_private.read_token_again()
+        # Ray opens its folder to everyone; the one around it stays closed.
+        self._temp = temporary_folder("ray", longest=_LONGEST_FOLDER)
+        self._hooks.enter_context(ray_private.plain_workers())
+        with ray_private.few_processes():
+            ray.init(
+                "local",  # whatever else runs here, and whatever RAY_ADDRESS names
+                num_cpus=usable_cpus(),
+                include_dashboard=False,
+                object_store_memory=max(100_000_000, 3 * self._data_bytes),
+                _temp_dir=f"{self._temp}/ray",
+                job_config=ray_private.ours_first(_ROOT),
+                **_SILENT,
+            )
+
+    def _connect(self, address: str) -> None:
+        try:
+            _check_that_it_answers(address)
+            ray.init(address=address, runtime_env={"env_vars": _WORKER_ENVIRONMENT}, **_SILENT)
+        except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
+            raise SearchError(
+                f"--address must name a running Ray, got {address!r}: {first_line(error)}; "
+                "start one with `ray start --head`, or leave --address out"
+            ) from error
 
     def __exit__(self, *_: object) -> None:
         """Stop or disconnect, and clean up."""
@@ -120,11 +132,9 @@ class Cluster:
         self._hooks.close()
         if self._temp is not None:
             shutil.rmtree(self._temp, ignore_errors=True)
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in self._environment:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in self._environment.items() if value is not None})
         ray_private.read_token_again()
 
     def restart(self) -> None:
@@ -148,24 +158,24 @@ class Cluster:
         check_nodes()
 
     def ask_for(self, spec: Resources, count: int) -> None:
-        """Have the autoscaler, where there is one, provide room for this many trainings.
+        """Have the autoscaler, where there is one, start nodes for this many trainings.
 
         Tune alone would ask for one training after the other, and so for one node after the other.
         """
-        wanted = min(count, _MOST_ASKED_FOR)
+        wanted = min(count, _MAX_REQUESTED)
         if self._address is None or wanted == self._asked_for:
             return
-        with contextlib.suppress(Exception):  # A wish; a cluster without an autoscaler has nobody to hear it.
+        with contextlib.suppress(Exception):  # not every cluster has an autoscaler, and a search does without
             request_resources(bundles=[spec.as_bundle()] * wanted)
         self._asked_for = wanted
 
     def ask_for_nothing(self) -> None:
-        """Have the autoscaler forget what was asked for, also by a driver that was killed: idle nodes may go."""
+        """Withdraw what was asked for, also by a driver that was killed: the autoscaler may stop idle nodes."""
         self.ask_for(Resources(cpus=1, gpus=0), 0)
 
 
 def _check_that_it_answers(address: str) -> None:
-    """Ray itself tries for ever to reach one that left its address behind, as after a restart of the machine."""
+    """Raise at once; Ray itself tries for ever to reach one that is gone, as after a restart of the machine."""
     if "://" in address:
         return
     found = ray_private.resolved_address(address)
@@ -181,10 +191,3 @@ def _check_that_it_answers(address: str) -> None:
         raise ConnectionError(f"the one at {found} takes another token than ours, as one that a search started itself")
     if reason is not None:
         raise ConnectionError(f"what answers at {found} is no Ray that works ({reason})")
-
-
-def _silence() -> None:
-    """Keep Ray's notes off the screen: its loggers, and what its nodes print through us whatever the log level."""
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ray_private.keep_nodes_silent()

@@ -12,7 +12,7 @@ _SHORT = Path("/tmp")
 
 
 def temporary_folder(kind: str, *, longest: int | None = None) -> str:
-    """Make one that only this user may look into.
+    """Make one that only this user may enter.
 
     Args:
         kind: part of its name.
@@ -53,5 +53,5 @@ def _is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True
+        pass
     return True

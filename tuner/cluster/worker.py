@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import ray
@@ -17,43 +17,37 @@ from ray import tune
 from tuner.run import jsonlines, trial_folder
 from tuner.trials.interfaces import EpochTrainer, TrainerFactory, TrainingSpec
 
-PAYLOAD, STATE, BEST = "payload", "state", "best"
+T = TypeVar("T")
+REPORT_KEY, STATE_KEY, BEST_KEY = "report", "state", "best"
+"""Of a step's result: what `EpochResult` says in JSON; its state and its best checkpoint, each an opaque array."""
 _BUILD_SECONDS = 3600.0
 """For the first step: a node may have to fetch the crystals before."""
 
 
-class StateHandle:
-    """A state on its way to a worker. Tune copies configurations many times and keeps them; this is never copied."""
+class Opaque(Generic[T]):
+    """Holds what Tune shall neither copy nor print: it copies each configuration many times, and prints each result."""
 
-    def __init__(self, reference: "ray.ObjectRef[bytes] | None") -> None:
-        """Carry an object of Ray's; set `reference` to None to let it go."""
-        self.reference = reference
+    def __init__(self, content: T) -> None:
+        """Hold it until `content` is set to something else."""
+        self.content = content
 
-    def __deepcopy__(self, memo: Any) -> "StateHandle":
-        """The same one."""
+    def __deepcopy__(self, memo: object) -> "Opaque[T]":
         return self
 
     def __repr__(self) -> str:
-        return "state" if self.reference is not None else "no state"
+        return "..."
 
 
-class PackedFolder:
-    """Bytes on their way to the driver. Tune puts each result into words, four times; these are few."""
-
-    def __init__(self, content: NDArray[np.uint8]) -> None:
-        """Carry an array: that travels without being copied."""
-        self.content = content
-
-    def __repr__(self) -> str:
-        return f"{self.content.size} bytes"
+SavedState = Opaque["ray.ObjectRef[bytes] | None"]
+"""A state on its way to a worker, or None for none."""
 
 
 class TrainingWorker(tune.Trainable):
     """Runs one training after the other in the same process (Tune's ``reuse_actors``).
 
     Nothing is built before the first step: what fails there, fails as an attempt at the training, with a traceback.
-    Nothing is written but to a temporary folder of the node, so it does not matter how long a process that the driver
-    has given up lives on.
+    Only a temporary folder of the node is written to, so it does not matter how long a process that the driver has
+    given up lives on.
     """
 
     def setup(self, config: dict[str, Any], factory: TrainerFactory) -> None:  # type: ignore[override]
@@ -62,62 +56,64 @@ class TrainingWorker(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another training."""
-        self._job = TrainingSpec.from_dict(new_config["training"])
-        self._start_from: StateHandle = new_config["state"]
+        """Take another training; True, or else Tune would start another process."""
+        self._spec = TrainingSpec.from_dict(new_config["training"])
+        self._saved_state: SavedState = new_config["state"]
         self._trainer: EpochTrainer | None = None
-        self._kept_best = False
-        self._next_state = 0.0
+        self._best_sent = False
+        self._next_state_time = 0.0
         return True
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
         if self._trainer is None:
-            with _ended_after(max(self._job.epoch_timeout, _BUILD_SECONDS)):
+            with _killed_after(max(self._spec.epoch_timeout, _BUILD_SECONDS)):
                 self._trainer = self._begin()
         trainer = self._trainer
-        with _ended_after(self._job.epoch_timeout):
+        with _killed_after(self._spec.epoch_timeout):
             body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
             result: dict[str, Any] = {
-                PAYLOAD: json.dumps({"epoch": trainer.epoch, "finished": trainer.finished, "body": body})
+                REPORT_KEY: json.dumps({"epoch": trainer.epoch, "finished": trainer.finished, "body": body})
             }
-            # As arrays the bytes lie in shared memory, and the driver reads them there.
-            if trainer.best_epoch and (trainer.best_epoch == trainer.epoch or not self._kept_best):
-                result[BEST] = _packed(lambda folder: trainer.save_best(folder, self._factory.provenance(self._job)))
-                self._kept_best = True
-            if not trainer.finished and time.monotonic() >= self._next_state:
-                result[STATE] = _packed(trainer.save_state)
-                self._next_state = time.monotonic() + self._job.state_every
+            if trainer.best_epoch and (trainer.best_epoch == trainer.epoch or not self._best_sent):
+                result[BEST_KEY] = _packed(
+                    lambda folder: trainer.save_best(folder, self._factory.provenance(self._spec))
+                )
+                self._best_sent = True
+            if not trainer.finished and time.monotonic() >= self._next_state_time:
+                result[STATE_KEY] = _packed(trainer.save_state)
+                self._next_state_time = time.monotonic() + self._spec.state_every
         return result
 
     def _begin(self) -> EpochTrainer:
-        """Build the training, and go on from the state that came along, if it loads."""
-        trainer = self._factory.build(self._job)
-        if self._start_from.reference is None:
+        """Build the training, and load the state that came with it, if it can be loaded."""
+        trainer = self._factory.build(self._spec)
+        if self._saved_state.content is None:
             return trainer
-        content = ray.get(self._start_from.reference)
-        self._start_from.reference = None
+        content = ray.get(self._saved_state.content)
+        self._saved_state.content = None
         with tempfile.TemporaryDirectory() as folder:
             try:
                 trial_folder.unpack(content, Path(folder))
                 trainer.load_state(Path(folder))
             except (OSError, ValueError, KeyError):
-                return self._factory.build(self._job)  # Torn by a power cut: the beginning is the next best.
+                return self._factory.build(self._spec)  # Torn by a power cut: begin again.
         return trainer
 
 
-def _packed(save: Callable[[Path], None]) -> PackedFolder:
+def _packed(save: Callable[[Path], None]) -> Opaque[NDArray[np.uint8]]:
+    """As an array: its bytes lie in shared memory, and the driver reads them there."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "saved"
         save(folder)
-        return PackedFolder(np.frombuffer(trial_folder.pack(folder), np.uint8))
+        return Opaque(np.frombuffer(trial_folder.pack(folder), np.uint8))
 
 
 @contextmanager
-def _ended_after(seconds: float) -> Iterator[None]:
-    """Have the kernel end this process if it takes longer: that works also where Python's own threads hang.
+def _killed_after(seconds: float) -> Iterator[None]:
+    """Have the kernel end this process if it takes longer, which works also where Python's own threads hang.
 
-    Nobody handles SIGALRM, so its default action applies. The driver sees a lost worker, and knows by the time.
+    Nobody handles SIGALRM, so its default action applies. The driver sees a lost worker, and tells by the time why.
     """
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

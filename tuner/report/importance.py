@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.run.log import Training
 from tuner.space.parameter import Value
-from tuner.study.study import TrialRecord
 
 MIN_TRIALS = 8
 """Fewer trials tell nothing."""
@@ -27,42 +27,39 @@ _MAX_GROUPS = 8
 _SHUFFLES = 100
 
 
-def importances(records: Iterable[TrialRecord]) -> tuple[dict[str, float], float]:
+def importances(trainings: Iterable[Training]) -> tuple[dict[str, float], float]:
     """Rate the parameters of a search.
 
     Args:
-        records: its trials; those that run or failed do not count.
+        trainings: its trials; those that run or failed do not count.
 
     Returns:
         Share by parameter, largest first, adding up to at most 1, empty where nothing can be told; and the share that
         the best of as many meaningless parameters exceeds in one of 20 searches.
     """
-    trials = [record for record in records if record.outcome in ("finished", "stopped", "diverged")]
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    groups = {
-        name: found for name in names if (found := _groups([trial.params.get(name) for trial in trials])) is not None
-    }
+    trials = [trial for trial in trainings if trial.state in ("finished", "stopped", "diverged")]
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    numbered = {name: _groups([trial.params.get(name) for trial in trials]) for name in names}
+    groups = {name: found for name, found in numbered.items() if found is not None}
     ranks = _ranks(trials)
     if len(trials) < MIN_TRIALS or not groups or not ranks.any():
         return {}, 0.0
-    shares = dict.fromkeys(groups, 0.0)
-    left, rest, degrees = dict(groups), ranks, len(trials) - 1
+    total, degrees = float(ranks @ ranks), len(trials) - 1
+    generator = np.random.default_rng(0)
+    by_chance = [_best(groups, generator.permutation(ranks), degrees, total)[1] for _ in range(_SHUFFLES)]
+    shares, left = dict.fromkeys(groups, 0.0), dict(groups)
     while left:
-        name, share, degrees_used = _best(left, rest, degrees, float(ranks @ ranks))
+        name, share, used = _best(left, ranks, degrees, total)
         if share <= 0:
             break
         shares[name] = share
-        rest = rest - _execution_options(left.pop(name), rest)
-        degrees -= degrees_used
-    numbers = np.random.default_rng(0)
-    by_chance = [
-        _best(groups, numbers.permutation(ranks), len(trials) - 1, float(ranks @ ranks))[1] for _ in range(_SHUFFLES)
-    ]
+        ranks = ranks - _group_means(left.pop(name), ranks)
+        degrees -= used
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     return ordered, max(0.0, float(np.quantile(by_chance, 0.95)))
 
 
-def _ranks(trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
+def _ranks(trials: Sequence[Training]) -> NDArray[np.float64]:
     """Centred ranks; equal ones share their mean rank."""
     keys = [_place(trial) for trial in trials]
     order = {key: index for index, key in enumerate(sorted(set(keys)))}
@@ -72,11 +69,11 @@ def _ranks(trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
     return centred
 
 
-def _place(trial: TrialRecord) -> tuple[int, int, float]:
-    if trial.outcome == "diverged" or not trial.curve:
+def _place(trial: Training) -> tuple[int, int, float]:
+    if trial.state == "diverged" or not trial.curve:
         return 2, 0, 0.0
     score = min(trial.curve.values())
-    return (0, 0, score) if trial.outcome == "finished" else (1, -max(trial.curve), score)
+    return (0, 0, score) if trial.state == "finished" else (1, -max(trial.curve), score)
 
 
 def _groups(values: Sequence[Value | None]) -> NDArray[np.intp] | None:
@@ -99,7 +96,7 @@ def _best(
     """The parameter that explains most, its share of the total, and its degrees of freedom."""
     best = ("", 0.0, 0)
     for name, its in groups.items():
-        explained = float(np.square(_execution_options(its, ranks)).sum())
+        explained = float(np.square(_group_means(its, ranks)).sum())
         used = len(np.unique(its[its >= 0])) - 1
         if degrees - used < 1:
             continue
@@ -110,7 +107,7 @@ def _best(
     return best
 
 
-def _execution_options(groups: NDArray[np.intp], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+def _group_means(groups: NDArray[np.intp], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each trial's group, from the mean of those where the parameter exists; 0 where it does not."""
     there = groups >= 0
     counts = np.bincount(groups[there])

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from graphdb.files import write_atomically
+
 
 def finite_or_none(value: Any) -> Any:
     """Replace NaN and infinities by None, in depth, because JSON has no such numbers."""
@@ -20,18 +22,16 @@ def finite_or_none(value: Any) -> Any:
     return value
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
-    """Append one line, see `append_bytes`."""
-    line = json.dumps(finite_or_none(record), allow_nan=False, separators=(",", ":")) + "\n"
-    append_bytes(path, line.encode())
-
-
-def append_bytes(path: Path, lines: bytes) -> None:
-    """Append whole lines so that neither a kill nor a power cut loses them afterwards.
+def append(path: Path, *records: dict[str, Any]) -> None:
+    """Append a line for each so that neither a kill nor a power cut loses them afterwards.
 
     Raises:
         OSError: if not all of it could be written; then nothing of it remains, and it may be tried again.
     """
+    text = "".join(
+        json.dumps(finite_or_none(record), allow_nan=False, separators=(",", ":")) + "\n" for record in records
+    )
+    lines = text.encode()
     with open(path, "ab", buffering=0) as file:
         size = file.tell()
         if size and _last_byte(path) != b"\n":  # of an attempt whose remains could not be removed
@@ -87,10 +87,4 @@ def cut_torn_tail(path: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically: a reader sees the old or the new content, never half, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        file.write(json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, (json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n").encode())

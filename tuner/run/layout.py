@@ -1,21 +1,17 @@
-"""The folder of one search: where each file is, who may write, and the resolved settings."""
+"""The folder of one search: where each file is, who may write, and what run.json holds."""
 
 import errno
-import fcntl
-import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from graphdb.command import did_you_mean, os_error_text
-from graphdb.files import is_held
+from graphdb.files import hold, is_held
 from tuner.errors import SearchError
 from tuner.run import jsonlines
-from tuner.run.trial_folder import BEST, STATE
 
 
 class RunFolder:
@@ -91,20 +87,6 @@ class RunFolder:
                 return f"; did you mean {str(folder / name)!r}?"
         return ""
 
-    def check_place(self) -> None:
-        """Refuse a place where no folder can be made, as far as it can be told without making one.
-
-        Raises:
-            SearchError: naming what is in the way.
-        """
-        above = next((path for path in (self.path, *self.path.parents) if path.exists()), Path())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            reason = "cannot be written to" if above.is_dir() else "is a file"
-            raise SearchError(
-                f"--runs must be a folder that can be written to, but {self.path} cannot be made: {above} {reason}; "
-                "choose another with --runs"
-            )
-
     def write(self, content: dict[str, Any]) -> None:
         """Write the settings and the status, atomically."""
         jsonlines.write_json(self.run_json, content)
@@ -126,17 +108,15 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = open(self._lock, "a+")  # noqa: SIM115
+            lock = hold(self._lock)
         except OSError as error:
             raise self._not_writable(error) from error
-        with held as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise self._held() from error
+        if lock is None:
+            raise self._held()
+        with lock:
             with suppress(OSError):  # a full disk; the lock itself needs no room
-                os.truncate(file.fileno(), 0)
-                os.write(file.fileno(), str(os.getpid()).encode())
+                os.truncate(lock.fileno(), 0)
+                os.write(lock.fileno(), str(os.getpid()).encode())
             try:
                 yield
             finally:
@@ -157,11 +137,20 @@ class RunFolder:
             if place.exists() and not os.access(place, os.W_OK):
                 raise self._not_writable(PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
+    def check_place(self) -> None:
+        """Refuse a place where no folder can be made, as far as it can be told without making one.
+
+        Raises:
+            SearchError: naming what is in the way.
+        """
+        above = next((path for path in (self.path, *self.path.parents) if path.exists()), Path())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise self._cannot_be_made(f"{above} {'cannot be written to' if above.is_dir() else 'is a file'}")
+
     def _held(self) -> SearchError:
-        try:
+        holder = ""
+        with suppress(OSError):
             holder = self._lock.read_text().strip()
-        except OSError:
-            holder = ""
         return SearchError(
             f"a run must have one writer, but process {holder or 'unknown'} is searching in {self.path}; "
             "wait for it, stop it with Ctrl-C, or choose another --name"
@@ -169,10 +158,13 @@ class RunFolder:
 
     def _not_writable(self, error: OSError) -> SearchError:
         reason = (error.strerror or str(error)).lower()
-        if self.exists():
-            return SearchError(
-                f"a run must be writable to go on with it, but {self.path} is not: {reason}; change its permissions"
-            )
+        if not self.exists():
+            return self._cannot_be_made(reason)
+        return SearchError(
+            f"a run must be writable to go on with it, but {self.path} is not: {reason}; change its permissions"
+        )
+
+    def _cannot_be_made(self, reason: str) -> SearchError:
         return SearchError(
             f"--runs must be a folder that can be written to, but {self.path} cannot be made: {reason}; "
             "choose another with --runs"
@@ -190,145 +182,8 @@ class RunFolder:
         return content
 
 
-def _with_slashes(text: str) -> str:
-    scheme, _, rest = text.partition(":")
-    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.lstrip('/')}"
-
-
-class Runs:
-    """All runs of a folder or of a place in object storage; those have a local working folder each."""
-
-    def __init__(self, text: str) -> None:
-        """Nothing is touched.
-
-        Args:
-            text: folder, or URI of s3, gs or file.
-
-        Raises:
-            SearchError: for a URI that lacks a slash, which would be a folder named ``s3:``.
-        """
-        self._text = text
-        if re.match(r"(?:s3|gs|gcs|file):(?!//)", text):
-            raise SearchError(f"--runs must be a folder or a URI, got {text!r}; did you mean {_with_slashes(text)!r}?")
-        self._is_remote = "://" in text
-        self._folder = _cache("runs", text) if self._is_remote else Path(text)
-
-    def __str__(self) -> str:
-        return self._text
-
-    def folder(self, name: str) -> RunFolder:
-        """The run of a name, whether it is there or not; nothing is touched."""
-        return RunFolder(self._folder / name, self._uri(name))
-
-    def is_taken(self, name: str) -> bool:
-        """Whether there is a run of that name.
-
-        Raises:
-            SearchError: if object storage does not answer.
-        """
-        uri = self._uri(name)
-        if uri is None:
-            return self.folder(name).exists()
-        from tuner.run.mirror.pull import is_there
-
-        with _answers(self._text):
-            return is_there(uri) or self.folder(name).exists()
-
-    def latest(self) -> str | None:
-        """Name of the run that was written last, or None.
-
-        Raises:
-            SearchError: if object storage does not answer.
-        """
-        if self._is_remote:
-            from tuner.run.mirror.pull import latest_run
-
-            with _answers(self._text):
-                return latest_run(self._text)
-        runs = [path.parent for path in self._folder.glob("*/run.json")]
-        return max(runs, key=lambda path: (path / "run.json").stat().st_mtime).name if runs else None
-
-    def open(self, name: str, say: Callable[[str], None]) -> RunFolder:
-        """A run to go on with: read from object storage, unless the local folder is as new.
-
-        Raises:
-            SearchError: if there is none, another process writes to it, or what is there is damaged.
-        """
-        run = self.folder(name)
-        if run.uri is not None and self.is_taken(name):
-            from tuner.run.mirror.pull import pull_to_resume
-
-            if run.is_being_written():
-                raise SearchError(
-                    f"a run must have one writer, but a process of this machine is searching in {run.path}; "
-                    "wait for it, or stop it with Ctrl-C"
-                )
-            with _answers(self._text):
-                pull_to_resume(run.uri, run.path, say)
-        if not run.exists():
-            near = did_you_mean(name, self._names())
-            raise SearchError(
-                f"--resume needs a run named {name!r}, but {run.address} is none"
-                + (near or "; leave --resume out to start it")
-            )
-        return run
-
-    def _names(self) -> list[str]:
-        if not self._is_remote:
-            return run_names(self._folder)
-        from tuner.run.mirror.bucket import Bucket
-
-        with _answers(self._text):
-            return list(Bucket(self._text).folders())
-
-    def _uri(self, name: str) -> str | None:
-        if not self._is_remote:
-            return None
-        from tuner.run.mirror.bucket import join
-
-        return join(self._text, name)
-
-
 def run_names(folder: Path) -> list[str]:
     """Names of the runs in a folder."""
     with suppress(OSError):
         return sorted(path.parent.name for path in folder.glob("*/run.json"))
     return []
-
-
-def run_to_read(text: str, *, checkpoints: bool) -> RunFolder:
-    """A run to look at.
-
-    Args:
-        text: folder or URI of the run.
-        checkpoints: whether networks are wanted, too, beside settings, logs and results.
-
-    Raises:
-        SearchError: if there is none at the URI, or files of it are missing.
-    """
-    if "://" not in text:
-        return RunFolder(Path(text))
-    from tuner.run.mirror.bucket import Bucket
-    from tuner.run.mirror.pull import is_being_written, pull
-
-    uri = text.rstrip("/")
-    name = uri.partition("?")[0].rpartition("/")[2]
-    local = _cache("read", uri) / name
-    with _answers(uri):
-        pull(uri, local, lambda path: not path.endswith(f"/{STATE}") and (checkpoints or f"/{BEST}" not in path))
-        run = RunFolder(local, uri, written_elsewhere=is_being_written(Bucket(uri)))
-    run.report = Path("reports") / name
-    return run
-
-
-def _cache(kind: str, uri: str) -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "crystune" / kind / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:12]
-
-
-@contextmanager
-def _answers(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SearchError(f"{uri} must be a place that can be read, but it is not: {os_error_text(error)}") from error

@@ -3,7 +3,7 @@
 import errno
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -30,6 +30,14 @@ _PASSING = frozenset(
 """Errors that another person, or time, can fix while the search waits."""
 _AGAIN_SECONDS = 1.0
 _REMIND_SECONDS = 60.0
+
+
+class RetryWrite(Protocol):
+    """How a write is done that must not be lost: a `Retry`, or `once`."""
+
+    def __call__(self, write: Callable[[], T], /) -> T:
+        """Do it; returns what it returns."""
+        ...
 
 
 class Retry:
@@ -82,5 +90,5 @@ def _is_gone(error: OSError) -> bool:
 
 
 def once(write: Callable[[], T]) -> T:
-    """No patience: errors are the caller's."""
+    """Do not retry: errors are the caller's."""
     return write()

@@ -1,10 +1,13 @@
 """One dimension of a search space: the values it may take and the condition under which it exists."""
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Value = bool | int | float | str
+PER_TASK = "loss_weight"
+"""The one parameter that exists once per task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +57,22 @@ class Parameter:
             return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             return None
-        return tuple(
-            min(self.low + index * self.step, self.high)
-            for index in range(round((self.high - self.low) / self.step) + 1)
-        )
+        steps = round((self.high - self.low) / self.step)
+        return tuple(min(self.low + index * self.step, self.high) for index in range(steps + 1))
+
+    def only_value(self) -> Value:
+        """The first value, which is the only one where there is no choice."""
+        return (self.grid() or (self.low,))[0]
+
+    def draw(self, numbers: random.Random) -> Value:
+        """A value at random, uniform on the scale of the parameter."""
+        grid = self.grid()
+        if grid is not None and not self.log:
+            return numbers.choice(grid)
+        low, high = (self.low - 0.5, self.high + 0.5) if self.integer else (self.low, self.high)
+        value = math.exp(numbers.uniform(math.log(low), math.log(high))) if self.log else numbers.uniform(low, high)
+        value = min(max(value, self.low), self.high)
+        return round(value) if self.integer else value
 
     def place(self, value: Value) -> float:
         """Where in the grid a value of this parameter is; in a continuous range, the value itself."""

@@ -1,6 +1,6 @@
 """Bookkeeping of trainings that is common to search and finalists: the log of epochs, failures, what ends when.
 
-Order of events for an epoch: the worker hands over report, best checkpoint and state; the driver writes the checkpoint,
+Order of events for an epoch: the worker hands over result, best checkpoint and state; the driver writes the checkpoint,
 decides, appends one line with report *and* decision to the log, writes the state, and only then is the decision acted
 upon. Whatever dies in between, the log holds all that was decided, in order, and what it does not hold is trained and
 reported again by the next attempt. The driver alone writes, so no process that was given up can spoil anything.
@@ -8,16 +8,16 @@ reported again by the next attempt. The driver alone writes, so no process that 
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tuner.run import jsonlines
-from tuner.run.retry import once
+from tuner.run.log import Decision, Line, Log, Training
+from tuner.run.retry import RetryWrite, once
 from tuner.run.trial_folder import TrialFolder
-from tuner.trials.board import Board, Decision, Training
+from tuner.trials.board import Board
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 
 MAX_EXCEPTIONS = 3
@@ -36,8 +36,8 @@ TIMEOUT_EPOCHS = 20
 STATE_BYTES_PER_SECOND = 50e6
 """What the driver takes of states; trainings hand them over less often when there are many."""
 
-Notice = Callable[[str, Training], None]
-"""Called with what happened ("ended", "failed", "error", "lost", "memory") and to which training."""
+Notice = Callable[["Bookkeeper", str, Training], None]
+"""Called with who notices what ("ended", "failed", "error", "lost", "memory") of which training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,26 +48,26 @@ class TrialLimits:
     """GPUs of a training; doubled, up to a whole one, when their memory did not suffice."""
     epoch_timeout: float | None = None
     """Seconds that an epoch may take; None for TIMEOUT_EPOCHS times the longest so far."""
-    retry: Callable[[Callable[[], Any]], Any] = once
+    retry: RetryWrite = once
     """How to write what must not be lost, see `tuner.run.retry`."""
 
 
-class Bookkeeper:
+class Bookkeeper(ABC):
     """Hands out trainings, writes the log, keeps the board. Subclasses know the trainings and when one stops."""
 
     def __init__(
-        self, board: Board, log: Path, failures: Path, notice: Notice, terms: TrialLimits | None = None
+        self, board: Board, log: Path, failures: Path, notice: Notice, limits: TrialLimits | None = None
     ) -> None:
-        """Take over what the log of an earlier process holds; subclasses call `_restore` once trainings are known."""
+        """Take over the log of an earlier process; subclasses restore their trainings from it."""
         self.board = board
-        self._terms = terms or TrialLimits()
-        self._log = log
+        self._limits = limits or TrialLimits()
+        self._log = Log(log, self._limits.retry)
         self._failures = failures
         self._notice = notice
         self._queue: deque[TrainingSpec] = deque()
         self._specs: dict[str, TrainingSpec] = {}
         self._running: set[str] = set()
-        self._heard: dict[str, float] = {}
+        self._last_report: dict[str, float] = {}
         self._gpus: dict[str, float] = {}
         self._longest_epoch = 0.0
         self._state_bytes = 0
@@ -76,31 +76,26 @@ class Bookkeeper:
         """Key and failure of the first attempt that ended with an exception."""
         self.abort_reason: str | None = None
         """Why going on makes no sense; None while it does."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        jsonlines.cut_torn_tail(log)
-        self._restored = jsonlines.read(log)
-        for line in self._restored:
-            self._learn(line)
 
     # What subclasses say.
 
+    @abstractmethod
     def _folder(self, key: str) -> TrialFolder:
         """Where a training's files are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _new_training(self) -> TrainingSpec | None:
         """The next training that was never handed out, or None when there is none left."""
-        raise NotImplementedError
 
     def _decide(self, training: Training, epoch: int, best_score: float) -> bool:
         """Whether a training that is fine goes on after this epoch."""
         return True
 
-    def _recorded(self, training: Training, line: dict[str, Any]) -> None:
+    def _recorded(self, training: Training) -> None:  # noqa: B027 - a hook
         """An epoch is in the log."""
 
-    def _ended(self, training: Training) -> None:
-        """A training is over; told once, or again after a restart."""
+    def _ended(self, training: Training) -> None:  # noqa: B027 - a hook
+        """A training is over."""
 
     # What the executor calls.
 
@@ -123,33 +118,32 @@ class Bookkeeper:
 
     def saved_state(self, key: str) -> bytes | None:
         """What a training goes on from."""
-        state: bytes | None = self._terms.retry(self._folder(key).state)
-        return state
+        return self._limits.retry(self._folder(key).state)
 
     def on_start(self, key: str) -> None:
         """A process works on the training, which has waited for one."""
         if key in self._running:
-            self._heard[key] = time.monotonic()
+            self._last_report[key] = time.monotonic()
             self.board.trainings[key].state = "running"
 
-    def on_result(self, key: str, report: EpochResult) -> bool:
+    def on_result(self, key: str, result: EpochResult) -> bool:
         """Record an epoch, decide, act."""
         training = self.board.trainings[key]
         if key not in self._running:
             return False
-        self._heard[key] = time.monotonic()
+        self._last_report[key] = time.monotonic()
         folder = self._folder(key)
-        if report.best is not None:
-            best = report.best
-            self._terms.retry(lambda: folder.save_best(best))
-        goes_on = self._record(training, report) if report.epoch > training.epoch else True
-        # An epoch heard before was decided then: a trial that was to stop is not handed out again.
+        if result.best is not None:
+            best = result.best
+            self._limits.retry(lambda: folder.save_best(best))
+        goes_on = self._record(training, result) if result.epoch > training.epoch else True
+        # An epoch reported before was decided then: a trial that was to stop is not handed out again.
         if not goes_on:
             self._end(training, "ended")
-        elif report.state is not None:
-            state = report.state
+        elif result.state is not None:
+            state = result.state
             self._state_bytes = len(state)
-            self._terms.retry(lambda: folder.save_state(state))
+            self._limits.retry(lambda: folder.save_state(state))
         return goes_on
 
     def on_failure(self, key: str, failure: Failure) -> None:
@@ -158,22 +152,22 @@ class Bookkeeper:
             return
         training = self.board.trainings[key]
         spec = self._specs[key]
-        failure = self._timeout_or(spec, failure)
+        failure = self._or_timeout(spec, failure)
         self._running.discard(key)
         self._keep(training, failure)
         training.reason = failure.reason
         if failure.kind == "out of GPU memory" and 0 < (spec.gpus or 0) < 1:
             self._gpus[key] = min(1.0, 2 * (spec.gpus or 0))
-            self._notice("memory", training)
+            self._notice(self, "memory", training)
         elif failure.kind == "lost worker":
             training.lost_workers += 1
             if training.lost_workers < MAX_LOST_WORKERS:
-                self._notice("lost", training)
+                self._notice(self, "lost", training)
         else:
             training.failures += 1
             if self.first_error is None:
                 self.first_error = (key, failure)
-                self._notice("error", training)
+                self._notice(self, "error", training)
             self._abort_if_all_fail_alike(failure.reason)
         if training.failures < MAX_EXCEPTIONS and training.lost_workers < MAX_LOST_WORKERS:
             training.state = "waiting"
@@ -194,59 +188,53 @@ class Bookkeeper:
         return failed and not self._trained and len(self.board.trainings) < ABORT_AFTER
 
     def _granted(self, spec: TrainingSpec) -> TrainingSpec:
-        limit = self._terms.epoch_timeout
+        limit = self._limits.epoch_timeout
         if limit is None:
             limit = (
                 max(MIN_EPOCH_TIMEOUT, TIMEOUT_EPOCHS * self._longest_epoch) if self._trained else FIRST_EPOCH_TIMEOUT
             )
         return replace(
             spec,
-            gpus=self._gpus.get(spec.key, self._terms.gpus),
+            gpus=self._gpus.get(spec.key, self._limits.gpus),
             epoch_timeout=limit,
             state_every=(len(self._running) + 1) * self._state_bytes / STATE_BYTES_PER_SECOND,
         )
 
-    def _record(self, training: Training, report: EpochResult) -> bool:
-        body = dict(report.body)
+    def _record(self, training: Training, result: EpochResult) -> bool:
+        body = dict(result.body)
         if body.get("score") is None or not math.isfinite(body["score"]):
             body |= {"score": None, "diverged": True}
-        decision = self._decision(training, replace(report, body=body))
-        line = {
-            "key": training.key,
-            "epoch": report.epoch,
-            "decision": decision,
-            "time": round(time.time(), 3),
-            "body": body,
-        }
-        self._terms.retry(lambda: jsonlines.append(self._log, line))
+        decision = self._decision(training, replace(result, body=body))
+        line = self._log.add_epoch(training.key, result.epoch, decision, body)
         self._learn(line)
         training.add(line)
         training.reason = ""
         training.lost_workers = 0
         self.board.epochs_now += 1
-        self.board.crystals_now += report.body.get("num_crystals") or 0
-        self._recorded(training, line)
+        self.board.crystals_now += result.body.get("num_crystals") or 0
+        self._recorded(training)
         return decision == "continue"
 
-    def _learn(self, line: dict[str, Any]) -> None:
+    def _learn(self, line: Line) -> None:
+        """Take an epoch, of this process or of an earlier one."""
         self._trained = True
         self._longest_epoch = max(self._longest_epoch, line["body"].get("seconds") or 0.0)
 
-    def _timeout_or(self, spec: TrainingSpec, failure: Failure) -> Failure:
-        """A process that its own timer ended looks like any other that disappeared; the time tells."""
-        silent = time.monotonic() - self._heard.get(spec.key, time.monotonic())
+    def _or_timeout(self, spec: TrainingSpec, failure: Failure) -> Failure:
+        """A process that its own timer ended looks like any other that disappeared; the time tells them apart."""
+        silent = time.monotonic() - self._last_report.get(spec.key, time.monotonic())
         if failure.kind != "lost worker" or silent < spec.epoch_timeout:
             return failure
         reason = f"no epoch within {spec.epoch_timeout:.0f} s: the process hung, and was ended"
         return Failure(kind="exception", reason=reason, details=failure.details)
 
-    def _decision(self, training: Training, report: EpochResult) -> Decision:
-        score = report.body.get("score")
-        if report.body.get("diverged") or score is None:
+    def _decision(self, training: Training, result: EpochResult) -> Decision:
+        score = result.body.get("score")
+        if result.body.get("diverged") or score is None:
             return "diverged"
         best = score if training.best_score is None else min(score, training.best_score)
-        goes_on = self._decide(training, report.epoch, best)
-        if report.finished:
+        goes_on = self._decide(training, result.epoch, best)
+        if result.finished:
             return "finished"
         return "continue" if goes_on else "stopped"
 
@@ -254,8 +242,8 @@ class Bookkeeper:
         self._running.discard(training.key)
         self._specs.pop(training.key, None)
         self._ended(training)
-        self._terms.retry(self._folder(training.key).conclude)
-        self._notice(what, training)
+        self._limits.retry(self._folder(training.key).conclude)
+        self._notice(self, what, training)
 
     def _keep(self, training: Training, failure: Failure) -> None:
         path = self.failure_file(training.key)
@@ -269,7 +257,7 @@ class Bookkeeper:
             with open(path, "a") as file:
                 file.write(text)
 
-        self._terms.retry(write)
+        self._limits.retry(write)
 
     def _abort_if_all_fail_alike(self, reason: str) -> None:
         """Stop before every training is spent on a mistake that is not its own; a resume tries the same ones again."""

@@ -5,14 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from tuner.run.layout import RunFolder
-from tuner.run.settings import with_unit
+from tuner.run.log import Training, trainings_of
 from tuner.run.trial_folder import BEST, TrialFolder
 from tuner.seeds import derived_seed
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
 from tuner.trials.interfaces import TrainingSpec
 
@@ -62,7 +59,7 @@ class FinalistQueue(Bookkeeper):
         max_epochs: int,
         seed: int,
         notice: Notice,
-        terms: TrialLimits | None = None,
+        limits: TrialLimits | None = None,
     ) -> None:
         """Begin, or go on where the log ends.
 
@@ -72,11 +69,11 @@ class FinalistQueue(Bookkeeper):
             num_seeds: trainings of each.
             max_epochs: of each training.
             seed: of the study.
-            notice: told of what happens.
-            terms: what every training is granted.
+            notice: called with what happens.
+            limits: what every training is granted.
         """
         board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
-        super().__init__(board, run.finalist_epochs, run.failures, notice, terms)
+        super().__init__(board, run.finalist_epochs, run.failures, notice, limits)
         self._folders: dict[str, TrialFolder] = {}
         specs = {}
         for repeat in range(num_seeds):
@@ -90,20 +87,22 @@ class FinalistQueue(Bookkeeper):
                     seed=derived_seed(seed, "finalist", number, repeat),
                     epochs=max_epochs,
                 )
-        known = {key: Training(key=key, params=spec.params) for key, spec in specs.items()}
-        for line in self._restored:
-            if line["key"] in known:
-                known[line["key"]].add(line)
+        lines = [line for line in self._log.lines() if line["key"] in specs]
+        for line in lines:
+            self._learn(line)
+        begun = trainings_of(lines)
         self._pending: list[TrainingSpec] = []
-        for key, training in known.items():
-            if training.state in ("waiting", "running"):
-                self._pending.append(specs[key])
-                if training.epoch:
-                    training.state = "waiting"
-                    self.board.trainings[key] = training
-            else:
+        for key, spec in specs.items():
+            training = begun.get(key)
+            if training is not None:
+                training.params = spec.params
                 self.board.trainings[key] = training
+            if training is not None and training.has_ended:
                 self._folders[key].conclude()
+            else:
+                self._pending.append(spec)
+                if training is not None:
+                    training.state = "waiting"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -198,27 +197,3 @@ def _over_seeds(runs: Sequence[Mapping[str, Any]], part: str, units: Mapping[str
             if values:
                 result[task][metric] = mean_and_spread(values)
     return result
-
-
-def finalists_table(content: Mapping[str, Any]) -> Table:
-    """Mean and spread over seeds of each finalist's test errors."""
-    table = Table(
-        box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
-    )
-    headers = ["trial", "validation score"]
-    headers += [with_unit(f"test MAE {task}", unit) for task, unit in content["units"].items()]
-    for header in headers:
-        table.add_column(Text(header), overflow="fold")  # not markup, in which [eV] would be a style
-    for entry in content["finalists"]:
-        row = [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
-        row += [with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]]
-        table.add_row(*row)
-    return table
-
-
-def with_spread(value: Mapping[str, float | None] | None, digits: int = 4) -> str:
-    """A mean with its standard deviation."""
-    if value is None or value["mean"] is None:
-        return "-"
-    spread = value.get("std")
-    return f"{value['mean']:.{digits}f}" + (f" ({spread:.{digits}f})" if spread is not None else "")

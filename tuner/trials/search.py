@@ -1,102 +1,131 @@
-"""The work of a search: trials proposed by the study, stopped by ASHA, resumed from what is on disk."""
+"""The trials of a search: proposed by the study, stopped by a rule, restored from the log."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from tuner.run.layout import RunFolder
+from tuner.run.log import Line, Training, in_order, key_of, trainings_of
 from tuner.run.trial_folder import TrialFolder
 from tuner.seeds import derived_seed
+from tuner.space.parameter import Value
+from tuner.study.dashboard import Dashboard
 from tuner.study.study import Study
-from tuner.trials.board import Board, Training
+from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
 from tuner.trials.interfaces import TrainingSpec
-from tuner.trials.stopping.asha import Asha
+from tuner.trials.restore import missing_lines
+from tuner.trials.stopping.base import StoppingRule
 
 
 class SearchQueue(Bookkeeper):
-    """Trials until `num_trials` have been begun; rebuilt from the study and the log on disk, which are the truth."""
+    """Trials until `num_trials` have been begun. Study, rule and dashboard are rebuilt from the log, the one truth."""
 
     def __init__(
         self,
         run: RunFolder,
         study: Study,
         *,
-        asha: Asha | None,
+        rule: StoppingRule,
         num_trials: int,
         max_epochs: int,
         seed: int,
         notice: Notice,
         retry_failed: bool = False,
-        terms: TrialLimits | None = None,
+        limits: TrialLimits | None = None,
     ) -> None:
-        """Begin, or go on where the files of the run end."""
-        super().__init__(
-            Board(title="search", planned=num_trials, max_epochs=max_epochs), run.epochs, run.failures, notice, terms
-        )
+        """Begin, or go on where the log ends.
+
+        Args:
+            run: where the files are.
+            study: without any trial.
+            rule: without any trial.
+            num_trials: to begin, all in all.
+            max_epochs: of a trial that nothing stops.
+            seed: of the search.
+            notice: called with what happens.
+            retry_failed: whether parameters of failed trials are tried again, as new trials.
+            limits: what every trial is granted.
+        """
+        board = Board(title="search", planned=num_trials, max_epochs=max_epochs)
+        super().__init__(board, run.epochs, run.failures, notice, limits)
         self._run = run
         self._study = study
-        self.asha = asha
+        self._rule = rule
         self._max_epochs = max_epochs
         self._seed = seed
         self.exhausted: str | None = None
         """A sentence, once there are no points left for all the trials that were asked for."""
-        self._restore(retry_failed)
-
-    def _restore(self, retry_failed: bool) -> None:
-        records = self._study.records()
-        self.board.planned = max(self.board.planned, len(records))
-        running = dict(self._study.running())
-        for record in records:
-            key = _key(record.number)
-            params = running.get(record.number, record.params)
-            training = Training(key=key, params=params, state="running", reason=record.reason)
-            self.board.trainings[key] = training
-        for line in self._restored:
-            training = self.board.trainings[line["key"]]
-            training.add(line)
-            self._count_in_rung(training, line)
-        curves = {record.number: record.curve for record in records}
-        for line in self._restored:
-            number, score = int(line["key"]), line["body"].get("score")
-            if number in running and score is not None and line["epoch"] not in curves[number]:
-                self._study.report(number, line["epoch"], score)
-        for record in records:
-            training = self.board.trainings[_key(record.number)]
-            if record.outcome is not None:
-                training.state = record.outcome
-            elif training.state == "running":
-                training.state = "waiting"
-                self._queue.append(self._job(record.number, training))
-                continue
-            else:
-                self._ended(training)
-            self._folder(training.key).conclude()
-        self._restored.clear()  # 2 kB a line
+        self._restore(self._log.lines())
         if retry_failed:
-            self._retry([dict(record.params) for record in records if record.outcome == "failed"])
+            self._retry_failed()
+        self._dashboard = Dashboard(run.journal, study.space, self.board.trainings.values())
 
-    def _retry(self, points: list[dict[str, Any]]) -> None:
-        others = [training.params for training in self.board.trainings.values() if training.state != "failed"]
-        again = [params for i, params in enumerate(points) if params not in points[:i] and params not in others]
-        for params in again:
-            self._study.enqueue(params)
-        self.board.planned = max(self.board.planned, self._study.num_trials) + len(again)
+    def flush(self) -> None:
+        """Bring the dashboard's journal up to date."""
+        self._dashboard.flush()
+
+    def _restore(self, lines: list[Line]) -> None:
+        if old := missing_lines(self._run, lines):
+            for line in old:
+                if "params" in line:
+                    line["params"] = self._study.complete(int(line["key"]), line["params"])
+            self._log.append(old)
+        trainings: dict[str, Training] = {}
+        for line in [*old, *lines]:
+            training = trainings.setdefault(line["key"], Training(key=line["key"]))
+            training.add(line)
+            if "epoch" in line:
+                self._learn(line)
+                if training.best_score is not None and line["decision"] != "diverged":
+                    self._rule.record(training.number, line["epoch"], training.best_score)
+        self.board.trainings = in_order(trainings)
+        self.board.planned = max(self.board.planned, len(trainings))
+        for training in self.board.trainings.values():
+            self._study.add(training)
+            if training.has_ended:
+                self._folder(training.key).conclude()
+            else:
+                training.state = "waiting"
+                self._queue.append(self._spec(training))
+
+    def _retry_failed(self) -> None:
+        """Begin a trial for each point of which all trials failed."""
+        trainings = list(self.board.trainings.values())
+        others = [training.params for training in trainings if training.state != "failed"]
+        points: list[Mapping[str, Value]] = []
+        for training in trainings:
+            if training.params not in (*others, *points):
+                points.append(training.params)
+        self.board.planned = max(self.board.planned, len(trainings) + len(points))
+        self._queue.extend(self._begin(points))
 
     def _new_training(self) -> TrainingSpec | None:
-        if self.exhausted or self._study.num_trials >= self.board.planned:
+        number = len(self.board.trainings)
+        if self.exhausted or number >= self.board.planned:
             return None
-        proposal = self._study.ask()
-        if proposal is None:
+        point = self._study.propose(number)
+        if point is None:
             self.exhausted = self._study.exhausted
-            self.board.planned = self._study.num_trials
+            self.board.planned = number
             return None
-        number, params = proposal
-        return self._job(number, Training(key=_key(number), params=params))
+        (spec,) = self._begin([point])
+        self._dashboard.add(self.board.trainings[spec.key])  # in the order of the numbers, which Optuna gives itself
+        return spec
 
-    def _job(self, number: int, training: Training) -> TrainingSpec:
+    def _begin(self, points: list[Mapping[str, Value]]) -> list[TrainingSpec]:
+        first = len(self.board.trainings)
+        begun = trainings_of(
+            self._log.begin({key_of(number): point for number, point in enumerate(points, start=first)})
+        )
+        for key, training in begun.items():
+            self.board.trainings[key] = training
+            self._study.add(training)
+        return [self._spec(training) for training in begun.values()]
+
+    def _spec(self, training: Training) -> TrainingSpec:
         return TrainingSpec(
             key=training.key,
             params=dict(training.params),
-            seed=derived_seed(self._seed, "trial", number),
+            seed=derived_seed(self._seed, "trial", training.number),
             epochs=self._max_epochs,
         )
 
@@ -104,21 +133,13 @@ class SearchQueue(Bookkeeper):
         return TrialFolder(self._run.trial(int(key)))
 
     def _decide(self, training: Training, epoch: int, best_score: float) -> bool:
-        return self.asha is None or self.asha.record(int(training.key), epoch, best_score)
+        return self._rule.record(training.number, epoch, best_score)
 
-    def _count_in_rung(self, training: Training, line: dict[str, Any]) -> None:
-        if self.asha is not None and line["decision"] != "diverged" and training.best_score is not None:
-            self.asha.record(int(training.key), line["epoch"], training.best_score)
-
-    def _recorded(self, training: Training, line: dict[str, Any]) -> None:
-        score = line["body"].get("score")
-        if score is not None:
-            self._study.report(int(training.key), line["epoch"], score)
+    def _recorded(self, training: Training) -> None:
+        self._dashboard.add(training)
 
     def _ended(self, training: Training) -> None:
-        assert training.state in ("finished", "stopped", "diverged", "failed"), training
-        self._study.tell(int(training.key), training.state, training.best_score, training.reason)
-
-
-def _key(number: int) -> str:
-    return f"{number:04d}"
+        if training.state == "failed":
+            self._log.fail(training.key, training.reason)
+        self._study.add(training)
+        self._dashboard.add(training)

@@ -30,16 +30,16 @@ class FakeCluster:
         self.asked.append((spec, count))
 
 
-def room(cluster: Any, said: list[str] | None = None, **means: Any) -> tuple[Resources, int | None]:
+def capacity(cluster: Any, said: list[str] | None = None, **options: Any) -> tuple[Resources, int | None]:
     say = [] if said is None else said
-    return find_capacity(ExecutionOptions(**means), cluster, num_trials=40, say=say.append, check=lambda: None)
+    return find_capacity(ExecutionOptions(**options), cluster, num_trials=40, say=say.append, check=lambda: None)
 
 
 @pytest.mark.parametrize(
     ("trial", "nodes", "expected"),
     [
         (node(1), [node(4), node(2)], 6),
-        (node(3), [node(4), node(2)], 1),  # what two nodes have together is no room
+        (node(3), [node(4), node(2)], 1),  # it does not use two nodes together
         (node(1, 0.25), [node(4, 1), node(16, 8)], 4 + 16),
         (node(1, 0.4), [node(16, 1)], 2),
         (node(1, 2), [node(8, 3)], 1),
@@ -54,7 +54,7 @@ def test_the_first_worker_is_waited_for_and_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     said: list[str] = []
     cluster = FakeCluster([node(0)], [node(0)], [node(0), node(4, 1)])
-    assert room(cluster, said, address="auto") == (node(1, 0.25), None)
+    assert capacity(cluster, said, address="auto") == (node(1, 0.25), None)
     assert cluster.checked
     assert said == ["Waiting for a worker: a trial takes 1 CPU, and the cluster has no CPUs and no GPUs so far"]
     assert cluster.asked == [(node(1), 40)] * 2
@@ -64,15 +64,15 @@ def test_a_trial_that_no_node_can_hold_is_given_up_after_a_while(monkeypatch: py
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("tuner.cluster.capacity._WAIT_SECONDS", 0.0)
     with pytest.raises(SearchError, match="it asks for 1 CPU and 8 GPU of 2 x 4 CPUs and 1 GPU; lower"):
-        room(FakeCluster([node(4, 1), node(4, 1)]), address="auto", gpus_per_trial=8)
+        capacity(FakeCluster([node(4, 1), node(4, 1)]), address="auto", gpus_per_trial=8)
 
 
 def test_on_one_machine_as_many_as_fit_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room(FakeCluster([node(4)])) == (node(1), 4)
-    assert room(FakeCluster([node(4)]), concurrency=2, cpus_per_trial=2) == (node(2), 2)
+    assert capacity(FakeCluster([node(4)])) == (node(1), 4)
+    assert capacity(FakeCluster([node(4)]), concurrency=2, cpus_per_trial=2) == (node(2), 2)
     with pytest.raises(SearchError, match="--concurrent must be at most 2, got 3"):
-        room(FakeCluster([node(4)]), concurrency=3, cpus_per_trial=2)
+        capacity(FakeCluster([node(4)]), concurrency=3, cpus_per_trial=2)
     with pytest.raises(SearchError, match="--cpus-per-trial must be at most 4, got 8: this machine has 4 CPUs"):
-        room(FakeCluster([node(4)]), cpus_per_trial=8)
+        capacity(FakeCluster([node(4)]), cpus_per_trial=8)
     with pytest.raises(SearchError, match="--gpus-per-trial must be at most 0, got 1: this machine has no GPUs"):
-        room(FakeCluster([node(4)]), gpus_per_trial=1)
+        capacity(FakeCluster([node(4)]), gpus_per_trial=1)

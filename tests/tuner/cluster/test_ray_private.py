@@ -14,21 +14,20 @@ from tuner.cluster import session
 
 pytestmark = pytest.mark.ray
 
-KNOCKING = "a search with --address hangs where nothing answers"
+ADDRESS = "a search with --address hangs where nothing answers"
 SILENCE = "lines of Ray appear between those of the search"
 TOKEN = "a search writes Ray's token into HOME, or dies where it cannot"
 SMALL = "a search on one machine cannot start its Ray with few processes"
 WORKERS = "a search on one machine hangs where there is no bash on the PATH"
 SHADOWED = "workers run a model.py of the user's where one searches beside it"
-SOCKETS = "a search dies where TMPDIR is long"
 SCORER = "the autoscaler asks for spot capacity that the cloud has just refused"
 PREFLIGHT = "tuner.preflight cannot validate a cluster file"
 FAILURES = "the text of a trial's exception is lost"
 LOOP = "tuner.cluster.executor cannot drive Tune's loop"
 
 NEEDED: list[tuple[str, str, tuple[str, ...] | None, str]] = [
-    ("ray._private.services", "canonicalize_bootstrap_address", ("addr",), KNOCKING),
-    ("ray._raylet", "GcsClient", None, KNOCKING),
+    ("ray._private.services", "canonicalize_bootstrap_address", ("addr",), ADDRESS),
+    ("ray._raylet", "GcsClient", None, ADDRESS),
     ("ray._private.ray_logging", "stdout_deduplicator.skip_re", None, SILENCE),
     ("ray._private.ray_logging", "stderr_deduplicator.skip_re", None, SILENCE),
     ("ray._raylet", "Config.initialize", None, TOKEN),
@@ -40,7 +39,6 @@ NEEDED: list[tuple[str, str, tuple[str, ...] | None, str]] = [
     ("ray.tune.execution.class_cache", "_ActorClassCache.get", ("self", "trainable_cls"), WORKERS),
     ("ray.tune.execution.tune_controller", "_ActorClassCache", None, WORKERS),
     ("ray.job_config", "JobConfig.__init__", ("self", "_py_driver_sys_path"), SHADOWED),
-    ("ray._private.utils", "validate_socket_filepath", ("filepath",), SOCKETS),
     (
         "ray.autoscaler._private.resource_demand_scheduler",
         "_default_utilization_scorer",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tuner.report.importance import MIN_TRIALS, importances
-from tuner.study.study import Outcome, TrialRecord
+from tuner.run.log import State, Training, key_of
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 OTHERS: dict[str, tuple[Any, ...]] = {
@@ -20,16 +20,16 @@ OTHERS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def record(number: int, params: dict[str, Any], outcome: Outcome, *scores: float) -> TrialRecord:
+def record(number: int, params: dict[str, Any], state: State, *scores: float) -> Training:
     curve = dict(enumerate(scores, start=1))
-    return TrialRecord(number=number, outcome=outcome, params=params, curve=curve, reason="")
+    return Training(key=key_of(number), state=state, params=params, curve=curve)
 
 
 def others(numbers: random.Random) -> dict[str, Any]:
     return {name: numbers.choice(values) for name, values in OTHERS.items()}
 
 
-def half_at_the_best_rate(numbers: random.Random) -> list[TrialRecord]:
+def half_at_the_best_rate(numbers: random.Random) -> list[Training]:
     """As in a search of 40 trials over the sample: the 19 best share one learning rate, all others are the worst."""
     trials = []
     for number in range(40):
@@ -40,7 +40,7 @@ def half_at_the_best_rate(numbers: random.Random) -> list[TrialRecord]:
     return trials
 
 
-def stopped_and_diverged(numbers: random.Random) -> list[TrialRecord]:
+def stopped_and_diverged(numbers: random.Random) -> list[Training]:
     """The same, but of the worst 10 diverged, having been better before, and others were stopped at once."""
     trials = []
     for trial in half_at_the_best_rate(numbers):
@@ -55,7 +55,7 @@ def stopped_and_diverged(numbers: random.Random) -> list[TrialRecord]:
     return trials
 
 
-def varied_together(numbers: random.Random) -> list[TrialRecord]:
+def varied_together(numbers: random.Random) -> list[Training]:
     """The sampler has mostly joined the best learning rate with 5 layers, which make no difference."""
     trials = []
     for number in range(60):
@@ -67,7 +67,7 @@ def varied_together(numbers: random.Random) -> list[TrialRecord]:
     return trials
 
 
-def continuous(numbers: random.Random) -> list[TrialRecord]:
+def continuous(numbers: random.Random) -> list[Training]:
     """The learning rate is drawn from a range."""
     trials = []
     for number in range(60):
@@ -77,7 +77,7 @@ def continuous(numbers: random.Random) -> list[TrialRecord]:
     return trials
 
 
-def in_a_branch(numbers: random.Random) -> list[TrialRecord]:
+def in_a_branch(numbers: random.Random) -> list[Training]:
     """Only half of the trials have a learning rate of their own; whether they do is worth nothing."""
     trials = []
     for number in range(80):
@@ -94,7 +94,7 @@ def in_a_branch(numbers: random.Random) -> list[TrialRecord]:
 @pytest.mark.parametrize(
     "search", [half_at_the_best_rate, stopped_and_diverged, varied_together, continuous, in_a_branch]
 )
-def test_the_decisive_parameter_comes_first(search: Callable[[random.Random], list[TrialRecord]], seed: int) -> None:
+def test_the_decisive_parameter_comes_first(search: Callable[[random.Random], list[Training]], seed: int) -> None:
     shares, by_chance = importances(search(random.Random(seed)))
     assert next(iter(shares)) == "learning_rate"
     assert set(shares) == {"learning_rate", *OTHERS}
@@ -139,7 +139,7 @@ def test_two_parameters_share_what_they_explain() -> None:
     ],
     ids=["no trial", "few trials", "nothing varied", "equal scores", "all diverged", "all failed"],
 )
-def test_nothing_is_said_where_nothing_can_be_told(trials: list[TrialRecord]) -> None:
+def test_nothing_is_said_where_nothing_can_be_told(trials: list[Training]) -> None:
     assert importances(trials) == ({}, 0.0)
 
 

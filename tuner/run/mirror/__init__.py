@@ -1,19 +1,25 @@
 """A run in object storage: mirrored while it is searched, pulled where it goes on or is read."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tuner.run.layout import RunFolder
-    from tuner.run.mirror.mirror import Mirror
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
 
 
-class NoMirror:
+class RunMirror(AbstractContextManager["RunMirror"], Protocol):
+    """A context around a search: inside, `tick` often; leaving it waits until the bucket holds everything."""
+
+    def tick(self, *, now: bool = False) -> bool:
+        """Take a snapshot if it is time, or `now`, since a long calculation follows; False if `check` will raise."""
+        ...
+
+    def check(self) -> None:
+        """Raise a `SearchError` when another search has taken the run over."""
+        ...
+
+
+class NoMirror(RunMirror):
     """For a run in a folder: nothing to do."""
-
-    def __enter__(self) -> "NoMirror":
-        """Nothing."""
-        return self
 
     def tick(self, *, now: bool = False) -> bool:
         """Go on."""
@@ -26,15 +32,10 @@ class NoMirror:
         """Nothing."""
 
 
-def mirror_of(run: "RunFolder", say: Callable[[str], None]) -> "Mirror | NoMirror":
-    """What mirrors a run to where the user wants it: a context with `tick` and `check`.
-
-    Args:
-        run: held by this process.
-        say: shows a line to the user.
-    """
-    if run.uri is None:
+def mirror_of(folder: Path, uri: str | None, say: Callable[[str], None]) -> RunMirror:
+    """What mirrors a run, held by this process, to a URI; None is for no mirror. `say` shows a line to the user."""
+    if uri is None:
         return NoMirror()
     from tuner.run.mirror.mirror import Mirror  # pyarrow takes 0.2 s to import
 
-    return Mirror(run, say)
+    return Mirror(folder, uri, say)

@@ -7,9 +7,15 @@ from pyarrow import fs
 
 from tuner.errors import SearchError
 
+AT_A_TIME = 8
+"""Objects sent or read at the same time; each takes some 50 ms to S3, whatever its size."""
+
 
 class Bucket:
-    """A place in object storage. An object is there whole or not at all; listings show what was put before."""
+    """A place in object storage. An object is there whole or not at all; listings show what was put before.
+
+    Every method raises an OSError if the storage does not answer, and so does all of the mirror that takes a bucket.
+    """
 
     def __init__(self, uri: str) -> None:
         """Connect.
@@ -19,7 +25,6 @@ class Bucket:
 
         Raises:
             SearchError: for another kind of URI.
-            OSError: if the storage does not answer.
         """
         self.uri = uri
         if uri.startswith("s3://") and "allow_delayed_open" not in uri:  # small objects in one request instead of three
@@ -48,31 +53,26 @@ class Bucket:
             self._files.move(path, target)
 
     def get(self, name: str) -> bytes:
-        """Read an object.
-
-        Raises:
-            FileNotFoundError: if there is none.
-        """
+        """Read an object; a FileNotFoundError if there is none."""
         with self._files.open_input_file(f"{self._path}/{name}") as file:
             content: bytes = file.read()
         return content
 
     def delete(self, name: str) -> None:
-        """Remove an object; fine if it is not there."""
+        """Remove an object, if it is there."""
         with suppress(FileNotFoundError):
             self._files.delete_file(f"{self._path}/{name}")
 
     def names(self, folder: str) -> dict[str, float]:
         """Objects directly in a folder: when each was last put (seconds, by the storage's clock) by its name there."""
-        found = self._list(folder)
         return {
             info.base_name: info.mtime_ns / 1e9
-            for info in found
+            for info in self._list(folder)
             if info.type == fs.FileType.File and not info.base_name.startswith(".")
         }
 
     def folders(self) -> list[str]:
-        """Names of the folders."""
+        """Their names."""
         return [info.base_name for info in self._list("") if info.type == fs.FileType.Directory]
 
     def _list(self, folder: str) -> list[fs.FileInfo]:

@@ -9,16 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tuner.errors import SearchError
-from tuner.run.mirror import manifest as layout
-from tuner.run.mirror.bucket import Bucket, join
-from tuner.run.mirror.manifest import Manifest, Part
-from tuner.run.mirror.owner import comes_from, read_owner, write_owner
+from tuner.run.mirror import objects
+from tuner.run.mirror.bucket import AT_A_TIME, Bucket, join
+from tuner.run.mirror.local import comes_from, equals, has_begun, read_owner, write_owner
+from tuner.run.mirror.objects import MANIFESTS, PARTS, Files, Manifest, Part, size_of
 
-_AT_A_TIME = 8
 _ATTEMPTS = 5
 """A run that is being searched moves on while it is read; what was read already is kept."""
-_SILENT_AFTER = 75.0
-"""Seconds without a sign of life after which a writer counts as dead: two intervals and an upload."""
+_DEAD_AFTER = 75.0
+"""Seconds without a heartbeat after which a writer counts as dead: two intervals and an upload."""
 _LONG_AGO = 600.0
 """Seconds so long that clocks apart do not matter."""
 
@@ -39,14 +38,13 @@ def pull(uri: str, local: Path, want: Callable[[str], bool] = lambda path: True,
 
     Raises:
         SearchError: if there is no run, or files of it are missing or damaged; the local folder is left as it was.
-        OSError: if the storage does not answer.
     """
     bucket = Bucket(uri)
     staging = local.with_name(f".{local.name}.pulling")
     found: Manifest | None = None
     bad: list[str] = []
     for _ in range(_ATTEMPTS):
-        before, found = found, layout.newest(bucket)
+        before, found = found, objects.newest_manifest(bucket)
         if found is None or (before is not None and found.name == before.name):
             break  # nothing new: another attempt would find the same
         files = {path: parts for path, parts in found.files.items() if want(path)}
@@ -62,7 +60,7 @@ def pull(uri: str, local: Path, want: Callable[[str], bool] = lambda path: True,
     )
 
 
-def pull_to_resume(uri: str, local: Path, say: Say, *, watch: float = _SILENT_AFTER) -> None:
+def pull_to_resume(uri: str, local: Path, say: Say, *, watch: float = _DEAD_AFTER) -> None:
     """Make a local folder hold what a search goes on from, once no other search writes to the run.
 
     A second search could take the run over at once without harm to the files, but it would end one that may be doing
@@ -72,15 +70,14 @@ def pull_to_resume(uri: str, local: Path, say: Say, *, watch: float = _SILENT_AF
         SearchError: if another search writes to the run, or if there is none.
     """
     bucket = Bucket(uri)
-    _wait_for_silence(bucket, local, say, watch)
-    newest = layout.newest(bucket)
-    if newest is not None and comes_from(local, newest):
-        return  # the search ran here: what it had not yet mirrored is here as well
-    if newest is None and (local / "run.json").exists():
-        return  # nothing was ever mirrored
+    _check_no_writer(bucket, local, say, watch)
+    newest = objects.newest_manifest(bucket)
+    if comes_from(local, newest) if newest is not None else has_begun(local):
+        return  # the search ran here: what it had not yet mirrored, if anything, is here as well
     existed = local.exists()
     found = pull(uri, local, keep_old=True)
-    say(f"Read {found.num_bytes / 1e6:,.1f} MB of {uri} into {local}")
+    num_bytes = sum(map(size_of, found.files.values()))
+    say(f"Read {num_bytes / 1e6:,.1f} MB of {uri} into {local}")
     if existed:
         say(f"  (the older state that was there is now {local.name}.before)")
 
@@ -88,72 +85,71 @@ def pull_to_resume(uri: str, local: Path, say: Say, *, watch: float = _SILENT_AF
 def is_there(uri: str) -> bool:
     """Whether a run was begun at a URI."""
     bucket = Bucket(uri)
-    return bool(layout.writers(bucket) or bucket.names(layout.MANIFESTS))
+    return bool(objects.writers(bucket) or bucket.names(MANIFESTS))
 
 
 def latest_run(uri: str) -> str | None:
     """Name of the run below a URI that was mirrored last, or None."""
-    moments = {
-        name: max(layout.writers(Bucket(join(uri, name))).values(), default=0.0) for name in Bucket(uri).folders()
-    }
-    runs = {name: moment for name, moment in moments.items() if moment}
-    return max(runs, key=lambda name: runs[name]) if runs else None
+    heartbeats = {name: objects.writers(Bucket(join(uri, name))) for name in Bucket(uri).folders()}
+    latest = {name: max(moments.values()) for name, moments in heartbeats.items() if moments}
+    return max(latest, key=latest.__getitem__, default=None)
 
 
 def is_being_written(bucket: Bucket) -> bool:
-    """Whether the writer of a run gave a sign of life lately; needs clocks that agree to a minute."""
-    writers = layout.writers(bucket)
-    if not writers:
+    """Whether the writer of a run sent a heartbeat lately; needs clocks that agree to a minute."""
+    heartbeats = objects.writers(bucket)
+    if not heartbeats:
         return False
-    latest = max(writers)
-    return time.time() - writers[latest] < 2 * _SILENT_AFTER and not layout.read_writer(bucket, latest).get("ended")
+    latest = max(heartbeats)
+    recent = time.time() - heartbeats[latest] < 2 * _DEAD_AFTER
+    return recent and not objects.read_heartbeat(bucket, latest).get("ended")
 
 
-def _wait_for_silence(bucket: Bucket, local: Path, say: Say, watch: float) -> None:
-    first = layout.writers(bucket)
-    if not first:
+def _check_no_writer(bucket: Bucket, local: Path, say: Say, watch: float) -> None:
+    """Wait, if the last heartbeat is not old, for whether there is another one."""
+    heartbeats = objects.writers(bucket)
+    if not heartbeats:
         return
-    latest = max(first)
-    sign = layout.read_writer(bucket, latest)
-    if sign.get("ended") or abs(time.time() - first[latest]) > _LONG_AGO:
+    latest = max(heartbeats)
+    heartbeat = objects.read_heartbeat(bucket, latest)
+    if heartbeat.get("ended") or abs(time.time() - heartbeats[latest]) > _LONG_AGO:
         return
-    owner = read_owner(local)
-    if owner.get("writer") == latest and sign.get("host") == socket.gethostname():
+    if read_owner(local).get("writer") == latest and heartbeat.get("host") == socket.gethostname():
         return  # it ran in this folder, whose lock is free
-    who = f"process {sign.get('process', '?')} on {sign.get('host', 'another machine')}"
+    who = objects.process_of(heartbeat)
     say(f"{bucket.uri} was written to a moment ago by {who}; watching for {watch:.0f} s whether it still is ...")
     until = time.monotonic() + watch
     while time.monotonic() < until:
         time.sleep(min(1.0, watch))
-        if layout.writers(bucket) != first:
+        if objects.writers(bucket) != heartbeats:
             raise SearchError(
                 f"a run must have one writer, but {who} is searching in {bucket.uri}; "
                 "wait for it, stop it with Ctrl-C, or choose another --name"
             )
 
 
-def _fetch_all(bucket: Bucket, files: layout.Files, staging: Path, local: Path) -> list[str]:
+def _fetch_all(bucket: Bucket, files: Files, staging: Path, local: Path) -> list[str]:
     """Bring the staging folder to these files; returns those that cannot be had."""
     staging.mkdir(parents=True, exist_ok=True)
     for old in [path for path in staging.rglob("*") if path.is_file()]:
         if old.relative_to(staging).as_posix() not in files:
             old.unlink()
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         good = pool.map(lambda path: _fetch(bucket, files[path], staging / path, local / path), files)
         return [path for path, is_good in zip(files, good, strict=True) if not is_good]
 
 
 def _fetch(bucket: Bucket, parts: Sequence[Part], target: Path, known: Path) -> bool:
-    if layout.equals(target, parts):
+    if equals(target, parts):
         return True
     target.parent.mkdir(parents=True, exist_ok=True)
-    if layout.equals(known, parts):
+    if equals(known, parts):
         shutil.copyfile(known, target)
-        return layout.equals(target, parts)
+        return equals(target, parts)
     with open(target, "wb") as file:
         for part in parts:
             try:
-                content = bucket.get(f"{layout.PARTS}/{part.name}")
+                content = bucket.get(f"{PARTS}/{part.name}")
             except FileNotFoundError:
                 return False
             if hashlib.sha256(content).hexdigest() != part.sha256:

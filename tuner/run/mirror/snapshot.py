@@ -15,9 +15,9 @@ from pathlib import Path
 from tuner.run.trial_folder import STATE
 
 OWN_FOLDER = ".mirror"
-STATE_BYTES_PER_MOMENT = 250_000_000
+STATE_BYTES_PER_SNAPSHOT = 250_000_000
 """States taken anew in a snapshot. More of them take turns: an older one costs epochs trained again, no more."""
-_LEFT_OUT = {"report"}
+_LEFT_OUT = ("report",)
 """Beside hidden names: what tuner.report writes anew from the rest."""
 
 
@@ -47,11 +47,7 @@ class Snapshotter:
     """Takes snapshots of a folder, between two steps of the one thread that writes there."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare a place for links beside the files.
-
-        Args:
-            folder: of the run.
-        """
+        """Prepare a place for links beside the files of a run."""
         self._folder = folder
         self._spool = folder / OWN_FOLDER / "spool"
         shutil.rmtree(self._spool, ignore_errors=True)
@@ -66,9 +62,6 @@ class Snapshotter:
 
         Args:
             all_states: take every state anew, however many: nothing will be taken after this.
-
-        Raises:
-            OSError: if the disk refuses.
         """
         items = {}
         self._turn += 1
@@ -76,24 +69,30 @@ class Snapshotter:
             grows = grows_only(path)
             identity = identity_of(found, grows)
             before = self._last.get(path)
-            if before is not None and before.identity == identity and before.size == found.st_size:
+            if before is not None and (
+                (before.identity == identity and before.size == found.st_size)
+                or (_is_state(path) and not all_states and not self._has_its_turn(path))
+            ):
                 items[path] = before
-                continue
-            if path.endswith(f"/{STATE}") and before is not None and not all_states and not self._has_its_turn(path):
-                items[path] = before
-                continue
-            content = self._folder / path
-            if not grows:
-                self._links += 1
-                content = _link(content, self._spool / str(self._links))
-            items[path] = Item(path=path, size=found.st_size, identity=identity, grows=grows, content=content)
+            else:
+                content = self._folder / path if grows else self._link(path)
+                items[path] = Item(path=path, size=found.st_size, identity=identity, grows=grows, content=content)
         self._last = items
-        state_bytes = sum(item.size for path, item in items.items() if path.endswith(f"/{STATE}"))
-        self._turns = max(1, math.ceil(state_bytes / STATE_BYTES_PER_MOMENT))
+        state_bytes = sum(item.size for path, item in items.items() if _is_state(path))
+        self._turns = max(1, math.ceil(state_bytes / STATE_BYTES_PER_SNAPSHOT))
         return Snapshot(items=items, last_link=self._links)
 
     def _has_its_turn(self, path: str) -> bool:
         return (zlib.crc32(path.encode()) + self._turn) % self._turns == 0
+
+    def _link(self, path: str) -> Path:
+        self._links += 1
+        target = self._spool / str(self._links)
+        try:
+            os.link(self._folder / path, target)
+        except (OSError, NotImplementedError):  # a disk without links
+            shutil.copyfile(self._folder / path, target)
+        return target
 
     def drop_links(self, snapshot: Snapshot) -> None:
         """Remove links made up to a snapshot that it does not need."""
@@ -104,8 +103,13 @@ class Snapshotter:
 
 
 def grows_only(path: str) -> bool:
-    """Whether a file of a run is only ever appended to."""
-    return path.endswith((".jsonl", ".journal")) or path.startswith("failures/")
+    """Whether a file of a run is only ever appended to, until another takes its place."""
+    return is_log(path) or path.endswith(".journal")
+
+
+def is_log(path: str) -> bool:
+    """Whether a file of a run is appended to for as long as there is the run."""
+    return path.endswith(".jsonl") or path.startswith("failures/")
 
 
 def identity_of(found: os.stat_result, grows: bool) -> tuple[int, int]:
@@ -113,12 +117,8 @@ def identity_of(found: os.stat_result, grows: bool) -> tuple[int, int]:
     return found.st_ino, 0 if grows else found.st_mtime_ns
 
 
-def _link(source: Path, target: Path) -> Path:
-    try:
-        os.link(source, target)
-    except (OSError, NotImplementedError):  # a disk without links
-        shutil.copyfile(source, target)
-    return target
+def _is_state(path: str) -> bool:
+    return path.endswith(f"/{STATE}")
 
 
 def _files(folder: Path, below: str = "") -> Iterator[tuple[str, os.stat_result]]:

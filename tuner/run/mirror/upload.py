@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuner.errors import SearchError
-from tuner.run.mirror import manifest as layout
-from tuner.run.mirror.bucket import Bucket
-from tuner.run.mirror.manifest import Manifest, Part, size_of
-from tuner.run.mirror.owner import comes_from, write_owner
+from tuner.run.mirror import objects
+from tuner.run.mirror.bucket import AT_A_TIME, Bucket
+from tuner.run.mirror.local import begins_with, comes_from, equals, write_owner
+from tuner.run.mirror.objects import MANIFESTS, PARTS, WRITERS, Manifest, Part, size_of
 from tuner.run.mirror.snapshot import OWN_FOLDER, Item, Snapshot, grows_only, identity_of
 
 T = TypeVar("T")
-
-_AT_A_TIME = 8
-"""Objects sent at the same time; each takes some 50 ms to S3, whatever its size."""
 
 
 class TakenOverError(Exception):
@@ -46,29 +43,29 @@ class Uploader:
 
         Raises:
             SearchError: if the bucket holds a state that the folder does not come from.
-            OSError: if the storage does not answer.
         """
         self._bucket = bucket
         self._folder = folder
-        before = layout.newest(bucket)
+        before = objects.newest_manifest(bucket)
         if before is not None and not comes_from(folder, before):
             raise SearchError(
                 f"the run in {bucket.uri} was written to by another search after {folder} was read from it; try again"
             )
-        self.writer = layout.new_writer(layout.writers(bucket))
+        self.writer = objects.new_writer(objects.writers(bucket))
         write_owner(folder, writer=self.writer, base=before.name if before is not None else "")
-        self._give_sign(ended=False)
+        self._send_heartbeat(ended=False)
         self._check_writer()
-        latest = layout.newest(bucket)
-        if (latest.name if latest is not None else "") != (before.name if before is not None else ""):
+        if objects.newest_manifest(bucket) != before:
             raise SearchError(f"another search writes to {bucket.uri} at this moment; try again when it has ended")
         # From here on no other writer removes a part: each looks for later writers between manifest and removal.
         self._before: dict[str, tuple[Part, ...]] | None = None
         self._placed = _already_there(folder, before) if before is not None else {}
         self._number = 0
-        self._parts = {name for name in bucket.names(layout.PARTS) if layout.writer_of_part(name) < self.writer}
-        self._old = [(layout.MANIFESTS, name) for name in bucket.names(layout.MANIFESTS)]
-        self._old += [(layout.WRITERS, f"{name}.json") for name in layout.writers(bucket) if name < self.writer]
+        self._removable = {
+            *(f"{PARTS}/{name}" for name in bucket.names(PARTS) if objects.writer_of_part(name) < self.writer),
+            *(f"{MANIFESTS}/{name}" for name in bucket.names(MANIFESTS)),
+            *(f"{WRITERS}/{name}.json" for name in objects.writers(bucket) if name < self.writer),
+        }
         self.num_placed = 0
         """Files brought into the bucket so far."""
 
@@ -77,40 +74,40 @@ class Uploader:
 
         Raises:
             TakenOverError: if there is a later writer; nothing that it uses has been touched.
-            OSError: if the storage does not answer.
         """
         self._check_writer()
-        self._give_sign(ended=False)
-        self._make_hold(snapshot)
+        self._send_heartbeat(ended=False)
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            self._make_hold(snapshot, pool)
         if ended:
-            self._give_sign(ended=True)
+            self._send_heartbeat(ended=True)
 
-    def _make_hold(self, snapshot: Snapshot) -> None:
-        manifest = layout.manifest_name(self.writer, self._number + 1)
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            _each(pool, lambda item: self._place(item, manifest), self.missing(snapshot))
-            files = {path: self._placed[path].parts for path in snapshot.items if path in self._placed}
-            if files == self._before:
-                return
-            content = layout.encode(Manifest(name=manifest, files=files))
-            self._bucket.put(f"{layout.MANIFESTS}/{manifest}.json", content)
-            self._number += 1
-            self._before = files
-            self._old.append((layout.MANIFESTS, f"{manifest}.json"))
-            self._check_writer()
-            named = {part.name for parts in files.values() for part in parts}
-            old = [entry for entry in self._old if entry[1] != f"{manifest}.json"]
-            old += [(layout.PARTS, name) for name in self._parts - named]
-            _each(pool, lambda entry: self._bucket.delete("/".join(entry)), old)
-            self._old = [(layout.MANIFESTS, f"{manifest}.json")]
-            self._parts = named
-        for path in self._placed.keys() - files.keys():
-            del self._placed[path]
+    def _make_hold(self, snapshot: Snapshot, pool: ThreadPoolExecutor) -> None:
+        manifest = f"{self.writer}-{self._number + 1:08d}"
+        _each(pool, lambda item: self._place(item, manifest), self.missing(snapshot))
+        files = {path: self._placed[path].parts for path in snapshot.items if path in self._placed}
+        if files == self._before:
+            return
+        self._put(f"{MANIFESTS}/{manifest}.json", objects.encode(Manifest(name=manifest, files=files)))
+        self._number += 1
+        self._before = files
+        self._check_writer()
+        needed = {
+            f"{MANIFESTS}/{manifest}.json",
+            *(f"{PARTS}/{part.name}" for parts in files.values() for part in parts),
+        }
+        _each(pool, self._bucket.delete, self._removable - needed)
+        self._removable = needed
+        self._placed = {path: placed for path, placed in self._placed.items() if path in files}
+
+    def _put(self, name: str, content: bytes) -> None:
+        self._removable.add(name)
+        self._bucket.put(name, content)
 
     def withdraw(self) -> None:
         """Leave no trace of a search that never began."""
         with suppress(OSError):
-            self._bucket.delete(f"{layout.WRITERS}/{self.writer}.json")
+            self._bucket.delete(f"{WRITERS}/{self.writer}.json")
         shutil.rmtree(self._folder / OWN_FOLDER, ignore_errors=True)
 
     def missing(self, snapshot: Snapshot) -> list[Item]:
@@ -127,30 +124,28 @@ class Uploader:
         if item.grows and placed is not None and placed.identity == item.identity:
             kept = placed.parts if size_of(placed.parts) <= item.size else ()
         content = _read(item, size_of(kept))
-        if item.grows and kept and not content:
+        if kept and not content:
             return
         while kept and kept[-1].size <= len(content):  # a number of parts that grows with the logarithm
             content = _read(item, size_of(kept[:-1]))
             kept = kept[:-1]
         start = size_of(kept)
-        name = layout.part_name(item.path, manifest, start, start + len(content))
+        name = objects.part_name(item.path, manifest, start, start + len(content))
         part = Part(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-        self._parts.add(name)
-        self._bucket.put(f"{layout.PARTS}/{name}", content)
+        self._put(f"{PARTS}/{name}", content)
         self._placed[item.path] = _Placed(identity=item.identity, parts=(*kept, part))
         self.num_placed += 1
         if not item.grows:
             item.content.unlink(missing_ok=True)
 
-    def _give_sign(self, *, ended: bool) -> None:
-        sign = {"host": socket.gethostname(), "process": os.getpid(), "time": round(time.time()), "ended": ended}
-        self._bucket.put(f"{layout.WRITERS}/{self.writer}.json", json.dumps(sign).encode())
+    def _send_heartbeat(self, *, ended: bool) -> None:
+        content = {"host": socket.gethostname(), "process": os.getpid(), "time": round(time.time()), "ended": ended}
+        self._bucket.put(f"{WRITERS}/{self.writer}.json", json.dumps(content).encode())
 
     def _check_writer(self) -> None:
-        latest = max(layout.writers(self._bucket), default=self.writer)
+        latest = max(objects.writers(self._bucket), default=self.writer)
         if latest > self.writer:
-            other = layout.read_writer(self._bucket, latest)
-            raise TakenOverError(f"process {other.get('process', '?')} on {other.get('host', 'another machine')}")
+            raise TakenOverError(objects.process_of(objects.read_heartbeat(self._bucket, latest)))
 
 
 def _each(pool: ThreadPoolExecutor, do: Callable[[T], None], things: Iterable[T]) -> None:
@@ -168,7 +163,7 @@ def _already_there(folder: Path, manifest: Manifest) -> dict[str, _Placed]:
     found = {}
     for path, parts in manifest.files.items():
         grows = grows_only(path)
-        if (layout.begins_with if grows else layout.equals)(folder / path, parts):
+        if (begins_with if grows else equals)(folder / path, parts):
             found[path] = _Placed(identity=identity_of((folder / path).stat(), grows), parts=tuple(parts))
     return found
 

@@ -4,9 +4,10 @@ Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSy
 form: a trial that is not promoted at once is stopped, and no trial is paused.
 """
 
-import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass
+
+from tuner.trials.stopping.base import StoppingRule, check_score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,7 @@ class AshaSettings:
             raise ValueError(f"reduction must be >= 2, got {self.reduction}; 3 is usual")
 
 
-class Asha:
+class Asha(StoppingRule):
     """The rungs of one search and the rule that is applied at them.
 
     A rung at epoch e holds, per trial, the best score of the trial's epochs 1 to e (lower is better), because a trial
@@ -60,21 +61,8 @@ class Asha:
         return {epoch: dict(values) for epoch, values in self._rungs.items()}
 
     def record(self, trial: int, epoch: int, best_score: float) -> bool:
-        """Record a trial's arrival at an epoch and decide.
-
-        Args:
-            trial: number of the trial.
-            epoch: epoch just finished, 1-based; epochs that are no rung change nothing.
-            best_score: best score of the trial's epochs up to this one, finite, lower is better.
-
-        Returns:
-            Whether the trial goes on. A trial that the rung knows already keeps its value and goes on.
-
-        Raises:
-            ValueError: if the score is not finite; a diverged trial is not ASHA's business.
-        """
-        if not math.isfinite(best_score):
-            raise ValueError(f"best_score must be finite, got {best_score} for trial {trial} at epoch {epoch}")
+        """As `StoppingRule.record`; at epochs that are no rung every trial goes on."""
+        check_score(trial, epoch, best_score)
         rung = self._rungs.get(epoch)
         if rung is None or trial in rung:
             return True
@@ -82,3 +70,7 @@ class Asha:
         insort(self._sorted[epoch], best_score)
         num_better = bisect_left(self._sorted[epoch], best_score)
         return num_better < max(1, len(rung) // self.settings.reduction)
+
+    def describe(self) -> str:
+        """As `StoppingRule.describe`."""
+        return "ASHA with rungs at " + (", ".join(map(str, self._rungs)) or "no epoch (the trials are too short)")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.tuner.drive import Plan, search_in_process
-from tuner.run import jsonlines
+from tests.tuner.logs import epochs_in
 from tuner.run.layout import RunFolder
-from tuner.run.mirror import manifest as layout
+from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import pull
-from tuner.study.study import read_records
+from tuner.trials.restore import read_trials
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[4]
 
 
 def table(run: RunFolder) -> list[Any]:
-    return [(r.number, r.outcome, dict(r.params), dict(r.curve)) for r in read_records(run.journal)]
+    return [(r.number, r.state, dict(r.params), dict(r.curve)) for r in list(read_trials(run).values())]
 
 
 def has_an_epoch(uri: str) -> bool:
-    newest = layout.newest(Bucket(uri))
-    return newest is not None and layout.size_of(newest.files.get("epochs.jsonl", ())) > 0
+    newest = objects.newest_manifest(Bucket(uri))
+    return newest is not None and objects.size_of(newest.files.get("epochs.jsonl", ())) > 0
 
 
 def life(plan: Plan, uri: str, seed: int, kill_after: float | None) -> int:
@@ -65,21 +65,20 @@ def test_a_search_killed_again_and_again_with_its_disk_ends_with_the_same_table(
     pull(uri, final.path)
     assert kills >= 5
     assert table(final) == table(RunFolder(Path(undisturbed.folder)))
-    lines = [(line["key"], line["epoch"]) for line in jsonlines.read(final.epochs)]
+    lines = [(line["key"], line["epoch"]) for line in epochs_in(final.epochs)]
     assert len(lines) == len(set(lines))
     assert final.read() == {"status": "done"}
 
 
 def check(copy: RunFolder, head: RunFolder) -> None:
     """The copy is a moment of the head's folder: logs begin alike, states belong to the log."""
-    for mine, theirs in ((copy.journal, head.journal), (copy.epochs, head.epochs)):
-        assert not mine.exists() or theirs.read_bytes().startswith(mine.read_bytes())
+    assert head.epochs.read_bytes().startswith(copy.epochs.read_bytes())
     epochs: dict[str, int] = {}
-    for line in jsonlines.read(copy.epochs):
+    for line in epochs_in(copy.epochs):
         epochs[line["key"]] = line["epoch"]
-    for record in read_records(copy.journal):
+    for record in list(read_trials(copy).values()):
         logged = epochs.get(f"{record.number:04d}", 0)
-        assert max(record.curve, default=0) == logged or record.outcome is None
-    for state in copy.path.glob("trials/*/state/state.json"):
-        logged = epochs.get(state.parts[-3], 0)
+        assert max(record.curve, default=0) == logged or not record.has_ended
+    for state in copy.path.glob("trials/*/state.zip"):
+        logged = epochs.get(state.parent.name, 0)
         assert json.loads(state.read_text())["epoch"] in (logged, logged + 1)

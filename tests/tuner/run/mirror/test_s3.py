@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuner.mirrored import append, content, run_of, tick_until, write
+from tests.tuner.mirrored import append, content, mirroring, run_of, tick_until, write
 from tuner.errors import SearchError
-from tuner.run.layout import RunFolder, Runs, run_to_read
-from tuner.run.mirror import manifest as layout
+from tuner.run.layout import RunFolder
+from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
-from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.pull import pull, pull_to_resume
+from tuner.run.runs import Runs, run_to_read
 
 moto_server = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
@@ -66,9 +66,9 @@ def uri(server: Server, path: str) -> str:
 def test_a_run_goes_to_s3_through_an_outage_and_comes_back(server: Server, tmp_path: Path) -> None:
     place, said = uri(server, "bucket/runs/mine"), list[str]()
     run = RunFolder(run_of(tmp_path).path, place)
-    with Mirror(run, said.append, interval=0.05, retry=0.2, patience=60) as mirror:
+    with mirroring(run, said, interval=0.05, retry=0.2, stall_timeout=60) as mirror:
         for number in range(5):
-            write(run.trial(number) / "state/state.json", f"{number}" * 100_000)
+            write(run.trial(number) / "state.zip", f"{number}" * 100_000)
         append(run.epochs, "before\n")
         tick_until(mirror, lambda: any("epochs" in key for key in server.keys()))  # noqa: SIM118 - Server is no dict
         server.stop()
@@ -76,13 +76,13 @@ def test_a_run_goes_to_s3_through_an_outage_and_comes_back(server: Server, tmp_p
         tick_until(mirror, lambda: bool(said))
         assert "cannot be written to" in said[0]
         assert len(said) == 1
-        write(run.trial(0) / "state/state.json", "later")
+        write(run.trial(0) / "state.zip", "later")
         server.start()
         tick_until(mirror, lambda: len(said) == 2)
     assert "can be written to again" in said[1]
     pull(place, tmp_path / "copy")
     assert content(tmp_path / "copy") == content(run.path)
-    manifest = layout.newest(Bucket(place))
+    manifest = objects.newest_manifest(Bucket(place))
     assert manifest is not None
     parts = {f"runs/mine/parts/{part.name}" for parts in manifest.files.values() for part in parts}
     assert {key for key in server.keys() if "/parts/" in key and not key.endswith("/")} == parts  # noqa: SIM118 - Server is no dict
@@ -98,7 +98,7 @@ def test_runs_on_s3_are_found_resumed_and_read(server: Server, tmp_path: Path, m
     run = runs.folder("mine")
     write(run.run_json, "{}")
     write(run.trial(3) / "best/model.safetensors", "weights")
-    with Mirror(run, said.append):
+    with mirroring(run, said):
         pass
     assert runs.latest() == "mine"
     assert runs.is_taken("mine")
@@ -108,7 +108,7 @@ def test_runs_on_s3_are_found_resumed_and_read(server: Server, tmp_path: Path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new head"))
     again = Runs(uri(server, "bucket/runs")).open("mine", said.append)
     assert content(again.path) == content(run.path)
-    with Mirror(again, said.append):
+    with mirroring(again, said):
         append(again.epochs, "one\n")
     pull_to_resume(run.uri or "", run.path, said.append)
     assert content(run.path) == content(again.path)
@@ -117,15 +117,15 @@ def test_runs_on_s3_are_found_resumed_and_read(server: Server, tmp_path: Path, m
 def test_a_bucket_that_is_not_there_is_said_before_the_search_begins(server: Server, tmp_path: Path) -> None:
     run = RunFolder(run_of(tmp_path).path, uri(server, "nobucket/runs/mine"))
     with pytest.raises(SearchError, match="must be a place that can be written to"):
-        with Mirror(run, print):
+        with mirroring(run, []):
             pass
 
 
 def test_a_hundred_trials_at_once_arrive(server: Server, tmp_path: Path) -> None:
     run, said = RunFolder(run_of(tmp_path).path, uri(server, "bucket/runs/mine")), list[str]()
     for number in range(100):
-        write(run.trial(number) / "state/state.json", f"{number}" * 1000)
-    with Mirror(run, said.append):
+        write(run.trial(number) / "state.zip", f"{number}" * 1000)
+    with mirroring(run, said):
         pass
     assert "mirror" not in [thread.name for thread in threading.enumerate()]
     pull(run.uri or "", tmp_path / "copy")

@@ -1,0 +1,67 @@
+"""One epoch of a training per step: what a worker hands over, and what it goes on from, without starting Ray."""
+
+import copy
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.tuner.faketrainer import FakeFactory
+from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, TrainingWorker
+from tuner.run import trial_folder
+from tuner.trials.interfaces import TrainingSpec
+
+SPEC = TrainingSpec(key="0000", params={"learning_rate": 0.01, "num_convs": 3}, seed=1, epochs=3)
+
+
+def worker_of(spec: TrainingSpec, state: bytes | None = None) -> TrainingWorker:
+    """As Tune sets it up; the state stands for its reference."""
+    made = TrainingWorker.__new__(TrainingWorker)
+    made.setup({"training": spec.as_dict(), "state": Opaque(state)}, FakeFactory())
+    return made
+
+
+@pytest.fixture(autouse=True)
+def references_are_what_they_refer_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get", lambda reference: reference)
+
+
+def test_a_state_comes_with_each_epoch_but_the_last_and_loads_elsewhere() -> None:
+    first = worker_of(SPEC)
+    results = [first.step() for _ in range(3)]
+    assert [STATE_KEY in result for result in results] == [True, True, False]
+    reports = [json.loads(result[REPORT_KEY]) for result in results]
+    assert [(report["epoch"], report["finished"]) for report in reports] == [(1, False), (2, False), (3, True)]
+    second = worker_of(SPEC, results[1][STATE_KEY].content.tobytes())
+    assert json.loads(second.step()[REPORT_KEY]) == reports[2]
+
+
+def test_states_are_handed_over_as_seldom_as_asked() -> None:
+    spec = TrainingSpec(**{**SPEC.as_dict(), "state_every": 3600.0})
+    seldom = worker_of(spec)
+    assert [STATE_KEY in seldom.step() for _ in range(3)] == [True, False, False]
+
+
+def test_the_best_checkpoint_comes_with_its_epoch_and_again_from_a_new_worker(tmp_path: Path) -> None:
+    first = worker_of(SPEC)
+    result = first.step()
+    trial_folder.unpack(result[BEST_KEY].content.tobytes(), tmp_path / "best")
+    assert (tmp_path / "best" / "config.json").exists()
+    again = worker_of(SPEC, result[STATE_KEY].content.tobytes())
+    assert BEST_KEY in again.step()
+
+
+def test_a_torn_state_begins_the_training_again() -> None:
+    assert json.loads(worker_of(SPEC, b"torn").step()[REPORT_KEY])["epoch"] == 1
+
+
+def test_a_step_leaves_no_alarm_behind() -> None:
+    worker_of(SPEC).step()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_what_tune_shall_not_copy_or_print_stays_one_and_short() -> None:
+    content = Opaque(b"a long state" * 1000)
+    assert copy.deepcopy({"state": content})["state"] is content
+    assert str([content]) == "[...]"
