@@ -12,7 +12,7 @@ from graphdb.cifblock import Block, Value
 from graphdb.crystal import Note, atomic_number, check_whole, element_number, listed
 from graphdb.errors import Reason, Unusable
 from graphdb.formula import formula_text, parse_formula
-from graphdb.shapes import Float, Int
+from graphdb.shapes import Bool, Float, Int
 
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 #: Type symbols and labels of groups, of which only the first atom has a place; hydrogens of water.
@@ -119,8 +119,8 @@ def _occupied(num_sites: int, occupancies: list[Value], flags: list[Value]) -> l
 
 def _coordinates(
     block: Block, columns: list[list[Value]], rows: list[int], names: list[Value], remarks: list[Note]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(N, 3) coordinates of the rows, and (N,) which of them have a place.
+) -> tuple[Float[NDArray[np.float64], "rows 3"], Bool[NDArray[np.bool_], " rows"]]:
+    """Coordinates of the rows, and which of them have a place.
 
     A site without any coordinate has no place. Some programs write '.' for zero: it is taken for zero where the whole
     column has it, and in a file that has it beside numbers in the same site.
@@ -159,8 +159,8 @@ def _coordinates(
     return fractions, np.logical_not(nowhere)
 
 
-def _plain(columns: list[list[Value]]) -> NDArray[np.float64] | None:
-    """(N, 3) coordinates where all are plain numbers, which is quicker."""
+def _plain(columns: list[list[Value]]) -> Float[NDArray[np.float64], "sites 3"] | None:
+    """Coordinates where all are plain numbers, which is quicker."""
     try:
         fractions = np.array(columns, dtype=np.float64).T
     except (ValueError, TypeError):
@@ -178,8 +178,8 @@ def _with_thirds(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _elements(
     block: Block, labels: list[Value], types: list[Value], rows: list[int], remarks: list[Note]
-) -> NDArray[np.int64]:
-    """(N,) atomic numbers, by type symbol, or else by label."""
+) -> Int[NDArray[np.int64], " rows"]:
+    """Atomic numbers, by type symbol, or else by label."""
     expected = set(parse_formula(block.text("_chemical_formula_sum")))
     if not expected:
         for symbol in block.column("_atom_type_symbol"):
@@ -262,13 +262,13 @@ def _label(label: str, expected: set[int]) -> tuple[int, bool]:
 
 
 def _full(
-    elements: NDArray[np.int64],
-    fractions: NDArray[np.float64],
+    elements: Int[NDArray[np.int64], " rows"],
+    fractions: Float[NDArray[np.float64], "rows 3"],
     occupancies: list[Value],
     rows: list[int],
     names: list[Value],
-) -> NDArray[np.bool_]:
-    """Which sites (N,) to keep: each must be full, alone or with others of its element at its place."""
+) -> Bool[NDArray[np.bool_], " rows"]:
+    """Which sites to keep: each must be full, alone or with others of its element at its place."""
     keep = np.ones(len(rows), dtype=bool)
     if not occupancies:
         return keep

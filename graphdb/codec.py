@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from graphdb.errors import CorruptRecord
 from graphdb.graph import CrystalGraph, FlatGraphs
+from graphdb.shapes import Int
 
 #: Graphs per block: blocks of about 50 kB fill LMDB's 4 kB pages to 95 %.
 BLOCK_SIZE = 64
@@ -154,11 +155,11 @@ def decode_column(value: Buffer, key: bytes) -> memoryview:
 class FlatBuilder:
     """Decodes records one after the other straight into arrays whose sizes are known."""
 
-    def __init__(self, sizes: NDArray[np.int32]) -> None:
+    def __init__(self, sizes: Int[NDArray[np.int32], "crystals 3"]) -> None:
         """Make room.
 
         Args:
-            sizes: (N, 3) atoms in the cell, nodes and edges of each crystal to come.
+            sizes: atoms in the cell, nodes and edges of each crystal to come.
         """
         zero = np.zeros((1, 2), np.int64)
         ends = np.concatenate([zero, np.cumsum(sizes[:, 1:], axis=0, dtype=np.int64)])

@@ -14,6 +14,7 @@ from graphdb.entries import SKIPPED, read_skip
 from graphdb.errors import NOTES, SkippedCrystal
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
 from graphdb.graphsettings import GraphSettings
+from graphdb.shapes import Float
 from graphdb.store import FORMAT_NAME, META_KEY, Property, block_key, target_key, write_items
 from graphdb.versions import versions
 
@@ -24,7 +25,7 @@ def lay_out(
     env: Any,
     settings: GraphSettings,
     found: Iterable[tuple[str, bytes, bytes, bytes]],
-    columns: Mapping[str, NDArray[np.float64]],
+    columns: Mapping[str, Float[NDArray[np.float64], " crystals"]],
     units: Mapping[str, str],
     skipped: Sequence[SkippedCrystal],
 ) -> str:
@@ -34,7 +35,7 @@ def lay_out(
         env: of the file, which is empty.
         settings: of the graphs.
         found: what `entries.entries` gives.
-        columns: (N,) targets by name, for the ids that have a graph; nan where unknown.
+        columns: targets by name, for the ids that have a graph; nan where unknown.
         units: by name of the column.
         skipped: all that was left out, and all notes, for the record.
 

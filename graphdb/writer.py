@@ -34,6 +34,7 @@ from graphdb.files import hold, partial_path, sync_folder
 from graphdb.fingerprint import FORMAT_VERSION
 from graphdb.graphsettings import GraphSettings
 from graphdb.layout import lay_out
+from graphdb.shapes import Float
 from graphdb.store import FORMAT_NAME, META_KEY, Store, iterate, open_writable, write_items
 
 _COMMIT_SECONDS = 1.0
@@ -121,7 +122,7 @@ class StoreWriter:
     def finish(
         self,
         wanted: Mapping[str, bytes],
-        columns: Mapping[str, NDArray[np.float64]],
+        columns: Mapping[str, Float[NDArray[np.float64], " crystals"]],
         units: Mapping[str, str],
         skipped: list[SkippedCrystal],
     ) -> str:
@@ -129,7 +130,7 @@ class StoreWriter:
 
         Args:
             wanted: the ids of the source with the digest of their text.
-            columns: (N,) targets by name, for the sorted ids that have a graph; nan where unknown.
+            columns: targets by name, for the sorted ids that have a graph; nan where unknown.
             units: by name of the column.
             skipped: all that was left out, and all notes, for the record.
 

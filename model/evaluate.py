@@ -90,7 +90,7 @@ class StoreEvaluation:
 
     tasks: "tuple[Task, ...]"
     material_ids: list[str]
-    """(N,) of the rows of `evaluation`."""
+    """Of the rows of `evaluation`."""
     evaluation: "Evaluation"
     num_with_unseen_elements: int | None
     """Crystals with an element that was not in training; None if the model does not tell."""
