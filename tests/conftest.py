@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 import tests.shapecheck
 
 # Before anything of them is imported: whoever calls a function with an array of another shape than it states is told.
-install_import_hook(["graphdb", "model"], f"{tests.shapecheck.__name__}.check")
+install_import_hook(tests.shapecheck.modules_with_shapes(), "tests.shapecheck.check")
 
 from tests.cluster.lab import Lab  # noqa: E402
 
