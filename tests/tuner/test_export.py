@@ -48,7 +48,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     found = RunFolder(tmp_path_factory.mktemp("runs") / "my run")
     crystals = load_crystals(str(small_store), list(TASKS))
     known = ("atom_dim", "num_convs", "head_dim", "batch_size", "learning_rate", "max_atoms")
-    space = parse_space(SPACE, "mine.toml", TASKS, known, lambda name, value: None)
+    space = parse_space(SPACE, "mine.toml", TASKS, known, lambda name, value: None, {})
     settings = SearchSettings(
         space_name="mine.toml",
         space_text=SPACE,
@@ -59,7 +59,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         split=crystals.split.as_dict(),
         seed=1,
         sampler="random",
-        asha=None,
+        stopping={"rule": "none"},
         max_epochs=3,
         trials=1,
         finalists=0,
@@ -70,7 +70,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     work = SearchQueue(
         found,
         Study(space, sampler="random", seed=1),
-        rule=NoStopping(),
+        rule=NoStopping(max_epochs=3),
         num_trials=1,
         max_epochs=3,
         seed=1,
