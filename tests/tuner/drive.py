@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from graphdb.command import Parser, run
+from graphdb.records import finite_or_none
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.capacity import ExecutionOptions
 from tuner.driver import SearchDriver
-from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space, read_space_text
@@ -112,7 +112,7 @@ def search_in_process(plan: Plan) -> SearchQueue:
         trainer = factory.build(spec)
         goes_on = True
         while goes_on:
-            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            body = finite_or_none(trainer.run_epoch().as_dict())
             report = EpochResult(epoch=trainer.epoch, finished=trainer.finished, body=body)
             goes_on = queue.on_result(spec.key, report)
     assert queue.done()

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from graphdb import build
+from graphdb.records import finite_or_none
 from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
 from model.hyperparameters import Hyperparameters
 from tuner import export
 from tuner.data import load_crystals
-from tuner.run import jsonlines, trial_folder
+from tuner.run import trial_folder
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
@@ -80,7 +81,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         trainer = factory.build(spec)
         goes_on = True
         while goes_on:
-            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            body = finite_or_none(trainer.run_epoch().as_dict())
             trainer.save_best(found.path / "best", factory.provenance(spec))
             best = trial_folder.pack(found.path / "best")
             goes_on = work.on_result(
