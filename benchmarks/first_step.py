@@ -20,7 +20,7 @@ from benchmarks import _report
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 from tests.cluster.lab import Lab
-from tuner import training
+from tuner import data, training
 from tuner.cluster import session
 from tuner.training import CrystalTrainerFactory
 from tuner.trials.interfaces import TrainingSpec
@@ -189,7 +189,7 @@ def drive() -> int:
         return NotedFactory(**{field.name: getattr(made, field.name) for field in fields(made)})
 
     make_factory, training.make_factory = training.make_factory, make
-    training.load_crystals = noted("loaded", training.load_crystals)
+    data.load_crystals = noted("loaded", data.load_crystals)
     session.Cluster.__enter__ = noted("ray", session.Cluster.__enter__)  # type: ignore[method-assign]
     tune.with_parameters = noted("handed", tune.with_parameters)
     flags = "--address auto --space table5 --store /root/my.lmdb --trials 1 --max-epochs 2 --finalists 0 --device cpu"

@@ -21,7 +21,8 @@ from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.log import Training, key_of
 from tuner.signals import Signals
-from tuner.space.toml import Space, parse_space, read_space_text
+from tuner.space.space import Space
+from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
 from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.search import SearchQueue

@@ -34,8 +34,9 @@ from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
 from tests.tuner.logs import epochs_in
-from tuner.report.findings import gather, write_report
+from tuner.report.files import write_report
 from tuner.report.live import render
+from tuner.report.summary import summarize_run
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.run.trial_folder import pack
@@ -448,7 +449,7 @@ def simulate(arguments: argparse.Namespace, run: RunFolder) -> dict[str, Any]:
     results["seconds_to_open_the_run_again"] = round(time.perf_counter() - start, 1)
     check(run, again, asha, arguments.trials)
     start = time.perf_counter()
-    write_report(gather(run))
+    write_report(summarize_run(run))
     results["seconds_for_a_report"] = round(time.perf_counter() - start, 1)
     results["journal_megabytes"] = round(run.journal.stat().st_size / 1e6, 1)
     return results

@@ -12,7 +12,7 @@ from graphdb.command import count, invocation
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.files import skipped_path
 from graphdb.matching import shown
-from graphdb.progress import format_seconds
+from graphdb.progress import duration_text
 
 if TYPE_CHECKING:
     from graphdb.store import Property
@@ -65,7 +65,7 @@ def summary(report: BuildReport, source: str) -> Iterator[str]:
     num_skipped = f", {len(report.skipped):,} skipped" if report.skipped else ""
     yield (
         f"{count(report.num_crystals, 'crystal')} ({report.num_built:,} built now{num_skipped}) of "
-        f"{count(report.num_atoms, 'atom')} in {format_seconds(report.seconds)}: {report.path}, {size / 1e6:.1f} MB, "
+        f"{count(report.num_atoms, 'atom')} in {duration_text(report.seconds)}: {report.path}, {size / 1e6:.1f} MB, "
         f"{size / report.num_atoms:.0f} bytes an atom"
     )
     for name, entry in report.properties.items():

@@ -70,13 +70,15 @@ class Progress:
         if not self._quiet and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             done = fraction - self._first
-            left = f", {format_seconds((now - self._start) * (1 - fraction) / done)} left" if done > 0 else ""
+            left = f", {duration_text((now - self._start) * (1 - fraction) / done)} left" if done > 0 else ""
             print(f"{self._title}: {100 * fraction:.0f} %, {note}{left}", file=self._stream, flush=True)
 
 
-def format_seconds(seconds: float) -> str:
-    """A duration for a person: '48 s', '3 min', '2 h 05 min'."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+def duration_text(seconds: float) -> str:
+    """A duration for a person: '48 s', '3 min 5 s', '25 min', '2 h 5 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,5 +1,6 @@
 """Settings that go to JSON and come back: frozen dataclasses, read strictly. Standard library only."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -34,3 +35,12 @@ def read_record(kind: type[Record], values: Mapping[str, Any], name: str, *, com
     if unknown or missing:
         raise ValueError(f"{name} must have this version's keys, but these differ: {', '.join(unknown + missing)}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def finite_or_none(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: None in their places, in depth, and lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: finite_or_none(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from graphdb.batch import Task
 from graphdb.files import write_atomically
+from graphdb.records import finite_or_none
 from graphdb.versions import versions
 from model.differences import differences
 from model.errors import CheckpointError
@@ -50,7 +50,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     clash = reserved.keys() & info.keys()
     if clash:
         raise ValueError(f"these keys are written by save_checkpoint itself: {', '.join(sorted(clash))}")
-    config = json.dumps(_finite({**reserved, **info}), indent=1, allow_nan=False)
+    config = json.dumps(finite_or_none({**reserved, **info}), indent=1, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     folder = Path(folder)
@@ -148,12 +148,3 @@ def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
         data = tensors[name].contiguous().reshape(-1)
         sha.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
     return sha.hexdigest()
-
-
-def _finite(value: Any) -> Any:
-    """The value with None for every NaN and inf in it."""
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

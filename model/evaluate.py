@@ -1,15 +1,15 @@
 """Measure a model on a store: ``python -m model.evaluate EXPORT STORE [--split test] [-o predictions.csv]``."""
 
 import argparse
-import csv
 import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from graphdb.command import Parser, count, load, run
+from graphdb.records import finite_or_none
 from model.shipped import CONFIG, find_weights
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from graphdb.batch import GraphBatch, Task
     from graphdb.loader import InMemoryGraphs
+    from model.inference import Evaluation
     from model.metrics import TaskMetrics
     from model.network import MTCGCNN
 
@@ -66,18 +67,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         with open_table(arguments.output) as file:
             found.write_table(file)
-    unseen = found.num_with_unseen_elements
+    metrics, unseen = found.evaluation.metrics, found.num_with_unseen_elements
     if arguments.json:
-        values = {name: {k: _none(v) for k, v in m.as_dict().items()} for name, m in found.metrics.items()}
         report = {
             "split": arguments.split,
-            "score": _none(score(found.metrics)),
+            "score": score(metrics),
             "crystals_with_elements_not_in_training": unseen,
-            "metrics": values,
+            "metrics": {name: found.as_dict() for name, found in metrics.items()},
         }
-        print(json.dumps(report, indent=1))
+        print(json.dumps(finite_or_none(report), indent=1))
     else:
-        print(metrics_table(found.metrics, found.tasks))
+        print(metrics_table(metrics, found.tasks))
     sys.stdout.flush()
     if unseen:
         print(f"{count(unseen, 'crystal')} with elements that the model has not seen in training", file=sys.stderr)
@@ -85,28 +85,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Predictions and errors of a model over some crystals."""
+class StoreEvaluation:
+    """What `evaluate_store` found."""
 
     tasks: "tuple[Task, ...]"
-    metrics: "dict[str, TaskMetrics]"
     material_ids: list[str]
-    """(N,)"""
-    target: "NDArray[Any]"
-    """(N, T) NaN where unknown."""
-    prediction: "NDArray[Any]"
-    """(N, T)"""
+    """(N,) of the rows of `evaluation`."""
+    evaluation: "Evaluation"
     num_with_unseen_elements: int | None
     """Crystals with an element that was not in training; None if the model does not tell."""
 
-    def write_table(self, file: Any) -> None:
+    def write_table(self, file: TextIO) -> None:
         """Each crystal's targets and predictions as CSV."""
+        from model.output import PredictionTable, known_values
+
         labels = [task.label for task in self.tasks]
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["material_id", *labels, *(f"predicted {label}" for label in labels)])
-        for material_id, truth, value in zip(self.material_ids, self.target, self.prediction, strict=True):
-            known = ("" if math.isnan(x) else f"{x:.6g}" for x in truth)
-            table.writerow([material_id, *known, *(f"{x:.6g}" for x in value)])
+        table = PredictionTable(file, [*labels, *(f"predicted {label}" for label in labels)])
+        found = self.evaluation
+        for material_id, target, prediction in zip(self.material_ids, found.target, found.prediction, strict=True):
+            table.add(material_id, [*known_values(target), *prediction])
 
 
 def evaluate_store(
@@ -116,7 +113,7 @@ def evaluate_store(
     device: str = "auto",
     *,
     tell: Callable[[float, str], None] = lambda share, note: None,
-) -> Evaluation:
+) -> StoreEvaluation:
     """Errors of a checkpoint on one split of a store.
 
     Args:
@@ -134,23 +131,20 @@ def evaluate_store(
 
     from graphdb.loader import Loader
     from model.checkpoint import load_checkpoint
-    from model.inference import choose_device, predict
-    from model.metrics import task_metrics
+    from model.inference import choose_device, evaluate
     from model.seen import SeenElements
 
     on = choose_device(device)
     model, info = load_checkpoint(checkpoint, on)
     graphs = _fitting_graphs(checkpoint, model, info, store)
     rows = _rows_of(graphs, info, split, store)
-    loader = Loader(graphs, rows, batch_size=_BATCH)
-    names = [task.name for task in model.tasks]
-    seen = SeenElements.from_info(info, names)
+    seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     num_unseen = 0
 
     def batches() -> "Iterator[GraphBatch]":
         nonlocal num_unseen
         done = 0
-        for batch in loader:
+        for batch in Loader(graphs, rows, batch_size=_BATCH):
             if seen is not None:
                 numbers = np.split(batch.atomic_numbers.numpy(), batch.atom_ptr.numpy()[1:-1])
                 num_unseen += sum(bool(seen.warning(crystal)) for crystal in numbers)
@@ -158,13 +152,11 @@ def evaluate_store(
             done += batch.num_crystals
             tell(done / len(rows), f"{done:,} of {count(len(rows), 'crystal')}")
 
-    prediction, _ = predict(model, batches(), on)
-    return Evaluation(
+    found = evaluate(model, batches(), on)
+    return StoreEvaluation(
         tasks=model.tasks,
-        metrics=task_metrics(prediction, loader.targets, model.scaler.mad.cpu().numpy(), names),
-        material_ids=[graphs.material_ids[i] for i in rows.tolist()],
-        target=loader.targets,
-        prediction=prediction,
+        material_ids=[graphs.material_ids[i] for i in found.index],
+        evaluation=found,
         num_with_unseen_elements=None if seen is None else num_unseen,
     )
 
@@ -245,10 +237,6 @@ def metrics_table(metrics: "Mapping[str, TaskMetrics]", tasks: "Sequence[Task]")
 
 def _cell(value: float, width: int) -> str:
     return f"{'-':>{width}}" if math.isnan(value) else f"{value:{width}.4f}"
-
-
-def _none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Batches to predictions and errors, on whatever device there is."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -55,18 +56,40 @@ def predict(
     return np.concatenate(rows), np.concatenate(index)
 
 
-def evaluate(model: MTCGCNN, loader: BatchSource, device: torch.device | str = "cpu") -> dict[str, TaskMetrics]:
-    """Metrics of a model over the crystals of a loader, in whatever order it gives them, by task."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Predictions and errors of a model over N crystals and T tasks, in the units of the tasks."""
+
+    metrics: dict[str, TaskMetrics]
+    """By task."""
+    index: NDArray[np.int64]
+    """(N,) `GraphBatch.index`."""
+    target: NDArray[np.float32]
+    """(N, T) NaN where unknown."""
+    prediction: NDArray[np.float32]
+    """(N, T)"""
+
+
+def evaluate(model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device | str = "cpu") -> Evaluation:
+    """Measure a model on all crystals of some batches: the one way to do it, in and after training.
+
+    Args:
+        model: on the device.
+        batches: in any order; it is that of the rows.
+        device: of the model.
+    """
     targets = [np.empty((0, len(model.tasks)), np.float32)]
 
     def remembering() -> Iterator[GraphBatch]:
-        for batch in loader:
+        for batch in batches:
             targets.append(np.where(batch.target_mask.numpy(), batch.target.numpy(), np.float32(np.nan)))
             yield batch
 
-    prediction, _ = predict(model, remembering(), device)
+    prediction, index = predict(model, remembering(), device)
+    target = np.concatenate(targets)
     mad = model.scaler.mad.cpu().numpy()
-    return task_metrics(prediction, np.concatenate(targets), mad, [task.name for task in model.tasks])
+    metrics = task_metrics(prediction, target, mad, [task.name for task in model.tasks])
+    return Evaluation(metrics=metrics, index=index, target=target, prediction=prediction)
 
 
 def choose_device(name: torch.device | str = "auto") -> torch.device:

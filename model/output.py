@@ -1,18 +1,46 @@
 """Where results go: checked before any work, replaced only when they are whole."""
 
 import contextlib
+import csv
 import json
+import math
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from graphdb.files import UNFINISHED
 from model.errors import OutputError
 from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS
+
+_ID = "material_id"
+
+
+class PredictionTable:
+    """A CSV of predictions while it is written: a row for each crystal, which its id begins."""
+
+    def __init__(self, file: TextIO, columns: Iterable[str]) -> None:
+        """Write the header.
+
+        Args:
+            file: where the CSV goes.
+            columns: names of those beside the id.
+        """
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow([_ID, *columns])
+
+    def add(self, material_id: str, cells: Iterable[float | str | None]) -> None:
+        """Write the row of a crystal: texts as they are, numbers with six digits, nothing for None."""
+        row = [cell if cell is None or isinstance(cell, str) else f"{cell:.6g}" for cell in cells]
+        self._writer.writerow([material_id, *row])
+
+
+def known_values(targets: Iterable[float]) -> list[float | None]:
+    """Cells for targets, which are NaN where they are unknown."""
+    return [None if math.isnan(target) else target for target in targets]
 
 
 def partial_path(path: Path) -> Path:
@@ -43,14 +71,7 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
             f"-o must lie in a folder that is there, but there is no folder {folder}; "
             f"mkdir -p {shlex.quote(str(folder))} makes it"
         )
-    for source in inputs:
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise OutputError(f"-o must be another file than those that are read, got {output}; choose another name")
-        if _lies_in(path, Path(source)) and not _is_table(path):
-            raise OutputError(
-                f"-o must not be a file among those that are read, but {output} lies in {source} and is no table "
-                "of predictions; choose another name"
-            )
+    _check_apart(output, inputs)
     # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
     needed = [path] if path.exists() else []
     if not _is_device(path):
@@ -60,6 +81,19 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
             raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
 
 
+def _check_apart(output: str, inputs: Sequence[str | Path]) -> None:
+    """Refuse a table that would replace what is read."""
+    path = Path(output)
+    for source in inputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise OutputError(f"-o must be another file than those that are read, got {output}; choose another name")
+        if _lies_in(path, Path(source)) and not _is_table(path):
+            raise OutputError(
+                f"-o must not be a file among those that are read, but {output} lies in {source} and is no table "
+                "of predictions; choose another name"
+            )
+
+
 def _lies_in(path: Path, folder: Path) -> bool:
     return path.is_file() and folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
@@ -67,7 +101,7 @@ def _lies_in(path: Path, folder: Path) -> bool:
 def _is_table(path: Path) -> bool:
     """Whether a file begins as our tables do."""
     with path.open("rb") as stream:
-        return stream.read(12) in (b"material_id,", b"")
+        return stream.read(len(_ID) + 1) in (f"{_ID},".encode(), b"")
 
 
 def _is_device(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,9 @@ from graphdb.errors import CrystuneError, Reason
 from model.shipped import CONFIG, find_weights, shipped_models
 
 if TYPE_CHECKING:
+    import torch
+
+    from graphdb.graph import CrystalGraph
     from graphdb.graphsettings import GraphSettings
     from model.network import MTCGCNN
     from model.seen import SeenElements
@@ -144,7 +146,7 @@ class _Item:
     """A crystal: its graph, or why there is no prediction, and what is to be known about it."""
 
     material_id: str
-    graph: Any
+    graph: "CrystalGraph | _Refused"
     notes: str = ""
 
 
@@ -170,7 +172,7 @@ def write_predictions(
     model: "MTCGCNN",
     info: dict[str, Any],
     sources: Sequence[str],
-    device: Any = "cpu",
+    device: "torch.device | str" = "cpu",
     *,
     own: frozenset[str] = frozenset(),
     tell: Callable[[float, str], None] = lambda share, note: None,
@@ -193,20 +195,23 @@ def write_predictions(
     Raises:
         CheckpointError: for a configuration without valid graph settings.
     """
+    from model.output import PredictionTable
     from model.seen import SeenElements
 
     settings = graph_settings(info)
     seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
     tally = Tally(elements_known=seen is not None)
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(["material_id", *(task.label for task in model.tasks), "warning", "error"])
+    table = PredictionTable(file, [*(task.label for task in model.tasks), "warning", "error"])
     pending: list[_Item] = []
 
     def write() -> None:
-        for row, is_guess in _rows(model, pending, settings, device, seen):
-            tally.warned += is_guess
-            table.writerow(row)
+        for item, (values, unseen, error) in zip(
+            pending, _answers(model, pending, settings, device, seen), strict=True
+        ):
+            tally.warned += bool(unseen)
+            warning = "" if error else "; ".join(filter(None, (unseen, item.notes)))
+            table.add(item.material_id, [*values, warning, error])
         pending.clear()
         file.flush()
 
@@ -246,7 +251,7 @@ def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") 
 
 def _graphs(
     sources: Sequence[str],
-    settings: Any,
+    settings: "GraphSettings",
     known: frozenset[int],
     own: frozenset[str],
     tell: Callable[[float], None],
@@ -281,34 +286,36 @@ def _graphs(
             tally.empty.append(source)
 
 
-def _rows(
-    model: "MTCGCNN", items: list[_Item], settings: Any, device: Any, seen: "SeenElements | None"
-) -> Iterator[tuple[list[str], bool]]:
-    """The rows of some crystals, in order, and whether each is a guess: the model has not seen all its elements."""
+def _answers(
+    model: "MTCGCNN",
+    items: Sequence[_Item],
+    settings: "GraphSettings",
+    device: "torch.device | str",
+    seen: "SeenElements | None",
+) -> Iterator[tuple[Sequence[float | None], str, str]]:
+    """For each crystal in order: its predictions, a warning of elements that were not in training, or else an error."""
     import numpy as np
 
     from graphdb.graph import FlatGraphs
     from graphdb.loader import InMemoryGraphs, Loader
     from model.inference import predict
 
-    usable = [item for item in items if not isinstance(item.graph, _Refused)]
-    values: Iterator[Any] = iter(())
+    usable = [(item.material_id, item.graph) for item in items if not isinstance(item.graph, _Refused)]
+    predictions: Iterator[Any] = iter(())
     if usable:
         graphs = InMemoryGraphs(
-            FlatGraphs.from_graphs([item.graph for item in usable]),
-            material_ids=[item.material_id for item in usable],
+            FlatGraphs.from_graphs([graph for _, graph in usable]),
+            material_ids=[material_id for material_id, _ in usable],
             tasks=model.tasks,
             targets=np.full((len(usable), len(model.tasks)), np.nan, np.float32),
             settings=settings,
         )
-        values = iter(predict(model, Loader(graphs, batch_size=_CRYSTALS_AT_ONCE, max_atoms=20_000), device)[0])
+        predictions = iter(predict(model, Loader(graphs, batch_size=_CRYSTALS_AT_ONCE, max_atoms=20_000), device)[0])
     for item in items:
         if isinstance(item.graph, _Refused):
-            yield [item.material_id, *[""] * len(model.tasks), "", item.graph.reason], False
-            continue
-        unseen = seen.warning(item.graph.atomic_numbers) if seen is not None else ""
-        warning = "; ".join(filter(None, (unseen, item.notes)))
-        yield [item.material_id, *(f"{value:.6g}" for value in next(values)), warning, ""], bool(unseen)
+            yield [None] * len(model.tasks), "", item.graph.reason
+        else:
+            yield next(predictions), seen.warning(item.graph.atomic_numbers) if seen is not None else "", ""
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def train_model(
         if not trainer.best_epoch:
             (output / STATE).unlink()  # another learning rate may use the folder
             raise TrainingFailed("no epoch had a finite validation score: lower learning_rate; nothing was written")
-        test = evaluate(trainer.best_model(), loader(split.test)) if len(split.test) else {}
+        test = evaluate(trainer.best_model(), loader(split.test)).metrics if len(split.test) else {}
         trainer.save_best(
             output,
             {

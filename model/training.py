@@ -16,6 +16,7 @@ from torch import Tensor
 
 from graphdb.batch import GraphBatch
 from graphdb.files import write_atomically
+from graphdb.records import finite_or_none
 from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
 from model.differences import differences
@@ -53,9 +54,8 @@ class EpochReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-able values; NaN and inf become None."""
-        values = asdict(self)
-        values["metrics"] = {name: _finite(metrics.as_dict()) for name, metrics in self.metrics.items()}
-        return _finite(values)
+        values: dict[str, Any] = finite_or_none(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -170,7 +170,7 @@ class Trainer:
             num_crystals += batch.num_crystals
         self._seen_all = True
         train_loss = float(loss_sum) / num_crystals
-        metrics = evaluate(self.model, self._validation, self.device)
+        metrics = evaluate(self.model, self._validation, self.device).metrics
         value = score(metrics)
         diverged = not (math.isfinite(train_loss) and math.isfinite(value))
         better = not diverged and value < self.best_score
@@ -352,7 +352,3 @@ def multitask_loss(
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Of all tensors and of the metadata but the checksum itself."""
     return digest(tensors, json.dumps({k: metadata[k] for k in sorted(metadata) if k != "sha256"}))
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -4,6 +4,7 @@ The import contract in pyproject.toml sees every import statement but not whethe
 tests see what an import really loads.
 """
 
+import ast
 import importlib
 import json
 import subprocess
@@ -116,3 +117,27 @@ def test_names_of_model_are_all_there() -> None:
     assert all(getattr(model, name).__name__ == name for name in model.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Trainr'"):
         _ = model.Trainr
+
+
+def imports_of(module: str, file: Path, modules: Iterable[str]) -> set[str]:
+    """Modules of ours that a file imports anywhere, functions and type checking included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(name if name in modules else node.module for name in inside)
+    return (found & set(modules)) - {module}
+
+
+def test_no_imports_run_in_a_circle(repository: Path) -> None:
+    files = {
+        ".".join(file.relative_to(repository).with_suffix("").parts).removesuffix(".__init__"): file
+        for package in ("graphdb", "model", "tuner")
+        for file in (repository / package).rglob("*.py")
+    }
+    open_imports = {module: imports_of(module, file, files) for module, file in files.items()}
+    while ready := {module for module, imports in open_imports.items() if not imports}:
+        open_imports = {module: found - ready for module, found in open_imports.items() if module not in ready}
+    assert open_imports == {}, "each of these imports another of them"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from graphdb.command import count
+from graphdb.progress import duration_text
 from tuner.cluster.capacity import ExecutionOptions, find_capacity, num_fitting
 from tuner.cluster.executor import execute
 from tuner.cluster.resources import Resources
@@ -17,18 +18,19 @@ from tuner.cluster.session import Cluster
 from tuner.cluster.store_server import served
 from tuner.errors import SearchError
 from tuner.report.live import Display
+from tuner.report.tables import finalists_table
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.log import Training
 from tuner.run.mirror import RunMirror, mirror_of
 from tuner.run.retry import Retry
-from tuner.run.settings import SearchSettings, duration_text
+from tuner.run.settings import SearchSettings
 from tuner.signals import Signals, may_hang
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.study import Study
 from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, TrialLimits
-from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, finalists_table, summarize
+from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, summarize
 from tuner.trials.interfaces import TrainerFactory
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping import make_rule

@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import csv
-import math
 import os
 import shlex
 import sys
@@ -17,10 +15,16 @@ from graphdb.files import UNFINISHED
 from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
+from tuner.report.summary import RunSummary, summarize_run
+from tuner.report.tables import errors_text
+from tuner.run import jsonlines
+from tuner.run.layout import RunFolder
+from tuner.run.runs import run_to_read
+from tuner.run.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
-    from tuner.report.findings import RunSummary
-    from tuner.run.layout import RunFolder
+    from model.inference import Evaluation
+    from model.network import MTCGCNN
 
 _WRITTEN_BY_CHECKPOINT = ("format", "format_version", "architecture", "tasks", "num_parameters", "versions")
 _SEARCH = "search"
@@ -50,8 +54,6 @@ def main(argv: list[str] | None = None) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
     load("torch")
-    from tuner.run.runs import run_to_read
-
     found = run_to_read(arguments.run, checkpoints=True)
     print(export(found, arguments.output, trial=arguments.trial, device=arguments.device))
     return 0
@@ -61,64 +63,59 @@ def _check_output(output: Path) -> None:
     check_folder(output, lambda folder: written_with(folder, _SEARCH), "an earlier export")
 
 
-def export(run: "RunFolder", output: Path, *, trial: int | None = None, device: str = "auto") -> str:
-    """Write the folder.
+def export(run: RunFolder, output: Path, *, trial: int | None = None, device: str = "auto") -> str:
+    """Write a model into a folder, where it replaces an earlier export, and tell what was done.
 
     Args:
         run: of the search.
-        output: folder to write; an earlier export there is replaced.
+        output: the folder.
         trial: number of the trial; the winner of the finalists, or else the best trial, when None.
         device: what predicts the test split.
-
-    Returns:
-        What was done and what to type next.
 
     Raises:
         CrystuneError: if there is no model, the store is gone, or the folder holds something else.
     """
-    from tuner.report.findings import gather
-
     _check_output(output)
-    findings = gather(run)
-    source, origin = choose(findings, trial)
+    summary = summarize_run(run)
+    source, origin = choose(summary, trial)
     from model.checkpoint import load_checkpoint, save_checkpoint
     from model.hyperparameters import from_checkpoint
+    from model.output import PredictionTable, known_values
     from tuner.report.model_card import model_card
-    from tuner.run import jsonlines
+    from tuner.report.plots import plot_parity
 
     model, info = load_checkpoint(source)
-    true, predicted, ids, test = _test_predictions(findings, model, device)
-    metrics = {"validation": info["metrics"]["validation"], "test": test}
-    entry = _finalist_entry(findings, origin["trial"])
+    found, ids = _evaluate_on_test(summary, model, device)
+    test = {task: jsonlines.finite_or_none(metrics.as_dict()) for task, metrics in found.metrics.items()}
+    measured = {"validation": info["metrics"]["validation"], "test": test}
+    entry = _finalist_entry(summary, origin["trial"])
     if entry is not None:
-        metrics["finalists"] = {key: entry[key] for key in ("validation_score", "validation", "test")}
+        measured["finalists"] = {key: entry[key] for key in ("validation_score", "validation", "test")}
     kept = {key: value for key, value in info.items() if key not in _WRITTEN_BY_CHECKPOINT}
-    kept |= {"metrics": metrics, "trained_with": info["versions"], _SEARCH: {"run": run.path.name, **origin}}
-    kept |= {"loader": {"max_atoms": _max_atoms(findings, info)}}
-    labels = [f"{task} [{unit}]" if unit else task for task, unit in findings.units.items()]
-    maes = [test[task]["mae"] for task in findings.units]
+    kept |= {"metrics": measured, "trained_with": info["versions"], _SEARCH: {"run": run.path.name, **origin}}
+    kept |= {"loader": {"max_atoms": _max_atoms(summary, info)}}
+    labels = [task.label for task in model.tasks]
     about = [
         f"Hyperparameters of trial {origin['trial']:04d} of search {run.path.name}, for any store:",
         f"python -m model.train STORE -o DIR --config {HYPERPARAMETERS}",
     ]
     with _new_files(output) as new:
-        jsonlines.write_json(new / "metrics.json", {"score": info.get("score"), "units": findings.units, **metrics})
-        _write_predictions(new / "predictions.csv", ids, labels, true, predicted)
-        from tuner.report.plots import plot_parity
-
-        plot_parity(true, predicted, labels, [math.nan if mae is None else mae for mae in maes], new / "parity.png")
-        card = model_card(findings, {**kept, "num_parameters": model.num_parameters}, output)
+        jsonlines.write_json(new / "metrics.json", {"score": info.get("score"), "units": summary.units, **measured})
+        with open(new / "predictions.csv", "w", encoding="utf-8", newline="") as file:
+            table = PredictionTable(file, [f"{kind} {label}" for label in labels for kind in ("true", "predicted")])
+            for material_id, target, prediction in zip(ids, found.target, found.prediction, strict=True):
+                pairs = zip(known_values(target), prediction, strict=True)
+                table.add(material_id, [cell for pair in pairs for cell in pair])
+        maes = [metrics.mae for metrics in found.metrics.values()]
+        plot_parity(found.target, found.prediction, labels, maes, new / "parity.png")
+        card = model_card(summary, {**kept, "num_parameters": model.num_parameters}, output)
         (new / "README.md").write_text(card, encoding="utf-8")
         text = from_checkpoint({**info, **kept}).as_toml(about)
         (new / HYPERPARAMETERS).write_text(text, encoding="utf-8")
-        save_checkpoint(output, model, jsonlines.finite_or_none(kept))
-    errors = ", ".join(
-        f"{task} {'-' if mae is None else f'{mae:.4g}'}{f' {unit}' if unit else ''}"
-        for (task, unit), mae in zip(findings.units.items(), maes, strict=True)
-    )
+        save_checkpoint(output, model, kept)
     return (
         f"Exported trial {origin['trial']:04d} ({origin['kind']}) to {output}: {model.num_parameters:,} parameters\n"
-        f"Test MAE: {errors}\n"
+        f"Test MAE: {errors_text(test, summary.units, digits=4)}\n"
         f"Next: {invocation('model.predict')} {shlex.quote(str(output))} my.cif"
     )
 
@@ -138,43 +135,34 @@ def _new_files(output: Path) -> Iterator[Path]:
             output.rmdir()
 
 
-def _max_atoms(findings: "RunSummary", info: Mapping[str, Any]) -> int | None:
+def _max_atoms(summary: RunSummary, info: Mapping[str, Any]) -> int | None:
     """The bound of the loader that the trial was trained with."""
-    from tuner.space.toml import parse_space
-    from tuner.training import check_setting, known_settings
+    from tuner.training import LoaderSettings, pick, read_space
 
-    settings = findings.settings
-    space = parse_space(settings.space_text, settings.space_name, settings.tasks, known_settings(), check_setting)
-    found = {**space.fixed, **(info.get("trial") or {}).get("params", {})}.get("max_atoms")
+    settings = summary.settings
+    space = read_space(settings.space_text, settings.space_name, settings.tasks)
+    found = pick(LoaderSettings, {**space.fixed, **(info.get("trial") or {}).get("params", {})}).max_atoms
     return None if found is None else int(found)
 
 
-def choose(findings: "RunSummary", trial: int | None) -> tuple[Path, dict[str, Any]]:
+def choose(summary: RunSummary, trial: int | None) -> tuple[Path, dict[str, Any]]:
     """The checkpoint to export and where it comes from.
 
     Raises:
         SearchError: if there is none.
     """
-    from tuner.run.trial_folder import TrialFolder
-
-    run = findings.run
-    if findings.finalists is not None:
-        selected = findings.finalists["selected"]
-        if trial is None or trial == selected["trial"]:
-            return run.path / selected["folder"], {**selected, "kind": "finalist"}
-        entry = _finalist_entry(findings, trial)
-        if entry is not None:
-            best = min(entry["runs"], key=lambda run_entry: float(run_entry["validation_score"]))
-            return run.path / best["folder"], {
-                "trial": trial,
-                "key": best["key"],
-                "folder": best["folder"],
-                "kind": "finalist",
-            }
+    run = summary.run
+    if trial is None and summary.finalists is not None:
+        trial = summary.finalists["selected"]["trial"]
+    entry = None if trial is None else _finalist_entry(summary, trial)
+    if entry is not None:
+        best = min(entry["runs"], key=lambda training: float(training["validation_score"]))
+        origin = {"trial": trial, "key": best["key"], "folder": best["folder"], "kind": "finalist"}
+        return run.path / best["folder"], origin
     if trial is None:
-        training = findings.board.best()
+        training = summary.board.best()
         if training is None:
-            reasons = [other.reason for other in findings.board.trainings.values() if other.reason]
+            reasons = [other.reason for other in summary.board.trainings.values() if other.reason]
             raise SearchError(
                 f"{run.path} has no trial with a usable score"
                 + (f"; the first failure: {reasons[0]}" if reasons else "; let the search run on")
@@ -182,50 +170,30 @@ def choose(findings: "RunSummary", trial: int | None) -> tuple[Path, dict[str, A
         trial = int(training.key)
     folder = run.trial(trial)
     found = TrialFolder(folder).best_checkpoint()
-    if found is not None:
-        relative = str(found.relative_to(run.path))
-        return found, {"trial": trial, "key": f"{trial:04d}", "folder": relative, "kind": "trial of the search"}
-    raise SearchError(f"trial {trial} must have a checkpoint, but {folder} has none; tuner.report lists the trials")
+    if found is None:
+        raise SearchError(f"trial {trial} must have a checkpoint, but {folder} has none; tuner.report lists the trials")
+    relative = str(found.relative_to(run.path))
+    return found, {"trial": trial, "key": f"{trial:04d}", "folder": relative, "kind": "trial of the search"}
 
 
-def _finalist_entry(findings: "RunSummary", trial: int) -> Mapping[str, Any] | None:
-    entries = findings.finalists["finalists"] if findings.finalists is not None else []
+def _finalist_entry(summary: RunSummary, trial: int) -> Mapping[str, Any] | None:
+    entries = summary.finalists["finalists"] if summary.finalists is not None else []
     return next((entry for entry in entries if entry["trial"] == trial), None)
 
 
-def _test_predictions(findings: "RunSummary", model: Any, device: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
-    import numpy as np
+def _evaluate_on_test(summary: RunSummary, model: "MTCGCNN", device: str) -> "tuple[Evaluation, list[str]]":
+    """What the model does on the test split, and the ids of its crystals; the model ends on the CPU."""
+    from model.inference import choose_device, evaluate
+    from tuner.data import load_crystals
 
-    from graphdb.loader import Loader
-    from model.inference import choose_device, predict
-    from model.metrics import task_metrics
-    from tuner.run import jsonlines
-    from tuner.training import load_crystals
-
-    settings = findings.settings
+    settings = summary.settings
     crystals = load_crystals(
         settings.store, list(settings.tasks), fractions=settings.fractions, fingerprint=settings.fingerprint
     )
     chosen = choose_device(device)
-    loader = Loader(crystals.graphs, crystals.known(crystals.split.test), batch_size=256)
-    predicted, index = predict(model.to(chosen), loader, chosen)
+    found = evaluate(model.to(chosen), crystals.test_batches(), chosen)
     model.to("cpu")
-    true = np.asarray(crystals.graphs.targets[index])
-    found = task_metrics(predicted, true, model.scaler.mad.numpy(), list(settings.tasks))
-    test = {task: jsonlines.finite_or_none(metrics.as_dict()) for task, metrics in found.items()}
-    return true, predicted, [crystals.graphs.material_ids[i] for i in index], test
-
-
-def _write_predictions(path: Path, ids: list[str], labels: list[str], true: Any, predicted: Any) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["material_id", *(f"{kind} {label}" for label in labels for kind in ("true", "predicted"))])
-        for row, material_id in enumerate(ids):
-            cells = []
-            for task in range(len(labels)):
-                target = float(true[row, task])
-                cells += ["" if math.isnan(target) else f"{target:.6g}", f"{float(predicted[row, task]):.6g}"]
-            writer.writerow([material_id, *cells])
+    return found, [crystals.graphs.material_ids[i] for i in found.index]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from graphdb.progress import Progress, format_seconds
+from graphdb.progress import Progress, duration_text
 
 
 class Terminal(io.StringIO):
@@ -13,10 +13,14 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (48, "48 s"), (99.4, "99 s"), (170, "3 min"), (7500, "2 h 05 min")]
+    ("seconds", "text"),
+    [
+        *((0.4, "0 s"), (4.4, "4 s"), (48, "48 s"), (75, "1 min 15 s"), (99.4, "1 min 39 s"), (170, "2 min 50 s")),
+        *((1500, "25 min"), (7500, "2 h 5 min"), (8000, "2 h 13 min")),
+    ],
 )
 def test_a_duration_is_told_as_people_do(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text
+    assert duration_text(seconds) == text
 
 
 def test_off_a_terminal_a_line_with_the_time_left_comes_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:

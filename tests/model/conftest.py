@@ -1,6 +1,7 @@
-"""Crystals, batches and plain transcriptions that the tests of `model` share."""
+"""Crystals, batches, plain transcriptions and a trained model that the tests of `model` share."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from graphdb.graph import FlatGraphs
 from graphdb.graphsettings import GraphSettings, SoftNeighbors
 from graphdb.loader import InMemoryGraphs
 from graphdb.neighbors import build_graph
+from model import train
 
 Crystal = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -73,6 +75,15 @@ def make_graphs() -> Callable[..., InMemoryGraphs]:
 
 
 @pytest.fixture(scope="session")
+def graphs(crystals: list[Crystal], make_graphs: Callable[..., InMemoryGraphs]) -> InMemoryGraphs:
+    rng = np.random.default_rng(0)
+    many = [(numbers, cell * scale, frac) for numbers, cell, frac in crystals for scale in (0.97, 1.0, 1.03)]
+    targets = rng.normal(size=(len(many), 2)) + np.array([3.0, -50.0])
+    targets[4, 0] = targets[5:9, 1] = np.nan
+    return make_graphs(many, targets)
+
+
+@pytest.fixture(scope="session")
 def make_batch(crystals: list[Crystal], make_graphs: Callable[..., InMemoryGraphs]) -> Callable[..., GraphBatch]:
     """A batch of some crystals (all of `crystals` by default)."""
 
@@ -109,3 +120,66 @@ class PlainConvolution(nn.Module):
 @pytest.fixture(scope="session")
 def plain_convolution() -> type[PlainConvolution]:
     return PlainConvolution
+
+
+CONFIG = """
+[architecture]
+num_convs = 1
+atom_dim = 8
+head_dim = 8
+
+[train]
+epochs = 40
+batch_size = 8
+learning_rate = 0.02
+"""
+
+
+TASKS = ["--tasks", "formation_energy_per_atom,band_gap"]
+
+
+NACL = "x\n1.0\n0 2.8 2.8\n2.8 0 2.8\n2.8 2.8 0\nNa Cl\n1 1\ndirect\n0 0 0\n0.5 0.5 0.5\n"
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(small_store: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained without interruption."""
+    folder = tmp_path_factory.mktemp("trained") / "whole"
+    assert train.main([str(small_store), "-o", str(folder), "--config", str(config), "--device", "cpu", *TASKS]) == 0
+    return folder
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[str]:
+    """A CIF, a POSCAR, a folder with an unreadable file among others, and an archive that is none."""
+    (tmp_path / "one.poscar").write_text(NACL)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "b.vasp").write_text(NACL.replace("Cl", "Br"))
+    (folder / "a.cif").write_text("data_broken\n_cell_length_a x\n")
+    cif = f"""data_Al
+_cell_length_a 4.05
+_cell_length_b 4.05
+_cell_length_c 4.05
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_type_symbol
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+{"".join(f"Al Al{i} {x} 1{chr(10)}" for i, x in enumerate(("0 0 0", "0 0.5 0.5", "0.5 0 0.5", "0.5 0.5 0")))}"""
+    (tmp_path / "metal.cif").write_text(cif)
+    (tmp_path / "cut.tar.gz").write_bytes(b"\x1f\x8b")
+    return [str(tmp_path / name) for name in ("metal.cif", "cut.tar.gz", "folder", "one.poscar")]

@@ -384,7 +384,7 @@ def test_failing_prediction_leaves_the_old_table(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(output))
 
-    monkeypatch.setattr("model.predict._rows", full)
+    monkeypatch.setattr("model.predict._answers", full)
     assert predict.main([str(place / "model"), str(place / "one.vasp"), "-o", str(output)]) == 2
     assert "no space left on device; make room" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["keep.csv"]

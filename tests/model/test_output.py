@@ -1,5 +1,6 @@
 """Where results may go: told before any work, as it will be when they are written."""
 
+import io
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from graphdb.files import write_atomically
 from model.errors import OutputError
-from model.output import check_folder, check_table, open_table, written_with
+from model.output import PredictionTable, check_folder, check_table, known_values, open_table, written_with
 from model.shipped import CONFIG, STATE, WEIGHTS
 
 
@@ -108,3 +109,11 @@ def test_a_checkpoint_killed_before_its_configuration_had_its_name_is_known_by_i
     (tmp_path / f"{CONFIG}.next").write_text('{"search": {}}')
     assert written_with(tmp_path, "search")
     assert not written_with(tmp_path, "imported")
+
+
+def test_a_row_of_predictions_has_six_digits_and_nothing_for_what_is_unknown() -> None:
+    file = io.StringIO()
+    table = PredictionTable(file, ["gap [eV]", "predicted, gap", "error"])
+    table.add("mp-1", [*known_values([float("nan")]), 1.23456789, ""])
+    table.add("mp-2", [*known_values([2.0]), float("nan"), "no, never"])
+    assert file.getvalue() == ('material_id,gap [eV],"predicted, gap",error\nmp-1,,1.23457,\nmp-2,2,nan,"no, never"\n')

@@ -1,7 +1,6 @@
 """Training runs: reproducible, resumable bit for bit, honest about divergence and about what they refuse."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,13 @@ from graphdb.loader import InMemoryGraphs, Loader
 from model.checkpoint import load_checkpoint
 from model.config import TrainConfig
 from model.errors import CheckpointError
-from model.inference import choose_device, evaluate, predict
+from model.inference import evaluate
 from model.network import Architecture
 from model.shipped import STATE
 from model.training import EpochReport, Trainer
 
 SMALL = Architecture(num_convs=1, atom_dim=6, head_dim=5, num_rbf=8)
 CONFIG = TrainConfig(epochs=6, batch_size=4, learning_rate=0.01, seed=3)
-
-
-@pytest.fixture(scope="module")
-def graphs(crystals: list[Any], make_graphs: Callable[..., InMemoryGraphs]) -> InMemoryGraphs:
-    rng = np.random.default_rng(0)
-    many = [(numbers, cell * scale, frac) for numbers, cell, frac in crystals for scale in (0.97, 1.0, 1.03)]
-    targets = rng.normal(size=(len(many), 2)) + np.array([3.0, -50.0])
-    targets[4, 0] = targets[5:9, 1] = np.nan
-    return make_graphs(many, targets)
 
 
 def make_trainer(
@@ -103,7 +93,7 @@ def test_best_model_is_that_of_the_best_epoch(graphs: InMemoryGraphs, tmp_path: 
     assert trainer.best_score == min(scores)
     assert trainer.best_epoch == 1 + scores.index(min(scores))
     assert trainer.best_epoch < trainer.epoch, "the test needs a run whose last epoch is not its best"
-    metrics = evaluate(trainer.best_model(), Loader(graphs, np.arange(14, 21), batch_size=5))
+    metrics = evaluate(trainer.best_model(), Loader(graphs, np.arange(14, 21), batch_size=5)).metrics
     assert metrics == trainer.history[trainer.best_epoch - 1].metrics
     trainer.save_best(tmp_path / "best", {"note": "kept"})
     model, info = load_checkpoint(tmp_path / "best")
@@ -262,18 +252,3 @@ def test_task_that_cannot_be_learned_or_scored_is_refused_by_name(
     targets[rows, 1] = value
     with pytest.raises(ValueError, match=message):
         make_trainer(with_targets(graphs, targets))
-
-
-def test_predictions_come_in_the_order_of_the_loader(graphs: InMemoryGraphs) -> None:
-    model = make_trainer(graphs).model
-    rows = np.array([7, 2, 20, 11, 0])
-    values, index = predict(model, Loader(graphs, rows, batch_size=2))
-    assert index.tolist() == rows.tolist()
-    everything, _ = predict(model, Loader(graphs, batch_size=100))
-    np.testing.assert_allclose(values, everything[rows], rtol=1e-4, atol=1e-5)
-    assert predict(model, [])[0].shape == (0, 2)
-
-
-def test_unknown_device_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^device must be auto or one that is here, got 'abacus'; there are: cpu"):
-        choose_device("abacus")

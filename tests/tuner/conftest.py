@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tuner.space.toml import Space, parse_space, read_space_text
+from tuner.space.space import Space
+from tuner.space.toml import parse_space, read_space_text
 
 KNOWN = (
     "num_convs",

@@ -17,12 +17,13 @@ from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
 from model.hyperparameters import Hyperparameters
 from tuner import export
+from tuner.data import load_crystals
 from tuner.run import jsonlines, trial_folder
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
 from tuner.study.study import Study
-from tuner.training import load_crystals, make_factory
+from tuner.training import make_factory
 from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.none import NoStopping
@@ -65,13 +66,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         finalist_seeds=1,
     )
     found.write({"settings": settings.as_dict(), "status": "done"})
-    origin = {
-        "run": "my run",
-        "store": {"source": "small.lmdb", "fingerprint": settings.fingerprint},
-        "split": settings.split,
-        "graph": crystals.graphs.settings.as_dict(),
-    }
-    factory = make_factory(crystals, fixed=space.fixed, device="cpu", threads=1, origin=origin)
+    factory = make_factory(crystals, run="my run", fixed=space.fixed, device="cpu", threads=1)
     work = SearchQueue(
         found,
         Study(space, sampler="random", seed=1),

@@ -151,8 +151,11 @@ MISTAKES = [
     ("remote submitt cluster.yaml", "got 'submitt'; did you mean 'submit'?"),
     ("remote submit", "the following arguments are required: CLUSTER"),
     ("remote submit cluster.yaml", "--space must be given: a TOML file or one of table5"),
-    ("remote submit none.yaml --space table5", "CLUSTER must be a cluster file such as cluster.yaml, got none.yaml"),
-    ("remote submit mine.toml --space table5", "mine.toml must be YAML: "),
+    (
+        "remote submit none.yaml --space table5",
+        "the cluster file must be one such as cluster.yaml, but there is no none.yaml",
+    ),
+    ("remote submit mine.toml --space table5", "mine.toml, line 2: must be YAML, but "),
     ("remote submit cluster.yaml --space table5", "but it has no cluster_name"),
     ("remote submit cluster.yaml --space table5 --name 'a b'", "the name of a search on a cluster must be letters"),
     ("remote submit cluster.yaml --space table5 --name ''", "got ''; choose another --name"),
@@ -160,8 +163,8 @@ MISTAKES = [
     ("remote submit cluster.yaml --space table5 --retry-failed", "tuner.remote resume CLUSTER NAME --retry-failed"),
     ("remote submit cluster.yaml --spase table5", "there is no option --spase; did you mean '--space'?"),
     ("remote resume cluster.yaml first --name second", "must be resumed under its own name 'first', got --name 'sec"),
-    ("remote watch none.yaml", "CLUSTER must be a cluster file such as cluster.yaml, got none.yaml"),
-    ("remote status mine.toml", "mine.toml must be YAML: "),
+    ("remote watch none.yaml", "the cluster file must be one such as cluster.yaml, but there is no none.yaml"),
+    ("remote status mine.toml", "mine.toml, line 2: must be YAML, but "),
     ("remote fetch cluster.yaml", "the following arguments are required: NAME"),
 ]
 

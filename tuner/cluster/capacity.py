@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphdb.command import count
+from graphdb.progress import duration_text
 from tuner.cluster.resources import Resources, amount
 from tuner.errors import SearchError
-from tuner.run.settings import duration_text
 
 if TYPE_CHECKING:
     from tuner.cluster.session import Cluster

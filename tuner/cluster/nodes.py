@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +9,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.cluster import probe
+from tuner.cluster.machine import NodeFacts, version_differences
 from tuner.errors import SearchError
 
-_ALWAYS_EQUAL = ("python", "ray")  # also where nothing is trained
 _DYING_SECONDS = 30.0
 """A node that is gone may be silent for this long before Ray knows; so long, one without an answer is asked again."""
 _AGAIN_SECONDS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NodeFacts:
-    """One node. What it was asked itself is empty if it did not answer."""
-
-    node_id: str
-    address: str
-    """Its IP address, as Ray knows it."""
-    head: bool
-    cpus: float
-    """What Ray was told it has; trials are placed by it."""
-    gpus: float
-    """What Ray was told it has."""
-    object_store: int
-    """Bytes of Ray's object store."""
-    answered: bool
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """As `tuner.cluster.probe.versions` gives them."""
-    clock_offset: float = 0.0
-    """Its clock minus ours, in s."""
-    clock_error: float = 0.0
-    """Half the round trip that the offset was estimated from, in s."""
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    """All that `tuner.cluster.probe.facts` gives."""
-
-    @property
-    def name(self) -> str:
-        """Host name and address."""
-        host = self.machine.get("hostname")
-        return f"{host} ({self.address})" if host else self.address
 
 
 def probe_nodes(
@@ -106,33 +74,12 @@ def probe_nodes(
                 cpus=resources.get("CPU", 0.0),
                 gpus=resources.get("GPU", 0.0),
                 object_store=int(resources.get("object_store_memory", 0)),
-                answered=bool(machine),
-                versions=machine.get("versions", {}),
+                facts=machine,
                 clock_offset=offset,
                 clock_error=error,
-                machine=machine,
             )
         )
     return sorted(facts, key=lambda fact: (not fact.head, fact.address))
-
-
-def version_differences(nodes: Sequence[NodeFacts], mine: Mapping[str, str]) -> dict[str, list[NodeFacts]]:
-    """In what nodes differ from the driver: a text like ``torch 2.11.0 instead of 2.13.0`` -> the nodes that do so.
-
-    torch is compared without its build (``+cpu``, ``+cu130``): a head without a GPU has another than the workers.
-    A head that trains nothing need not have torch, numpy and crystune.
-    """
-    found: dict[str, list[NodeFacts]] = {}
-    for node in nodes:
-        names = [name for name in mine if node.cpus > 0 or not node.head or name in _ALWAYS_EQUAL]
-        differing = [
-            f"{name} {there} instead of {mine[name]}"
-            for name in names
-            if (there := node.versions.get(name, probe.ABSENT)).partition("+")[0] != mine[name].partition("+")[0]
-        ]
-        if node.answered and differing:
-            found.setdefault(", ".join(differing), []).append(node)
-    return found
 
 
 def check_versions(nodes: Sequence[NodeFacts], mine: Mapping[str, str] | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import ray
@@ -14,19 +14,32 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from graphdb.copies import CHUNK_BYTES
+from graphdb.copies import CHUNK_BYTES, Server
 from graphdb.errors import first_line
-from tuner.training import CrystalTrainerFactory
 from tuner.trials.interfaces import TrainerFactory
 
 T = TypeVar("T")
 _KEPT_CHUNKS = 16
 
 
+@runtime_checkable
+class ReadsFile(Protocol):
+    """A factory whose trainings may read a file of the driver's machine."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file; None if they need none."""
+        ...
+
+    def served_by(self, server: Server) -> TrainerFactory:
+        """The same factory for other machines, which have the file from this server."""
+        ...
+
+
 @contextmanager
 def served(factory: TrainerFactory) -> Iterator[TrainerFactory]:
     """The factory in a form whose trainings can be built on every node of the running Ray, as long as this lasts."""
-    if not isinstance(factory, CrystalTrainerFactory) or factory.file is None:
+    if not isinstance(factory, ReadsFile) or factory.file is None:
         yield factory
         return
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

@@ -4,47 +4,43 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from graphdb.command import Parser, count, did_you_mean, invocation, run
+from graphdb.command import Parser, count, invocation, run
+from tuner.cluster.cluster_file import ClusterFile, ClusterFileError, read_cluster_file
 from tuner.cluster.ray_token import show_token
 from tuner.errors import SearchError
-from tuner.preflight import awsmodel, cloud, commands, hosts, keys, rayside
-from tuner.preflight.clusterfile import ClusterFile, read_cluster_file
-from tuner.preflight.finding import Finding, Severity
+from tuner.preflight import aws_node_config, commands, local_files, schema
+from tuner.preflight.aws_account import check_account
+from tuner.preflight.finding import Finding, Severity, error
+from tuner.preflight.hosts import check_hosts
+from tuner.preflight.node_numbers import check_numbers_of_nodes
 from tuner.report.live import make_console
 
-Section = tuple[str, list[Finding]]
 _FILE = (
-    keys.check_schema,
-    keys.check_values_left,
-    keys.check_numbers_of_nodes,
-    keys.check_key,
-    awsmodel.check_node_configs,
-    awsmodel.check_resources,
-    awsmodel.check_security,
+    schema.check_repeated,
+    schema.check_schema,
+    schema.check_values_left,
+    check_numbers_of_nodes,
+    local_files.check_login,
 )
+_AWS = (aws_node_config.check_node_configs, aws_node_config.check_resources, aws_node_config.check_security)
 _COMMANDS = (
     commands.check_syntax,
     commands.check_variables,
     commands.check_programs,
     commands.check_start,
-    commands.check_file_mounts,
-    commands.check_token,
+    local_files.check_file_mounts,
 )
 _MARKS = {Severity.ERROR: ("error", "bold red"), Severity.WARNING: ("warn ", "yellow"), Severity.OK: ("ok   ", "green")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        0 when nothing must be fixed (there may be warnings), otherwise as `graphdb.command.run`.
-    """
+    """Run the command; returns 0 when nothing must be fixed (warnings are none), else as `graphdb.command.run`."""
     parser = Parser(
         "tuner.preflight",
         "Find out in a minute what `ray up` would tell after an hour.",
@@ -70,70 +66,56 @@ def _preflight(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     if arguments.file is None and not arguments.running:
         raise SearchError("CLUSTER_FILE must be given, such as cluster.yaml (or --running, on the head of a cluster)")
     console = make_console()
-    sections = []
-    for title, findings in _sections(arguments):
-        sections.append((title, findings))
+    file = None
+    try:
+        file = None if arguments.file is None else read_cluster_file(Path(arguments.file))
+        sections = _running(arguments, file) if file is None or arguments.running else _before(arguments, file)
+    except ClusterFileError as problem:
+        sections = iter([("cluster file", [error(problem.where, problem.what, problem.fix)])])
+    found: list[tuple[str, Finding]] = []
+    for title, findings in sections:
+        found += [(title, finding) for finding in findings]
         if not arguments.json:
             _show(console, title, findings)
-    errors, warnings = (
-        sum(finding.severity is severity for _, findings in sections for finding in findings)
-        for severity in (Severity.ERROR, Severity.WARNING)
-    )
-    following = _next(arguments, given, errors)
+    severities = [finding.severity for _, finding in found]
+    errors, warnings = severities.count(Severity.ERROR), severities.count(Severity.WARNING)
+    again = f"fix the errors above, then again: {invocation('tuner.preflight')} {shlex.join(given)}"
+    following = again if errors else _next(arguments, file)
     if arguments.json:
-        found = [
+        listed = [
             {"subject": title, "severity": f.severity, "where": f.where, "what": f.what, "fix": f.fix}
-            for title, findings in sections
-            for f in findings
+            for title, f in found
         ]
-        print(json.dumps({"errors": errors, "warnings": warnings, "findings": found, "next": following}, indent=2))
+        print(json.dumps({"errors": errors, "warnings": warnings, "findings": listed, "next": following}, indent=2))
     else:
-        console.print(
-            Text(f"\n{count(errors, 'error')}, {count(warnings, 'warning')}\nNext:\n  {following}"), soft_wrap=True
-        )
+        total = f"\n{count(errors, 'error')}, {count(warnings, 'warning')}\nNext:\n  {following}"
+        console.print(Text(total), soft_wrap=True)
     return 2 if errors else 0
 
 
-def _sections(arguments: argparse.Namespace) -> Iterator[Section]:
-    file = None
-    if arguments.file is not None:
-        path = Path(arguments.file)
-        if not path.exists():
-            near = did_you_mean(path.name, (other.name for other in path.parent.glob("*.y*ml")))
-            raise SearchError(f"CLUSTER_FILE must be a cluster file such as cluster.yaml, but there is no {path}{near}")
-        file, findings = read_cluster_file(Path(arguments.file))
-        if file is None:
-            yield "cluster file", findings
-            return
-        if not arguments.running:
-            yield from _before(arguments, file, findings)
-            return
-    yield from _running(arguments, file)
-
-
-def _before(arguments: argparse.Namespace, file: ClusterFile, findings: list[Finding]) -> Iterator[Section]:
-    findings += _all(_FILE, file)
+def _before(arguments: argparse.Namespace, file: ClusterFile) -> Iterator[tuple[str, list[Finding]]]:
+    """What can be known before `ray up`, by subject."""
+    checks = (*_FILE, *(_AWS if file.is_aws else ()))
+    findings = _once(finding for check in checks for finding in check(file))
     if not any(finding.severity is Severity.ERROR for finding in findings):  # it would repeat the first of them
-        findings += rayside.check_by_ray(file)
+        findings += schema.check_by_ray(file)
     yield "cluster file", findings
-    yield "commands", _all(_COMMANDS, file)
-    if arguments.offline:
-        return
-    if file.is_local:
-        yield "hosts", hosts.check_hosts(file)
-    if file.is_aws:
-        yield "AWS", cloud.check_cloud(file, arguments.runs)
+    checks = (*_COMMANDS, *([local_files.check_token] if commands.demands_token(file) else ()))
+    yield "commands", _once(finding for check in checks for finding in check(file))
+    if file.is_local and not arguments.offline:
+        yield "hosts", check_hosts(file)
+    if file.is_aws and not arguments.offline:
+        yield "AWS", check_account(file, arguments.runs)
 
 
-def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[Section]:
+def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[tuple[str, list[Finding]]]:
     show_token()  # before ray is imported
     from tuner.preflight import running
 
     findings: list[Finding] = []
     size = None
     if arguments.store is not None:
-        size, found = running.check_store(arguments.store)
-        findings += found
+        size, findings = running.check_store(arguments.store)
     if arguments.runs is not None:
         findings += running.check_results(arguments.runs)
     if findings:
@@ -141,10 +123,10 @@ def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterato
     yield "nodes", running.check_running(arguments.address, file, size)
 
 
-def _all(checks: tuple[Callable[[ClusterFile], list[Finding]], ...], file: ClusterFile) -> list[Finding]:
-    """Findings of all checks; once where YAML's anchors make one line hold in two places."""
+def _once(findings: Iterable[Finding]) -> list[Finding]:
+    """Each once, where YAML's anchors make one line hold in two places."""
     found: dict[tuple[str, ...], Finding] = {}
-    for finding in (finding for check in checks for finding in check(file)):
+    for finding in findings:
         _, _, line = finding.where.partition(" (line ")
         found.setdefault((line or finding.where, finding.severity, finding.what, finding.fix), finding)
     return list(found.values())
@@ -162,22 +144,18 @@ def _show(console: Console, title: str, findings: list[Finding]) -> None:
             console.print(Text(f"        -> {finding.fix}"), soft_wrap=True)
 
 
-def _next(arguments: argparse.Namespace, given: Sequence[str], errors: int) -> str:
-    if errors:
-        return f"fix the errors above, then again: {invocation('tuner.preflight')} {shlex.join(given)}"
-    if arguments.running and arguments.file is not None:
-        return f"on your own machine: {invocation('tuner.remote')} submit CLUSTER_FILE --space table5"
-    if arguments.running:
+def _next(arguments: argparse.Namespace, file: ClusterFile | None) -> str:
+    """What to type where nothing has to be fixed."""
+    if file is None:
         options = ["--store", arguments.store or "STORE", "--runs", arguments.runs or "runs"]
         where = shlex.quote(arguments.address)
         return f"{invocation('tuner.search')} --address {where} --space table5 {shlex.join(options)}"
-    file, _ = read_cluster_file(Path(arguments.file))
-    assert file is not None
+    if arguments.running:
+        return f"on your own machine: {invocation('tuner.remote')} submit CLUSTER_FILE --space table5"
     start = file.start("head")
     # The second version of Ray's autoscaler counts the head of provider local as a worker and starts one too few.
-    cured = not file.is_local or (start is not None and "RAY_enable_autoscaler_v2=0" in start[1])
-    prefix = "" if cured else "RAY_UP_enable_autoscaler_v2=0 "
-    return f"{prefix}ray up {shlex.quote(arguments.file)}"
+    fixed = not file.is_local or (start is not None and "RAY_enable_autoscaler_v2=0" in start[1])
+    return f"{'' if fixed else 'RAY_UP_enable_autoscaler_v2=0 '}ray up {shlex.quote(arguments.file)}"
 
 
 if __name__ == "__main__":

@@ -1,17 +1,12 @@
-"""The shell commands of the cluster file, and what they need on this machine."""
+"""The shell commands of the cluster file."""
 
 import re
-import shlex
-import stat
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
+from tuner.cluster.cluster_file import COMMANDS, ClusterFile
 from tuner.cluster.ray_private import start_options
-from tuner.cluster.ray_token import MAKE_TOKEN
-from tuner.preflight.clusterfile import COMMANDS, ClusterFile, table
-from tuner.preflight.finding import Finding, error, fix_for, unless_found, warning
+from tuner.preflight.finding import Finding, error, fix_for, otherwise, warning
 
 _OF_THE_SHELL = {
     *("HOME", "USER", "LOGNAME", "PATH", "PWD", "OLDPWD", "SHELL", "HOSTNAME", "TERM", "LANG", "LC_ALL", "TMPDIR"),
@@ -27,28 +22,27 @@ _BARE = re.compile(
     r"(ray|pip3?|python3?(?:\.\d+)?)(?=\s)"
 )
 _FINDS_THE_PROGRAM = re.compile(r"\bPATH=|bin/activate\b|\bconda\s+(?:activate|run)\b")
-_WILD = re.compile(r"(?<!\S)[\"']?(?:\$\(ls\s+)?((?:\$HOME|~)?/[^\s\"'()$*]*/)([^\s\"'()$/]*\*[^\s\"'()$/]*\.whl)")
 
 
-def check_syntax(file: ClusterFile) -> list[Finding]:
+@otherwise("the syntax of all commands")
+def check_syntax(file: ClusterFile) -> Iterator[Finding]:
     """Each command, by bash itself, which runs nothing."""
-    findings = []
     for keys, command in file.commands(*COMMANDS):
         try:
             process = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
-            return [warning("", "the syntax of the commands was not checked: no bash here", "install bash")]
+            yield warning("", "the syntax of the commands was not checked: no bash here", "install bash")
+            return
         if process.returncode:
             reason = process.stderr.strip().splitlines()[0].removeprefix("bash: -c: ").removeprefix("line 1: ")
-            findings.append(error(file.where(*keys), f"must be a command of bash, but {reason}", "close the quotes"))
-    return unless_found(findings, "the syntax of all commands")
+            yield error(file.where(*keys), f"must be a command of bash, but {reason}", "close the quotes")
 
 
-def check_variables(file: ClusterFile) -> list[Finding]:
+@otherwise("every shell variable is set by somebody")
+def check_variables(file: ClusterFile) -> Iterator[Finding]:
     """Each variable is set by somebody: an unset one is an empty text, and the command does something else."""
-    findings = []
     for keys, command in file.commands(*COMMANDS):
-        text = _without_single_quotes(command)
+        text, where = _without_single_quotes(command), file.where(*keys)
         known = _OF_THE_SHELL | {name for match in _ASSIGNED.finditer(text) for name in match.groups() if name}
         if keys[0].startswith("worker") or keys[0] in ("setup_commands", "initialization_commands"):
             known.add("RAY_HEAD_IP")
@@ -56,117 +50,61 @@ def check_variables(file: ClusterFile) -> list[Finding]:
             name, default = str(match[1] or match[2]), match[3] or ""
             if name.isdigit() or name in known or default.startswith((":-", "-", ":=", "=", ":+", "+")):
                 continue
-            where = file.where(*keys)
             if name == "RAY_HEAD_IP":
                 fix = "on the head itself use localhost, or leave the address out"
-                findings.append(error(where, "$RAY_HEAD_IP is set for workers only", fix))
+                yield error(where, "$RAY_HEAD_IP is set for workers only", fix)
                 continue
-            near = fix_for(name, known)
-            if not near.startswith("did"):
-                near = f"set it in this command ({name}=... ;), since each command has a shell of its own"
-            findings.append(error(where, f"nobody sets ${name}, so it is empty", near))
+            fix = fix_for(name, known)
+            if not fix.startswith("did"):
+                fix = f"set it in this command ({name}=... ;), since each command has a shell of its own"
+            yield error(where, f"nobody sets ${name}, so it is empty", fix)
         if keys[0] == "setup_commands" and "$RAY_HEAD_IP" in text:
             fix = "move the command to worker_setup_commands"
-            findings.append(error(file.where(*keys), "$RAY_HEAD_IP is empty when this runs on the head", fix))
-    return unless_found(findings, "every shell variable is set by somebody")
+            yield error(where, "$RAY_HEAD_IP is empty when this runs on the head", fix)
 
 
-def check_programs(file: ClusterFile) -> list[Finding]:
+@otherwise("ray, python and pip are named by absolute paths")
+def check_programs(file: ClusterFile) -> Iterator[Finding]:
     """The same ray, python and pip for everybody, whatever PATH is."""
-    findings = []
+    folder = file.environment() or "/home/USER/venv"
     for keys, command in file.commands(*COMMANDS):
         if _FINDS_THE_PROGRAM.search(command):
             continue
-        starts = keys[0].endswith("start_ray_commands")
-        environment = file.environment()
         for name in sorted({match[1] for match in _BARE.finditer(_without_single_quotes(command))}):
-            example = f"{environment or '/home/USER/venv'}/bin/{name}"
-            if starts:
+            where, fix = file.where(*keys), f"write {folder}/bin/{name}"
+            if keys[0].endswith("start_ray_commands"):
                 what = f"must name {name} by its absolute path: a node that recovers runs nothing but these commands"
-                findings.append(error(file.where(*keys), what, f"write {example}"))
+                yield error(where, what, fix)
             else:
-                what = f"whichever {name} is first in PATH there"
-                findings.append(warning(file.where(*keys), what, f"write {example}"))
-    return unless_found(findings, "ray, python and pip are named by absolute paths")
+                yield warning(where, f"whichever {name} is first in PATH there", fix)
 
 
-def check_start(file: ClusterFile) -> list[Finding]:
+@otherwise("ray start: options known, token demanded, no dashboard to the world")
+def check_start(file: ClusterFile) -> Iterator[Finding]:
     """What ``ray start`` is asked for, on head and workers."""
-    findings: list[Finding] = []
     for role in ("head", "worker"):
-        start = file.start(role)
-        key = f"{role}_start_ray_commands"
-        if start is None:
-            fix = "see cluster.yaml; the commands that Ray would fill in are neither safe nor the same on every node"
-            findings.append(error(file.where(key) if key in file.config else key, "must run `ray start`", fix))
+        if start := file.start(role):
+            yield from _start_options(role, file.where(*start[0]), start[1])
             continue
-        keys, command = start
-        findings += _start_findings(role, file.where(*keys), command)
+        key = f"{role}_start_ray_commands"
+        fix = "see cluster.yaml; the commands that Ray would fill in are neither safe nor the same on every node"
+        yield error(file.where(key), "must run `ray start`", fix)
     port = file.start_option("head", "--port") or "6379"
     address = file.start_option("worker", "--address")
-    worker = file.start("worker")
-    if worker is not None:
-        where = file.where(*worker[0])
+    if worker := file.start("worker"):
+        where, option = file.where(*worker[0]), f"--address=$RAY_HEAD_IP:{port}"
         if address is None:
-            fix = f"add --address=$RAY_HEAD_IP:{port}"
-            findings.append(error(where, "must name the head, or each worker starts a Ray of its own", fix))
+            yield error(where, "must name the head, or each worker starts a Ray of its own", f"add {option}")
         elif address.rpartition(":")[2].strip("\"'") != port:
-            fix = f"--address=$RAY_HEAD_IP:{port}"
-            findings.append(error(where, f"must have the port of the head, {port}, got --address={address}", fix))
-    return unless_found(findings, "ray start: options known, token demanded, no dashboard to the world")
+            yield error(where, f"must have the port of the head, {port}, got --address={address}", option)
 
 
-def check_file_mounts(file: ClusterFile) -> list[Finding]:
-    """What `ray up` copies to the nodes is here."""
-    findings = []
-    mounts = {str(there): str(here) for there, here in table(file.config.get("file_mounts")).items()}
-    for there, here in mounts.items():
-        source, where = Path(here).expanduser(), file.where("file_mounts", there)
-        if not source.exists():
-            if source.name == "auth_token":
-                fix = MAKE_TOKEN
-            elif source.name == "dist":
-                fix = "make wheel, in the folder of the project, and call this from there"
-            else:
-                fix = "make it, or correct the path; it is relative to the folder that `ray up` is called in"
-            findings.append(error(where, f"must be a file or folder on this machine, but {source} is none", fix))
-        elif source.is_dir() and not any(source.iterdir()):
-            findings.append(error(where, f"must hold something, but {source} is empty", "make wheel"))
-    for keys, command in file.commands("setup_commands", "head_setup_commands", "worker_setup_commands"):
-        for folder, pattern in _WILD.findall(command):
-            copied = mounts.get(folder.rstrip("/").replace("$HOME", "~"))
-            if copied is not None and Path(copied).expanduser().is_dir():
-                latest = "ls -t" in command  # the command itself takes the newest
-                findings += _wheels(file.where(*keys), Path(copied).expanduser(), pattern, latest)
-    return unless_found(findings, "everything that is copied to the nodes is here")
+def demands_token(file: ClusterFile) -> bool:
+    """Whether a command that starts Ray says so."""
+    return any("RAY_AUTH_MODE=token" in start[1] for role in ("head", "worker") if (start := file.start(role)))
 
 
-def check_token(file: ClusterFile) -> list[Finding]:
-    """The token of Ray: here, private, and copied to every node."""
-    starts = [start[1] for role in ("head", "worker") if (start := file.start(role))]
-    if not any("RAY_AUTH_MODE=token" in command for command in starts):
-        return []  # check_start says so
-    findings = []
-    mounts = table(file.config.get("file_mounts"))
-    there = next((str(name) for name in mounts if str(name).endswith(".ray/auth_token")), None)
-    token = Path(str(mounts[there]) if there else "~/.ray/auth_token").expanduser()
-    if not token.is_file():
-        if there is None:
-            what = f"{token} must hold the token that every node shows, but is no file"
-            findings.append(error("", what, MAKE_TOKEN))
-    elif not token.read_text(encoding="utf-8").strip():
-        findings.append(error(str(token), "must hold a token, but is empty", MAKE_TOKEN))
-    elif stat.S_IMODE(token.stat().st_mode) & 0o077:
-        mode = f"{stat.S_IMODE(token.stat().st_mode):o}"
-        what = f"must be readable by you only, for it is the password of your clusters, but has mode {mode}"
-        findings.append(error(str(token), what, f"chmod 600 {shlex.quote(str(token))}"))
-    if there is None and not any("RAY_AUTH_TOKEN" in command for _, command in file.commands(*COMMANDS)):
-        fix = "add to file_mounts: /home/USER/.ray/auth_token: ~/.ray/auth_token"
-        findings.append(error(file.where("file_mounts"), "must copy the token to every node", fix))
-    return unless_found(findings, "token")
-
-
-def _start_findings(role: str, where: str, command: str) -> Iterator[Finding]:
+def _start_options(role: str, where: str, command: str) -> Iterator[Finding]:
     known = start_options()
     _, _, options = command.partition(" start")
     for option in re.findall(r"(?<!\S)(--[\w-]+)", re.split(r"[;&|]", options)[0]):
@@ -187,21 +125,6 @@ def _start_findings(role: str, where: str, command: str) -> Iterator[Finding]:
     if host and host[1] not in ("127.0.0.1", "localhost"):
         fix = "remove --dashboard-host; `ray dashboard CLUSTER_FILE` brings it to your machine through SSH"
         yield error(where, f"must not open the dashboard to others, got {host[1]}", fix)
-
-
-def _wheels(where: str, folder: Path, pattern: str, latest: bool) -> Iterator[Finding]:
-    wheels = sorted(folder.glob(pattern), key=lambda wheel: wheel.stat().st_mtime, reverse=True)
-    if not wheels or (len(wheels) > 1 and not latest):
-        came = ", ".join(wheel.name for wheel in wheels) or "none"
-        yield error(where, f"needs one {pattern} in {folder}, got {came}", f"rm -r {folder}; make wheel")
-        return
-    built = wheels[0].stat().st_mtime
-    sources = (path for package in ("graphdb", "model", "tuner") for path in Path(package).rglob("*.py"))
-    newer = max(((path.stat().st_mtime, path) for path in sources), default=(0.0, Path()))
-    if newer[0] > built:
-        age = time.strftime("%Y-%m-%d %H:%M", time.localtime(built))
-        what = f"{wheels[0]} is of {age}, {newer[1]} is newer: the nodes would run older code than you have"
-        yield warning(where, what, "make wheel")
 
 
 def _without_single_quotes(command: str) -> str:

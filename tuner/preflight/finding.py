@@ -1,10 +1,14 @@
 """One result of a check."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ParamSpec
 
 from graphdb.command import did_you_mean
+
+P = ParamSpec("P")
 
 
 class Severity(StrEnum):
@@ -30,14 +34,14 @@ class Finding:
     """What to do; empty if nothing."""
 
 
-def error(where: str, what: str, fix: str) -> Finding:
+def error(where: object, what: str, fix: str) -> Finding:
     """Something that must be fixed."""
-    return Finding(severity=Severity.ERROR, where=where, what=what, fix=fix)
+    return Finding(severity=Severity.ERROR, where=str(where), what=what, fix=fix)
 
 
-def warning(where: str, what: str, fix: str = "") -> Finding:
+def warning(where: object, what: str, fix: str = "") -> Finding:
     """Something to look at."""
-    return Finding(severity=Severity.WARNING, where=where, what=what, fix=fix)
+    return Finding(severity=Severity.WARNING, where=str(where), what=what, fix=fix)
 
 
 def ok(what: str) -> Finding:
@@ -45,9 +49,17 @@ def ok(what: str) -> Finding:
     return Finding(severity=Severity.OK, what=what)
 
 
-def unless_found(findings: list[Finding], what: str) -> list[Finding]:
-    """The findings; where there are none, that it holds."""
-    return findings or [ok(what)]
+def otherwise(what: str) -> Callable[[Callable[P, Iterator[Finding]]], Callable[P, list[Finding]]]:
+    """Decorate a check: a list of what it finds; where that is nothing, that `what` holds."""
+
+    def decorate(check: Callable[P, Iterator[Finding]]) -> Callable[P, list[Finding]]:
+        @functools.wraps(check)
+        def findings(*args: P.args, **kwargs: P.kwargs) -> list[Finding]:
+            return list(check(*args, **kwargs)) or [ok(what)]
+
+        return findings
+
+    return decorate
 
 
 def fix_for(name: str, known: Iterable[str]) -> str:

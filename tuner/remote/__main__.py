@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from graphdb.command import Parser, invocation, run
-from tuner import search
+from graphdb.progress import duration_text
 from tuner.errors import SearchError
+from tuner.flags import add_flags
 from tuner.remote.head import find_head, load_cluster
-from tuner.remote.inputs import Input, given_flags, read_input
+from tuner.remote.inputs import given_flags, read_input
 from tuner.remote.job import check_name
 from tuner.remote.ssh import UNREACHABLE, HeadConnection
 from tuner.run import jsonlines
-from tuner.run.settings import default_name, duration_text
+from tuner.run.settings import default_name
 from tuner.space.toml import builtin_spaces
 
 _NOT_FETCHED = ("/trials/*/state.zip", "/finalists/*/state.zip")
@@ -33,36 +34,27 @@ _STATES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        0, or as `graphdb.command.run`.
-    """
+    """Run the command; returns 0, or as `graphdb.command.run`."""
     return run(_parser(), lambda arguments: int(arguments.run_command(arguments)), argv)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
+    resume = _command("resume", "CLUSTER", "NAME")
     if arguments.resume:
-        raise SearchError(
-            "--resume must not be given to submit; to go on with a search: " + _command("resume", "CLUSTER NAME")
-        )
+        raise SearchError(f"--resume must not be given to submit; to go on with a search: {resume}")
     if arguments.space is None:
         raise SearchError(f"--space must be given: a TOML file or one of {', '.join(builtin_spaces())}")
     if arguments.retry_failed:
-        raise SearchError(
-            "--retry-failed must not be given to submit: a new search has no failed trials; "
-            + _command("resume", "CLUSTER", "NAME")
-            + " --retry-failed"
-        )
+        what = "--retry-failed must not be given to submit: a new search has no failed trials"
+        raise SearchError(f"{what}; {resume} --retry-failed")
     name = default_name(arguments.space) if arguments.name is None else arguments.name
     return _start(arguments, name, resume=False)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     if arguments.name not in (None, arguments.job):
-        raise SearchError(
-            f"a search must be resumed under its own name {arguments.job!r}, got --name {arguments.name!r}"
-        )
+        name, given = arguments.job, arguments.name
+        raise SearchError(f"a search must be resumed under its own name {name!r}, got --name {given!r}")
     return _start(arguments, arguments.job, resume=True)
 
 
@@ -70,103 +62,85 @@ def _start(arguments: argparse.Namespace, name: str, *, resume: bool) -> int:
     check_name(name)
     if arguments.address not in (None, "auto"):
         raise SearchError(f"--address must be left out on a cluster, got {arguments.address!r}; the head's Ray is used")
-    flags = given_flags(arguments)
-    load_cluster(arguments.cluster)  # A wrong path is answered before torch is loaded.
+    cluster, flags, sent = arguments.cluster, given_flags(arguments), None
+    load_cluster(cluster)  # A wrong path is answered before torch is loaded.
     given = read_input(arguments)
-    link = HeadConnection(find_head(arguments.cluster))
+    link = _connect(cluster)
     if given.store is not None:
-        flags["--store"] = _send_store(link, given, arguments.cluster)
-    request: dict[str, Any] = {
-        "cluster": arguments.cluster,
-        "name": name,
-        "flags": flags,
-        "resume": resume,
-        "space": given.space,
-    }
-    if given.store is not None:
-        request["sent"] = {
-            "local": str(given.store.absolute()),
-            "path": flags["--store"],
-            "fingerprint": given.fingerprint,
-        }
+        flags["--store"] = _send_store(link, given.store, given.fingerprint, cluster)
+        sent = {"local": str(given.store.absolute()), "path": flags["--store"], "fingerprint": given.fingerprint}
+    request = {"cluster": cluster, "name": name, "flags": flags, "resume": resume, "space": given.space, "sent": sent}
     answer = link.call("start", request)
     print(answer["log"].rstrip())
-    if answer["state"] != "running":
-        if answer["state"] == "done":
-            print("The search is done.")
-            _print_commands(arguments.cluster, name, "fetch")
-            return 0
-        print(f"error: {name} ended at once ({answer['state']}); the reason stands above", file=sys.stderr)
-        return 2
-    print(f"\n{name} runs on the head of {arguments.cluster}; nothing here needs to stay on.")
-    _print_commands(arguments.cluster, name, "watch", "stop", "fetch")
+    if answer["state"] == "running":
+        print(f"\n{name} runs on the head of {cluster}; nothing here needs to stay on.")
+        _print_commands(cluster, name, "watch", "stop", "fetch")
+    elif answer["state"] == "done":
+        print("The search is done.")
+        _print_commands(cluster, name, "fetch")
+    else:
+        raise SearchError(f"{name} ended at once ({answer['state']}); the reason stands above")
     return 0
 
 
-def _send_store(link: HeadConnection, given: Input, cluster: str) -> str:
+def _send_store(link: HeadConnection, store: Path, fingerprint: str | None, cluster: str) -> str:
     """Copy the store to the head unless it is there; returns its path there."""
-    assert given.store is not None
-    size = given.store.stat().st_size
-    request = {"cluster": cluster, "fingerprint": given.fingerprint, "file": given.store.name, "size": size}
+    size = store.stat().st_size
+    request = {"cluster": cluster, "fingerprint": fingerprint, "file": store.name, "size": size}
     place = link.call("place-store", request)
     if not place["there"]:
         started = time.monotonic()
-        print(f"Sending {given.store} ({size / 1e6:.1f} MB) to the head", flush=True)
-        link.send(given.store, place["partial"])
+        print(f"Sending {store} ({size / 1e6:.1f} MB) to the head", flush=True)
+        link.send(store, place["partial"])
         link.call("accept-store", request)
         print(f"Sent in {duration_text(time.monotonic() - started)}")
     return str(place["path"])
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    link = HeadConnection(find_head(arguments.cluster))
+    link = _connect(arguments.cluster)
     found = link.call("status", {"name": arguments.job})
     name, offset = found["name"], found["log_from"]
     print(_summary(found) + "\n", flush=True)
-    broken = False
+    silent = False
     try:
         while True:
             reached, code = link.follow(name, offset)
-            broken, offset = broken and reached == offset, reached
+            silent, offset = silent and reached == offset, reached
             if code != UNREACHABLE:
                 break
-            if not broken:
-                print(
-                    "[no answer from the head; unless it is switched off, the search goes on there; trying again "
-                    "until it answers]",
-                    flush=True,
-                )
-            broken = True
+            if not silent:
+                goes_on = "unless it is switched off, the search goes on there; trying again until it answers"
+                print(f"[no answer from the head; {goes_on}]", flush=True)
+            silent = True
             time.sleep(5)
     except KeyboardInterrupt as error:
         stop = _command("stop", arguments.cluster, name)
         raise type(error)(f"only the watching ended, {name} goes on; to end it: {stop}") from None
     found = link.call("status", {"name": name})
     print("\n" + _summary(found))
-    if found["state"] != "done":
+    if found["state"] == "done":
+        _print_commands(arguments.cluster, name, "fetch")
+    else:
         _print_ray(found, arguments.cluster)
-    _print_commands(arguments.cluster, name, *(["fetch"] if found["state"] == "done" else ["resume", "fetch"]))
+        _print_commands(arguments.cluster, name, "resume", "fetch")
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    link = HeadConnection(find_head(arguments.cluster))
-    if arguments.job is not None:
-        found = link.call("status", {"name": arguments.job})
-        print(_summary(found))
-        _print_ray(found, arguments.cluster)
-        return 0
-    answer = link.call("list", {})
-    for job in answer["jobs"]:
+    link = _connect(arguments.cluster)
+    answer = link.call("list", {}) if arguments.job is None else link.call("status", {"name": arguments.job})
+    jobs = answer["jobs"] if arguments.job is None else [answer]
+    for job in jobs:
         print(_summary(job))
     _print_ray(answer, arguments.cluster)
-    if not answer["jobs"]:
+    if not jobs:
         print(f"no search was started on the cluster of {arguments.cluster} yet")
     return 0
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    link = HeadConnection(find_head(arguments.cluster))
+    link = _connect(arguments.cluster)
     print(f"Stopping {arguments.job}", flush=True)
     print(_summary(link.call("stop", {"name": arguments.job})))
     _print_commands(arguments.cluster, arguments.job, "resume", "fetch")
@@ -174,10 +148,9 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    head = find_head(arguments.cluster)
-    link = HeadConnection(head)
+    link = _connect(arguments.cluster)
     found = link.call("status", {"name": arguments.job})
-    name, run = found["name"], found["run"]
+    name, where, note = found["name"], found["run"], None
     output = Path(arguments.output or f"runs/{name}")
     _check_output(output, found)
     print(_summary(found), flush=True)
@@ -185,27 +158,25 @@ def _fetch(arguments: argparse.Namespace) -> int:
     jsonlines.write_json(output / _MARK, {"name": name, "started": found["started"], "cluster": arguments.cluster})
     link.fetch(found["log_path"], output)
     if found["folder"]:
-        exclude = (*_NEVER_FETCHED, *(() if arguments.all else _NOT_FETCHED))
-        link.fetch(f"{found['folder']}/", output, exclude=exclude)
+        link.fetch(f"{found['folder']}/", output, exclude=(*_NEVER_FETCHED, *(() if arguments.all else _NOT_FETCHED)))
         where, note = str(output), _use_own_store(output, found["sent"])
-    elif "://" in run:
-        where, note = run, f"The run itself is at {run}"
+    elif "://" in where:
+        note = f"The run itself is at {where}"
     else:
-        raise SearchError(
-            f"{name} must have begun to be fetched, but there is no {run} on the head; see {output}/log.txt"
-        )
+        log = output / "log.txt"
+        raise SearchError(f"{name} must have begun to be fetched, but there is no {where} on the head; see {log}")
     print(f"Fetched to {output}" + (f"\n{note}" if note else ""))
-    next_steps = [f"{invocation('tuner.report')} {shlex.quote(where)}"]
+    following = [f"{invocation('tuner.report')} {shlex.quote(where)}"]
     if found["export"]:
         link.fetch(f"{found['export']}/", output / "export")
         print(f"The best model: {output / 'export'}")
-        next_steps.append(f"{invocation('model.predict')} {shlex.quote(str(output / 'export'))} my.cif")
+        following.append(f"{invocation('model.predict')} {shlex.quote(str(output / 'export'))} my.cif")
     else:
-        next_steps.append(f"{invocation('tuner.export')} {shlex.quote(where)} -o {shlex.quote(f'exports/{name}')}")
+        following.append(f"{invocation('tuner.export')} {shlex.quote(where)} -o {shlex.quote(f'exports/{name}')}")
     if found["state"] == "running":
         print(f"{name} still runs; to have the rest later, the same command again")
-    print("Next:\n  " + "\n  ".join(next_steps))
-    if head.rented and found["state"] != "running":
+    print("Next:\n  " + "\n  ".join(following))
+    if link.head.rented and found["state"] != "running":
         print(f"The head costs money until you type: ray down {shlex.quote(arguments.cluster)}")
     return 0
 
@@ -219,19 +190,15 @@ def _check_output(output: Path, found: Mapping[str, Any]) -> None:
     except (OSError, ValueError):
         mark = {}
     if mark.get("name") != found["name"]:
-        raise SearchError(
-            f"-o must be a new folder, or one that this search was fetched to, but {output} holds other files; choose "
-            "another with -o"
-        )
+        what = f"-o must be a new folder, or one that this search was fetched to, but {output} holds other files"
+        raise SearchError(f"{what}; choose another with -o")
 
 
 def _use_own_store(output: Path, sent: Mapping[str, str] | None) -> str | None:
     """Let the fetched run name the store that it was searched over by its path on this machine."""
-    if sent is None:
-        return None
     path = output / "run.json"
     content = json.loads(path.read_text())
-    if content["settings"].get("store") != sent["path"]:
+    if sent is None or content["settings"].get("store") != sent["path"]:
         return None
     if not Path(sent["local"]).exists():
         return f"tuner.export needs the store, which was at {sent['local']} on the machine that submitted"
@@ -243,18 +210,18 @@ def _use_own_store(output: Path, sent: Mapping[str, str] | None) -> str | None:
 def _summary(found: Mapping[str, Any]) -> str:
     """A job in a few lines."""
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["started"]))
-    text = f"{found['name']}: {_STATES[found['state']]} (started {began}"
-    if found["restarts"]:
-        text += f", driver restarts: {found['restarts']}"
-    text += f")\n  {found['run']}"
+    restarts = f", driver restarts: {found['restarts']}" if found["restarts"] else ""
+    text = f"{found['name']}: {_STATES[found['state']]} (started {began}{restarts})\n  {found['run']}"
     details = [str(found[key]) for key in ("trials", "best", "reason") if found.get(key)]
     return text + ("\n  " + "; ".join(details) if details else "")
 
 
-def _command(command: str, *words: str) -> str:
-    return " ".join(
-        [invocation("tuner.remote"), command, *(word if word.isupper() else shlex.quote(word) for word in words)]
-    )
+def _connect(cluster: str) -> HeadConnection:
+    return HeadConnection(find_head(cluster))
+
+
+def _command(command: str, cluster: str, name: str) -> str:
+    return f"{invocation('tuner.remote')} {command} {shlex.quote(cluster)} {shlex.quote(name)}"
 
 
 def _print_ray(answer: Mapping[str, Any], cluster: str) -> None:
@@ -278,46 +245,45 @@ def _parser() -> Parser:
         ],
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(name: str, what: str, action: Any, *examples: str) -> argparse.ArgumentParser:
-        sentence = f"{what[0].upper()}{what[1:]}."
-        added = commands.add_parser(name, help=what, module=module, description=sentence, examples=examples)
-        added.add_argument("cluster", metavar="CLUSTER", help="the cluster file given to ray up")
+    for name, (action, what, examples) in _COMMANDS.items():
+        description = f"{what[0].upper()}{what[1:]}."
+        command = commands.add_parser(name, help=what, module=module, description=description, examples=examples)
+        command.add_argument("cluster", metavar="CLUSTER", help="the cluster file given to ray up")
         if name != "submit":
-            optional = name in ("watch", "status")
-            added.add_argument("job", metavar="NAME", help="name of the search", nargs="?" if optional else None)
+            nargs = "?" if name in ("watch", "status") else None
+            command.add_argument("job", metavar="NAME", help="name of the search", nargs=nargs)
         if name in ("submit", "resume"):
-            search.add_flags(added)
-        added.set_defaults(run_command=action)
-        return added
-
-    command(
-        "submit",
-        "start a search on a cluster that is up; takes the flags of tuner.search",
-        _submit,
-        "cluster.yaml --space table5 --store my.lmdb --name first --trials 200",
-        "cluster.yaml --space mine.toml --store s3://bucket/my.lmdb --runs s3://bucket/runs",
-    )
-    command("watch", "follow what a search prints; Ctrl-C ends the watching only", _watch, "cluster.yaml first")
-    command("status", "say how a search stands, or list all of them", _status, "cluster.yaml", "cluster.yaml first")
-    command("stop", "interrupt a search; it can be resumed", _stop, "cluster.yaml first")
-    command(
-        "resume",
-        "go on with a search that was stopped or lost its head",
-        _resume,
-        "cluster.yaml first",
-        "cluster.yaml first --trials 400",
-    )
-    fetch = command(
-        "fetch",
-        "copy a search's results and its best model to this machine",
-        _fetch,
-        "cluster.yaml first",
-        "cluster.yaml first -o results/first --all",
-    )
-    fetch.add_argument("-o", "--output", metavar="DIR", help="folder to write (runs/NAME)")
-    fetch.add_argument("--all", action="store_true", help="with the training states of unfinished trials")
+            add_flags(command)
+        if name == "fetch":
+            command.add_argument("-o", "--output", metavar="DIR", help="folder to write (runs/NAME)")
+            command.add_argument("--all", action="store_true", help="with the training states of unfinished trials")
+        command.set_defaults(run_command=action)
     return parser
+
+
+_COMMANDS = {
+    "submit": (
+        _submit,
+        "start a search on a cluster that is up; takes the flags of tuner.search",
+        [
+            "cluster.yaml --space table5 --store my.lmdb --name first --trials 200",
+            "cluster.yaml --space mine.toml --store s3://bucket/my.lmdb --runs s3://bucket/runs",
+        ],
+    ),
+    "watch": (_watch, "follow what a search prints; Ctrl-C ends the watching only", ["cluster.yaml first"]),
+    "status": (_status, "say how a search stands, or list all of them", ["cluster.yaml", "cluster.yaml first"]),
+    "stop": (_stop, "interrupt a search; it can be resumed", ["cluster.yaml first"]),
+    "resume": (
+        _resume,
+        "go on with a search that was stopped or lost its head",
+        ["cluster.yaml first", "cluster.yaml first --trials 400"],
+    ),
+    "fetch": (
+        _fetch,
+        "copy a search's results and its best model to this machine",
+        ["cluster.yaml first", "cluster.yaml first -o results/first --all"],
+    ),
+}
 
 
 if __name__ == "__main__":

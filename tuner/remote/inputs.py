@@ -3,15 +3,13 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from graphdb.command import did_you_mean, os_error_text
-from tuner import search
 from tuner.errors import SearchError
-from tuner.space.toml import builtin_spaces, parse_space, read_space_text
+from tuner.flags import add_flags
+from tuner.space.toml import builtin_spaces, read_space_text
 
-_OURS = ("--name", "--address", "--resume")
-"""Flags that `tuner.remote` sets itself."""
+_OURS = ("--name", "--address", "--resume")  # set by `tuner.remote` itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +28,7 @@ def given_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
     """The flags of tuner.search that were given, spelled out; None for those without a value."""
     flags: dict[str, str | None] = {}
     parser = argparse.ArgumentParser(add_help=False)
-    search.add_flags(parser)
+    add_flags(parser)
     for action in parser._actions:
         flag = action.option_strings[-1]
         value = getattr(arguments, action.dest, action.default)
@@ -41,26 +39,21 @@ def given_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 
 def read_input(arguments: argparse.Namespace) -> Input:
-    """Read space and store, and check that they fit each other.
-
-    Raises:
-        SearchError: for whatever the head would refuse, as far as it can be told here.
-    """
+    """Read space and store, and check that they fit; what the head would refuse is a SearchError already here."""
     store, fingerprint, tasks = _read_store(arguments)
     space = None
     if arguments.space is not None:
         name, text = read_space_text(arguments.space)
         if arguments.space not in builtin_spaces():
             space = {"file": Path(arguments.space).name, "text": text}
-        from tuner.training import check_setting, known_settings
+        from tuner.training import read_space
 
-        parse_space(text, name, tasks, known_settings(), check_setting)
+        read_space(text, name, tasks)
     return Input(store=store, fingerprint=fingerprint, space=space)
 
 
 def _read_store(arguments: argparse.Namespace) -> tuple[Path | None, str | None, tuple[str, ...]]:
-    given: str | None = arguments.store
-    tasks: tuple[str, ...] = tuple(arguments.tasks or ())
+    given, tasks = arguments.store, tuple(arguments.tasks or ())
     if given is None:
         from graphdb.sample import TASKS
 
@@ -71,21 +64,18 @@ def _read_store(arguments: argparse.Namespace) -> tuple[Path | None, str | None,
     from graphdb.errors import GraphDBError
     from graphdb.store import Store
 
-    path = Path(given)
     try:
-        with Store(path) as store:
-            found: dict[str, Any] = dict(store.properties)
-            fingerprint = store.fingerprint
+        with Store(Path(given)) as store:
+            found, fingerprint = list(store.properties), store.fingerprint
     except (GraphDBError, OSError) as error:
         reason = os_error_text(error) if isinstance(error, OSError) else str(error)
         raise SearchError(
             f"--store {given} cannot be searched over: {reason}; "
             "it must be a store on this machine, which is then sent to the head, or a URI such as s3://bucket/my.lmdb"
         ) from error
-    unknown = [task for task in tasks if task not in found]
-    if unknown:
+    if unknown := [task for task in tasks if task not in found]:
         raise SearchError(
             f"--tasks must name properties of {given} ({', '.join(found)}), got {', '.join(map(repr, unknown))}"
             + did_you_mean(unknown[0], found)
         )
-    return path, fingerprint, tasks or tuple(found)
+    return Path(given), fingerprint, tasks or tuple(found)

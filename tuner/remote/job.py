@@ -23,21 +23,15 @@ from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.runs import Runs
 
-PROTOCOL = 1
-"""Of requests and answers between the two machines; one more whenever they mean something else."""
-_LAST_LINES = 60
-"""Of the log that a watcher is shown at first."""
+PROTOCOL = 1  # of requests and answers between the two machines; one more whenever they mean something else
+_LAST_LINES = 60  # of the log, which a watcher is shown at first
 
 
 class Job:
     """A search on this machine, by name."""
 
     def __init__(self, name: str) -> None:
-        """Name the files; nothing is touched.
-
-        Raises:
-            SearchError: if the name cannot be a folder's name as it stands.
-        """
+        """Name the files; nothing is touched."""
         check_name(name)
         self.name = name
         self.home = Path.home()
@@ -52,11 +46,7 @@ class Job:
         return self._json.exists()
 
     def read(self) -> dict[str, Any]:
-        """What job.json says.
-
-        Raises:
-            SearchError: naming the jobs that are there, if it is not.
-        """
+        """What job.json says; a SearchError names the jobs that are there, if it is not."""
         if not self.exists():
             names = ", ".join(job.name for job in all_jobs()) or "none"
             raise SearchError(f"NAME must be a search that was started on this cluster ({names}), got {self.name!r}")
@@ -91,14 +81,11 @@ class Job:
 
     def run_folder(self) -> RunFolder:
         """The run folder; the local one of a run that is mirrored to a URI."""
-        return self._all_runs().folder(self.name)
+        return Runs(self.runs(self.read()["flags"])).folder(self.name)
 
     def begun(self) -> bool:
         """Whether the search has got as far as having something to go on with, here or at the URI of its runs."""
-        return self._all_runs().is_taken(self.name)
-
-    def _all_runs(self) -> Runs:
-        return Runs(self.runs(self.read()["flags"]))
+        return Runs(self.runs(self.read()["flags"])).is_taken(self.name)
 
     def resume_command(self) -> str:
         """What the user types, on another machine, to go on with it."""
@@ -107,9 +94,7 @@ class Job:
 
     def state(self) -> str:
         """Running, done, stopped, failed, or lost if its processes vanished without a word."""
-        if self.is_running():
-            return "running"
-        return str(self.read().get("ended") or "lost")
+        return "running" if self.is_running() else str(self.read().get("ended") or "lost")
 
     def describe(self) -> dict[str, Any]:
         """The job for the user's machine."""
@@ -137,15 +122,11 @@ class Job:
     def _reason(self) -> str | None:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         errors = [line for line in lines if line.startswith("error: ")]
-        return errors[-1] if errors else (lines[-1] if lines else None)
+        return next(reversed(errors or lines), None)
 
 
 def check_name(name: str) -> None:
-    """Refuse what would mean something else to a shell, to rsync or in a URI.
-
-    Raises:
-        SearchError: with the rule.
-    """
+    """Refuse, by a SearchError, what would mean something else to a shell, to rsync or in a URI."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SearchError(
             f"the name of a search on a cluster must be letters, digits and . _ - only, not beginning with a sign, "

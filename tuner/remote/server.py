@@ -1,4 +1,7 @@
-"""On the head: `python -m tuner.remote.server`, what `tuner.remote` calls there by ssh."""
+"""On the head: `python -m tuner.remote.server`, what `tuner.remote` calls there by ssh.
+
+A request is refused by a SearchError, which is what the user is told.
+"""
 
 import argparse
 import json
@@ -11,38 +14,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from graphdb.command import Parser, run
 from graphdb.files import partial_path
 from tuner.errors import SearchError
 from tuner.remote.job import PROTOCOL, Job, all_jobs
 from tuner.remote.supervisor import forget_requests
 from tuner.run.settings import SearchSettings
 
-START_SECONDS = 20.0
-"""How long `start` waits for the search to begin or to refuse."""
-STOP_SECONDS = 90.0
-"""How long `stop` waits for the end."""
+_START_SECONDS = 20.0  # for a search to begin or to refuse
+_STOP_SECONDS = 90.0
 _STEP = 0.2
 _SUPERVISOR = "tuner.remote.supervisor"
-_KEPT = {f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)} | {
-    "--space",
-    "--no-asha",
-    "--valid",
-    "--test",
+_KEPT = {
+    *(f"--{field.name.replace('_', '-')}" for field in fields(SearchSettings)),
+    *("--space", "--no-asha", "--valid", "--test"),
 }
 """Flags that a run remembers by itself; the others say by what means it is searched."""
 
 
 def place_store(request: dict[str, Any]) -> dict[str, Any]:
-    """Where a store of this fingerprint belongs, and whether it is there.
-
-    Raises:
-        SearchError: if there is no room for it, or Ray does not run.
-    """
+    """Where a store of this fingerprint belongs, and whether it is there; refused if there is no room for it."""
     _check_ray(request)
     folder = Path.home() / "crystune-files" / request["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,11 +55,7 @@ def place_store(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def accept_store(request: dict[str, Any]) -> dict[str, Any]:
-    """Check a store that was sent and move it into place.
-
-    Raises:
-        SearchError: if it is not what was to be sent.
-    """
+    """Check that a store has arrived as it was sent, and move it into place."""
     from graphdb.errors import GraphDBError
     from graphdb.store import Store
 
@@ -97,11 +89,7 @@ def _check_ray(request: Mapping[str, Any]) -> None:
 
 
 def start(request: dict[str, Any]) -> dict[str, Any]:
-    """Start a search, or go on with one, in processes of its own; wait until it has begun or refused.
-
-    Raises:
-        SearchError: if the name is taken, nothing is there to go on with, or Ray does not run.
-    """
+    """Start a search, or go on with one, in processes of its own; wait until it has begun or refused."""
     _check_ray(request)
     job, resume = Job(request["name"]), bool(request["resume"])
     known = job.exists()
@@ -110,9 +98,8 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
     before: dict[str, Any] = job.read() if known or (resume and not elsewhere) else {}
     held = job.lock()
     if held is None:
-        raise SearchError(
-            f"a search named {job.name} runs on the head already; watch it, stop it, or choose another name"
-        )
+        what = f"a search named {job.name} runs on the head already"
+        raise SearchError(f"{what}; watch it, stop it, or choose another name")
     with held:
         begun = elsewhere or (known and job.begun())
         if begun and not resume:
@@ -139,27 +126,25 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
         )
         offset = job.log.stat().st_size if job.log.exists() else 0
         supervisor = _start_supervisor(job, held.fileno(), resume=begun)
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while supervisor.poll() is None and time.monotonic() < deadline and not _searches(job):
         time.sleep(_STEP)
     found = {**job.describe(), "log": job.log.read_bytes()[offset:].decode(errors="replace")}
     if begun and supervisor.returncode == 2:  # It was refused: all is as it was.
-        job.write(**before) if known else shutil.rmtree(job.folder, ignore_errors=True)
+        if known:
+            job.write(**before)
+        else:
+            shutil.rmtree(job.folder, ignore_errors=True)
     return found
 
 
 def _start_supervisor(job: Job, held: int, *, resume: bool) -> "subprocess.Popen[bytes]":
     """Begin a session of its own, which neither the end of ssh nor a logout ends."""
     command = [sys.executable, "-u", "-m", _SUPERVISOR, job.name, str(held), *(["--resume"] if resume else [])]
+    nothing = subprocess.DEVNULL
     with open(job.log, "ab") as log:
         return subprocess.Popen(
-            command,
-            cwd=job.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[held],
-            start_new_session=True,
+            command, cwd=job.folder, stdin=nothing, stdout=log, stderr=log, pass_fds=[held], start_new_session=True
         )
 
 
@@ -170,17 +155,12 @@ def _execution_options(flags: Mapping[str, str | None]) -> dict[str, str | None]
 def _searches(job: Job) -> bool:
     """Whether the search has found its workers: the user may go."""
     run = job.run_folder()
-    if not run.exists() or run.run_json.stat().st_mtime < job.read()["started"]:
-        return False
-    return run.read().get("status") == "searching"
+    is_of_now = run.exists() and run.run_json.stat().st_mtime >= job.read()["started"]
+    return is_of_now and run.read().get("status") == "searching"
 
 
 def stop(request: dict[str, Any]) -> dict[str, Any]:
-    """Interrupt the search as Ctrl-C does, and wait until nothing of it lives.
-
-    Raises:
-        SearchError: if it does not run, or does not end.
-    """
+    """Interrupt the search as Ctrl-C does, and wait until nothing of it lives."""
     job = Job(request["name"])
     content = job.read()
     if job.state() == "lost":
@@ -197,7 +177,7 @@ def stop(request: dict[str, Any]) -> dict[str, Any]:
         if pid is not None and module in _command_line(pid):
             os.kill(pid, signum)
             break
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + _STOP_SECONDS
     while job.is_running():
         if time.monotonic() > deadline:
             raise SearchError(f"{job.name} must end when it is interrupted, but it still runs; look at its log (watch)")
@@ -241,13 +221,13 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
     found = {**jobs[0].describe(), "ray": ray_runs()}
     run = jobs[0].run_folder()
     if run.exists():
-        from tuner.report.findings import gather
-        from tuner.report.live import counts_text
+        from tuner.report.summary import summarize_run
+        from tuner.report.tables import counts_text
 
-        findings = gather(run)
-        best = findings.board.best()
+        summary = summarize_run(run)
+        best = summary.board.best()
         found["trials"] = (
-            f"{len(findings.board.trainings)} of {findings.settings.trials} trials: {counts_text(findings.board)}"
+            f"{len(summary.board.trainings)} of {summary.settings.trials} trials: {counts_text(summary.board)}"
         )
         found["best"] = None if best is None else f"best score {best.best_score:.4f} (trial {best.key})"
     return found
@@ -268,29 +248,23 @@ _REQUESTS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Answer one request: JSON on standard input, JSON on standard output; 2 with a message if it is refused."""
-    parser = argparse.ArgumentParser(prog="python -m tuner.remote.server", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in _REQUESTS:
-        commands.add_parser(name)
-    log = commands.add_parser("follow")
-    log.add_argument("name")
-    log.add_argument("offset", type=int)
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.command == "follow":
-            follow(arguments.name, arguments.offset)
-        else:
-            request = json.load(sys.stdin)
-            # Another version of ours acts on nothing; it learns from the number in the answer what is wrong.
-            answer = _REQUESTS[arguments.command](request) if request.pop("protocol", None) == PROTOCOL else {}
-            print(json.dumps({**answer, "protocol": PROTOCOL}))
-    except BrokenPipeError:
+    parser = Parser("tuner.remote.server", "Answers one request of tuner.remote; to be run on the head.")
+    parser.add_argument("request", choices=[*_REQUESTS, "follow"])
+    parser.add_argument("name", nargs="?", help="to follow")
+    parser.add_argument("offset", nargs="?", type=int, default=0, help="byte of its log to begin with")
+    return run(parser, _answer, argv)
+
+
+def _answer(arguments: argparse.Namespace) -> int:
+    if arguments.request == "follow":
+        follow(arguments.name, arguments.offset)
         return 0
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    request = json.load(sys.stdin)
+    # Another version of ours acts on nothing; it learns from the number in the answer what is wrong.
+    answer = _REQUESTS[arguments.request](request) if request.pop("protocol", None) == PROTOCOL else {}
+    print(json.dumps({**answer, "protocol": PROTOCOL}))
     return 0
 
 

@@ -19,11 +19,9 @@ from tuner.errors import SearchError
 from tuner.remote.head import Head
 from tuner.remote.job import PROTOCOL
 
-UNREACHABLE = 255
-"""What ssh itself exits with."""
+UNREACHABLE = 255  # what ssh itself exits with
 _MODULE = "tuner.remote.server"
-_VANISHED = 24
-"""What rsync exits with when a file went between listing and copying, as a running search replaces its files."""
+_VANISHED = 24  # rsync's status when a file went between listing and copying, as a running search replaces its files
 _MOST_TRIES = 5
 
 
@@ -32,28 +30,20 @@ class HeadUnreachable(SearchError):
 
 
 class HeadConnection:
-    """Runs `tuner.remote.server` on the head and copies files."""
+    """Runs `tuner.remote.server` on the head and copies files.
+
+    Whatever fails is a SearchError; without a connection, or when it broke, a HeadUnreachable.
+    """
 
     def __init__(self, head: Head) -> None:
-        """Check that the programs are there; nothing is connected yet.
-
-        Raises:
-            SearchError: if ssh or rsync is missing.
-        """
+        """Check that ssh and rsync are there; nothing is connected yet."""
         self.head = head
         for program in ("ssh", "rsync"):
             if shutil.which(program) is None:
-                raise SearchError(
-                    f"{program} must be installed on this machine to reach the head, but it is not on PATH"
-                )
+                raise SearchError(f"{program} must be on PATH here to reach the head, but it is not; install it")
 
     def call(self, command: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the head; the request travels on standard input, so that nothing in it meets a shell.
-
-        Raises:
-            HeadUnreachable: if there is no connection.
-            SearchError: with the head's own message if it refuses.
-        """
+        """Ask the head; the request travels on standard input, so that nothing in it meets a shell."""
         asked = json.dumps({**request, "protocol": PROTOCOL})
         done = subprocess.run(self.command(command), input=asked, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -67,53 +57,35 @@ class HeadConnection:
         return answer
 
     def follow(self, name: str, offset: int) -> tuple[int, int]:
-        """Copy the job's log to standard output from a byte on, until the job ends.
+        """Copy the job's log to standard output from a byte on, until the job ends or the connection breaks.
 
         Returns:
-            The offset reached and ssh's exit status: `UNREACHABLE` when the connection broke.
-
-        Raises:
-            SearchError: if the head refuses.
+            The offset reached, and ssh's exit status.
         """
         # Its open standard input is how the other side knows that somebody still watches.
-        process = subprocess.Popen(
-            self.command("follow", name, str(offset)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
+        pipe, command = subprocess.PIPE, self.command("follow", name, str(offset))
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
             assert process.stdout is not None
             assert process.stderr is not None
-            while chunk := os.read(process.stdout.fileno(), 65536):
-                offset += len(chunk)
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.flush()
-            complaint = process.stderr.read().decode(errors="replace")
-            if process.wait() not in (0, UNREACHABLE):
-                raise self.failure(process.returncode, complaint)
-            return offset, process.returncode
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
+            try:
+                while chunk := os.read(process.stdout.fileno(), 65536):
+                    offset += len(chunk)
+                    sys.stdout.buffer.write(chunk)
+                    sys.stdout.flush()
+                complaint = process.stderr.read().decode(errors="replace")
+                if process.wait() not in (0, UNREACHABLE):
+                    raise self.failure(process.returncode, complaint)
+                return offset, process.returncode
+            finally:
+                process.kill()
 
     def send(self, source: Path, target: str) -> None:
-        """Copy a file to a path on the head; a copy that was cut off is taken up where it ended.
-
-        Raises:
-            SearchError: if it did not arrive whole.
-        """
-        self._rsync([*self._progress(), "--inplace", os.fspath(source.absolute()), self._remote(target)], str(source))
+        """Copy a file to a path on the head; a copy that was cut off is taken up where it ended."""
+        progress = ["--progress"] if sys.stdout.isatty() else []
+        self._rsync([*progress, "--inplace", os.fspath(source.absolute()), self._remote(target)], str(source))
 
     def fetch(self, source: str, target: Path, *, exclude: Sequence[str] = ()) -> None:
-        """Copy what is in a folder of the head, or a file, to a folder here; what is here and not there stays.
-
-        Raises:
-            SearchError: if it did not arrive whole.
-        """
+        """Copy what is in a folder of the head, or a file, to a folder here; what is here and not there stays."""
         target.mkdir(parents=True, exist_ok=True)
         options = [f"--exclude={pattern}" for pattern in exclude]
         self._rsync(["-r", *options, self._remote(source), f"{target.absolute()}/"], source)
@@ -124,13 +96,12 @@ class HeadConnection:
         python = f'"$HOME"/{shlex.quote(head.python[2:])}' if head.python.startswith("~/") else shlex.quote(head.python)
         variables = [f"{name}={text}" for name, text in head.environment.items()]
         words = ["exec", "env", *variables, python, "-u", "-m", _MODULE, *map(shlex.quote, arguments)]
-        return ["ssh", *self._options(), f"{head.user}@{head.address}", " ".join(words)]
+        return [*head.login.ssh, head.login.name, " ".join(words)]
 
     def failure(self, code: int, complaint: str) -> SearchError:
         """The error behind an exit status and what was written to standard error."""
         lines = [line for line in complaint.strip().splitlines() if line.strip()]
-        head = self.head
-        where = f"{head.user}@{head.address}"
+        head, where = self.head, self.head.login.name
         if code == UNREACHABLE:
             file = shlex.quote(head.cluster_file)
             fix = f"is the cluster up? start it, or start it again, with: ray up {file}"
@@ -152,36 +123,16 @@ class HeadConnection:
             return SearchError("\n".join(lines).partition("error: ")[2])
         return SearchError(f"the head ({where}) failed with exit status {code}: {' / '.join(lines[-3:]) or 'no word'}")
 
-    def _options(self) -> list[str]:
-        settings = ["BatchMode=yes", "LogLevel=ERROR", "ConnectTimeout=10"]
-        settings += ["ServerAliveInterval=5", "ServerAliveCountMax=3"]
-        if (
-            self.head.rented
-        ):  # An address in a cloud is another machine's, with another key, tomorrow: as `ray up` does.
-            settings += ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
-        else:
-            settings += ["StrictHostKeyChecking=accept-new"]
-        if self.head.key is not None:
-            settings += ["IdentitiesOnly=yes"]
-        if self.head.proxy_command:
-            settings += [f"ProxyCommand={self.head.proxy_command}"]
-        key = ["-i", self.head.key] if self.head.key is not None else []
-        return [*key, *(word for setting in settings for word in ("-o", setting))]
-
     def _remote(self, path: str) -> str:
         """A path as rsync takes it; by its version it passes a shell or not, so our names mean the same in both."""
-        address = f"[{self.head.address}]" if ":" in self.head.address else self.head.address
-        return f"{self.head.user}@{address}:{path}"
+        login = self.head.login
+        return f"{login.user}@[{login.address}]:{path}" if ":" in login.address else f"{login.name}:{path}"
 
     def _rsync(self, arguments: list[str], what: str) -> None:
-        shell = " ".join(map(_rsh_quote, ["ssh", *self._options()]))
+        shell = " ".join(map(_rsh_quote, self.head.login.ssh))
         for _ in range(_MOST_TRIES):
-            done = subprocess.run(
-                ["rsync", "-tz", "--rsh", shell, *arguments],
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            command = ["rsync", "-tz", "--rsh", shell, *arguments]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             if done.returncode == 0:
                 return
             if done.returncode != _VANISHED:
@@ -192,12 +143,8 @@ class HeadConnection:
                 f"the copy of {what} was cut off: {lines[0] if lines else 'the connection broke'}; "
                 "nothing half-copied is used; the same command goes on where the copy ended"
             )
-        raise SearchError(
-            f"{what} could not be copied: {' / '.join(lines[-3:])} (rsync, exit status {done.returncode})"
-        )
-
-    def _progress(self) -> list[str]:
-        return ["--progress"] if sys.stdout.isatty() else []
+        reason = " / ".join(lines[-3:])
+        raise SearchError(f"{what} could not be copied: {reason} (rsync, exit status {done.returncode})")
 
 
 def _rsh_quote(word: str) -> str:

@@ -6,24 +6,25 @@ Started by `tuner.remote.server`. A driver that was killed (by the kernel for me
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphdb.command import Parser, run
 from tuner.errors import SearchError
+from tuner.flags import RESUME_COMMAND
 from tuner.remote.job import Job
 from tuner.run.settings import parse_duration
-from tuner.search import RESUME_COMMAND
 
-MOST_RESTARTS = 5
-"""In `_WINDOW` seconds; then something is wrong that a restart does not fix."""
+MOST_RESTARTS = 5  # in the window; then something is wrong that a restart does not fix
 _WINDOW = 3600.0
 _PAUSE = 5.0
-_PATIENCE = 60.0
+_STOP_SECONDS = 60.0
 _OUTCOMES = {0: "done", 2: "failed", 130: "stopped", 143: "stopped"}
 
 
@@ -31,21 +32,16 @@ class Supervisor:
     """Runs the driver of one job again and again until it has ended by itself."""
 
     def __init__(self, job: Job, held: int) -> None:
-        """Take over.
-
-        Args:
-            job: what to run.
-            held: file descriptor of the job's lock, which the driver inherits.
-        """
+        """Take over a job; `held` is the file descriptor of its lock, which the driver inherits."""
         self._job = job
         self._held = held
         self._driver: subprocess.Popen[bytes] | None = None
         self._interrupted: subprocess.Popen[bytes] | None = None
-        self._stopping_since: float | None = None
+        self._kill_at = math.inf
 
     def interrupt(self, signum: int, frame: Any) -> None:
         """Pass an order to stop on to the driver, as Ctrl-C would."""
-        self._stopping_since = self._stopping_since or time.monotonic()
+        self._kill_at = min(self._kill_at, time.monotonic() + _STOP_SECONDS)
         self._interrupt_driver()
 
     def _interrupt_driver(self) -> None:
@@ -56,14 +52,10 @@ class Supervisor:
             driver.send_signal(signal.SIGINT)
 
     def _stopping(self) -> bool:
-        return self._stopping_since is not None
+        return self._kill_at < math.inf
 
     def keep(self, *, resume: bool) -> int:
-        """Run the search to its end.
-
-        Returns:
-            Exit status of the last driver.
-        """
+        """Run the search to its end; returns the exit status of the last driver."""
         self._job.write(supervisor=os.getpid())
         flags = self._job.read()["now"]
         budget = flags.get("--time-budget")
@@ -78,9 +70,8 @@ class Supervisor:
             if len(restarts) > MOST_RESTARTS:
                 self._say(f"the search was {what} for the {len(restarts)}th time within an hour; it is left as it is")
                 break
-            self._say(
-                f"the search was {what}; it goes on from disk (restart {len(restarts)} of {MOST_RESTARTS} an hour)"
-            )
+            number = f"restart {len(restarts)} of {MOST_RESTARTS} an hour"
+            self._say(f"the search was {what}; it goes on from disk ({number})")
             self._job.write(restarts=int(self._job.read().get("restarts", 0)) + 1)
             time.sleep(_PAUSE)
             if self._stopping():
@@ -111,8 +102,8 @@ class Supervisor:
             try:
                 return self._driver.wait(timeout=1.0)
             except subprocess.TimeoutExpired:
-                if self._stopping_since is not None and time.monotonic() - self._stopping_since > _PATIENCE:
-                    self._say(f"the search did not end within {_PATIENCE:.0f} s of being interrupted; it is killed")
+                if time.monotonic() > self._kill_at:
+                    self._say(f"the search did not end within {_STOP_SECONDS:.0f} s of being interrupted; it is killed")
                     self._driver.kill()
 
     def _export(self) -> None:
@@ -138,25 +129,22 @@ def driver_arguments(job: Job, flags: Mapping[str, str | None], *, resume: bool)
     return ["tuner.search", *words, *(["--resume"] if resume else [])]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Keep the job that `tuner.remote.server` names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tuner.remote.supervisor", description="started by tuner.remote.server"
-    )
+    parser = Parser("tuner.remote.supervisor", "Keeps a search running; started by tuner.remote.server.")
     parser.add_argument("name")
     parser.add_argument("held", type=int)
     parser.add_argument("--resume", action="store_true")
-    arguments = parser.parse_args(argv)
-    try:
-        job = Job(arguments.name)
-        supervisor = Supervisor(job, arguments.held)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, supervisor.interrupt)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return supervisor.keep(resume=arguments.resume)
-    except (SearchError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(parser, _keep, argv)
+
+
+def _keep(arguments: argparse.Namespace) -> int:
+    supervisor = Supervisor(Job(arguments.name), arguments.held)
+    signal.set_wakeup_fd(-1)  # a second order to stop shall not end us on the spot, as it does other commands
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, supervisor.interrupt)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return supervisor.keep(resume=arguments.resume)
 
 
 if __name__ == "__main__":

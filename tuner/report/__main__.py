@@ -1,14 +1,16 @@
 """`python -m tuner.report RUN`: what a search found, on screen and as files; also while it runs, or after a crash."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
-from graphdb.command import Parser, invocation, run
-from tuner.report.findings import RunSummary, gather, show, write_report
+from graphdb.command import Parser, count, run
+from graphdb.progress import duration_text
+from tuner.report import tables
+from tuner.report.files import write_report
+from tuner.report.summary import RunSummary, summarize_run
 from tuner.run.runs import run_to_read
-from tuner.run.settings import resume_command
+from tuner.run.settings import export_command, resume_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,28 +25,58 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from tuner.report.live import make_console
-
-    findings = gather(run_to_read(arguments.run, checkpoints=False))
-    files = write_report(findings)
-    show(findings, make_console())
-    print(f"Written to {findings.run.report}: {', '.join(files)}")
-    commands = _next(findings)
+    summary = summarize_run(run_to_read(arguments.run, checkpoints=False))
+    files = write_report(summary)
+    _show(summary)
+    print(f"Written to {summary.run.report}: {', '.join(files)}")
+    folder = summary.run
+    commands = []
+    if not folder.is_being_written() and summary.status != "done":
+        runs, _, name = folder.address.rstrip("/").rpartition("/")
+        commands.append(resume_command(name or folder.path.resolve().name, runs or "."))
+    if summary.board.best() is not None:
+        commands.append(export_command(folder.address, folder.path.resolve().name))
     if commands:
         print("\n  ".join(["Next:", *commands]))
     return 0
 
 
-def _next(findings: RunSummary) -> list[str]:
-    found = findings.run
-    commands = []
-    if not found.is_being_written() and findings.is_open:
-        runs, _, name = found.address.rstrip("/").rpartition("/")
-        commands.append(resume_command(name or found.path.resolve().name, runs or "."))
-    if findings.board.best() is not None:
-        out = shlex.quote(f"exports/{found.path.resolve().name}")
-        commands.append(f"{invocation('tuner.export')} {shlex.quote(found.address)} -o {out}")
-    return commands
+def _show(summary: RunSummary) -> None:
+    from tuner.report.live import make_console, say_on  # rich
+
+    console = make_console()
+    say = say_on(console)
+    board, settings = summary.board, summary.settings
+    spent = sum(training.seconds for training in board.trainings.values())
+    epochs = sum(training.epoch for training in board.trainings.values())
+    say(
+        f"{summary.run.address}: {summary.status}\n{len(board.trainings)} of "
+        f"{count(board.planned, 'trial')} over {settings.space_name}: {tables.counts_text(board)}; "
+        f"{count(epochs, 'epoch')} in {duration_text(spent)} of training"
+    )
+    best = board.ranked()[:10]
+    if best:
+        rows = []
+        for trial in best:
+            errors = tables.errors_text(trial.best_metrics, summary.units)
+            rows.append([*tables.ranking_cells(trial), f"{errors}\n{tables.params_text(trial.params)}"])
+        columns = [*tables.RANKING, "validation MAE, parameters"]
+        console.print(tables.screen_table("the best ten", columns, rows, whole=len(tables.RANKING)))
+    if summary.importances:
+        say(
+            "importance of each parameter: its share of the differences in the ranking of the trials, the largest "
+            f"first, the others of what is left (up to {summary.importance_by_chance:.2f} by chance)"
+        )
+        for name, value in summary.importances.items():
+            say(f"  {value:5.2f} {'#' * round(20 * value):20} {name}")
+    if summary.finalists is not None:
+        console.print(tables.finalists_table(summary.finalists))
+    for training in summary.failed[:5]:
+        say(f"failed: {training.key}: {training.reason}")
+    if summary.failed:
+        say(f"{len(summary.failed)} failed; tracebacks in {summary.run.failures}")
+    elif summary.run.failures.exists():
+        say(f"some attempts failed and were repeated; tracebacks in {summary.run.failures}")
 
 
 if __name__ == "__main__":

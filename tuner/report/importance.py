@@ -38,26 +38,23 @@ def importances(trainings: Iterable[Training]) -> tuple[dict[str, float], float]
         the best of as many meaningless parameters exceeds in one of 20 searches.
     """
     trials = [trial for trial in trainings if trial.state in ("finished", "stopped", "diverged")]
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    groups = {
-        name: found for name in names if (found := _groups([trial.params.get(name) for trial in trials])) is not None
-    }
+    names = dict.fromkeys(name for trial in trials for name in trial.params)
+    numbered = {name: _groups([trial.params.get(name) for trial in trials]) for name in names}
+    groups = {name: found for name, found in numbered.items() if found is not None}
     ranks = _ranks(trials)
     if len(trials) < MIN_TRIALS or not groups or not ranks.any():
         return {}, 0.0
-    shares = dict.fromkeys(groups, 0.0)
-    left, rest, degrees = dict(groups), ranks, len(trials) - 1
+    total, degrees = float(ranks @ ranks), len(trials) - 1
+    generator = np.random.default_rng(0)
+    by_chance = [_best(groups, generator.permutation(ranks), degrees, total)[1] for _ in range(_SHUFFLES)]
+    shares, left = dict.fromkeys(groups, 0.0), dict(groups)
     while left:
-        name, share, degrees_used = _best(left, rest, degrees, float(ranks @ ranks))
+        name, share, used = _best(left, ranks, degrees, total)
         if share <= 0:
             break
         shares[name] = share
-        rest = rest - _execution_options(left.pop(name), rest)
-        degrees -= degrees_used
-    numbers = np.random.default_rng(0)
-    by_chance = [
-        _best(groups, numbers.permutation(ranks), len(trials) - 1, float(ranks @ ranks))[1] for _ in range(_SHUFFLES)
-    ]
+        ranks = ranks - _group_means(left.pop(name), ranks)
+        degrees -= used
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     return ordered, max(0.0, float(np.quantile(by_chance, 0.95)))
 
@@ -99,7 +96,7 @@ def _best(
     """The parameter that explains most, its share of the total, and its degrees of freedom."""
     best = ("", 0.0, 0)
     for name, its in groups.items():
-        explained = float(np.square(_execution_options(its, ranks)).sum())
+        explained = float(np.square(_group_means(its, ranks)).sum())
         used = len(np.unique(its[its >= 0])) - 1
         if degrees - used < 1:
             continue
@@ -110,7 +107,7 @@ def _best(
     return best
 
 
-def _execution_options(groups: NDArray[np.intp], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+def _group_means(groups: NDArray[np.intp], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each trial's group, from the mean of those where the parameter exists; 0 where it does not."""
     there = groups >= 0
     counts = np.bincount(groups[there])

@@ -12,9 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from graphdb.command import count
+from graphdb.progress import duration_text
+from tuner.report.tables import counts_text, errors_text, params_text, state_word
 from tuner.run.log import Training
-from tuner.run.settings import duration_text
-from tuner.space.toml import PER_TASK
 from tuner.trials.board import Board
 
 _REFRESH_SECONDS = 0.5
@@ -62,8 +63,7 @@ class Display:
         self._units = units
         self._console = console
         self._deadline = deadline
-        self._started = time.monotonic()
-        self._next = 0.0
+        self._started = self._next = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Display":
@@ -87,18 +87,18 @@ class Display:
         now = time.monotonic()
         if now < self._next:
             return
-        if self._live is not None:
-            self._next = now + _REFRESH_SECONDS
-            self._live.update(
-                render(self._board, self._units, self._elapsed(), self._left(), self._console.width), refresh=True
-            )
-        else:
+        elapsed, left = self._elapsed(), self._left()
+        if self._live is None:
             self._next = now + _LINE_SECONDS
-            self.say(summary_line(self._board, self._elapsed(), self._left()))
+            self.say(summary_line(self._board, elapsed, left))
+        else:
+            self._next = now + _REFRESH_SECONDS
+            table = render(self._board, self._units, elapsed, left, self._console.width)
+            self._live.update(table, refresh=True)
 
     def say(self, text: str) -> None:
         """A line that stays, above the table."""
-        self._console.print(Text(text), soft_wrap=True)
+        say_on(self._console)(text)
 
     def notice(self, what: str, training: Training) -> None:
         """A training ended, where there is no table to see it in."""
@@ -119,29 +119,12 @@ class Display:
 
 def time_left(board: Board, elapsed: float) -> float | None:
     """Seconds until the phase ends, judged by the epochs that ended trials took; None before the first has ended."""
-    ended = [training for training in board.trainings.values() if training.state not in ("waiting", "running")]
-    if not ended or not board.epochs_now or elapsed <= 0:
+    running = [training.epoch for training in board.trainings.values() if training.state in ("waiting", "running")]
+    if not board.num_ended or not board.epochs_now or elapsed <= 0:
         return None
-    mean = sum(training.epoch for training in ended) / len(ended)
-    to_come = (board.planned - len(board.trainings)) * mean
-    for training in board.trainings.values():
-        if training.state in ("waiting", "running"):
-            to_come += max(1.0, max(mean, float(training.epoch)) - training.epoch)
+    mean = (sum(training.epoch for training in board.trainings.values()) - sum(running)) / board.num_ended
+    to_come = (board.planned - len(board.trainings)) * mean + sum(max(1.0, mean - epoch) for epoch in running)
     return to_come * elapsed / board.epochs_now
-
-
-def counts_text(board: Board) -> str:
-    """How many trials there are of each kind; kinds that are empty are left out."""
-    counts = board.counts()
-    parts = [
-        (counts["running"], "running"),
-        (counts["waiting"], "waiting"),
-        (counts["stopped"], "stopped"),
-        (counts["finished"], "done"),
-        (counts["diverged"], "diverged"),
-        (counts["failed"], "failed"),
-    ]
-    return ", ".join(f"{number} {word}" for number, word in parts if number) or "none yet"
 
 
 def pace_text(board: Board, elapsed: float) -> str:
@@ -151,25 +134,16 @@ def pace_text(board: Board, elapsed: float) -> str:
     return f"{board.epochs_now / elapsed:.2f} epochs/s, {board.crystals_now / elapsed:,.0f} crystals/s"
 
 
-def errors_text(training: Training, units: Mapping[str, str]) -> str:
-    """Validation MAE of each task at the best epoch, with units."""
-    parts = []
-    for task, unit in units.items():
-        mae = (training.best_metrics.get(task) or {}).get("mae")
-        parts.append(f"{task} {'-' if mae is None else f'{mae:.3g}'}{f' {unit}' if unit else ''}")
-    return ", ".join(parts)
-
-
 def training_line(board: Board, training: Training, units: Mapping[str, str]) -> str:
     """One line on a training that ended."""
-    word = {"finished": "done"}.get(training.state, training.state)
-    epochs = "1 epoch" if training.epoch == 1 else f"{training.epoch} epochs"
-    head = f"[{board.num_ended}/{board.planned}] {training.key} {word} after {epochs}"
+    place, word = f"[{board.num_ended}/{board.planned}]", state_word(training.state)
+    head = f"{place} {training.key} {word} after {count(training.epoch, 'epoch')}"
     if training.state == "failed":
         return f"{head}: {training.reason}"
     if training.best_score is None:
         return head
-    return f"{head}: score {training.best_score:.4f} at epoch {training.best_epoch} ({errors_text(training, units)})"
+    errors = errors_text(training.best_metrics, units)
+    return f"{head}: score {training.best_score:.4f} at epoch {training.best_epoch} ({errors})"
 
 
 def summary_line(board: Board, elapsed: float, left: float | None) -> str:
@@ -189,11 +163,9 @@ def render(board: Board, units: Mapping[str, str], elapsed: float, left: float |
     best = board.best()
     if best is not None:
         facts.add_row("best", f"{best.best_score:.4f} (trial {best.key}, epoch {best.best_epoch})")
-        facts.add_row("", errors_text(best, units))
+        facts.add_row("", errors_text(best.best_metrics, units))
     facts.add_row("pace", pace_text(board, elapsed))
-    facts.add_row(
-        "time", f"{duration_text(elapsed)}" + (f", about {duration_text(left)} left" if left is not None else "")
-    )
+    facts.add_row("time", duration_text(elapsed) + ("" if left is None else f", about {duration_text(left)} left"))
     return Group(facts, _running_table(board, width))
 
 
@@ -207,24 +179,10 @@ def _running_table(board: Board, width: int) -> RenderableType:
     table.add_column("best", no_wrap=True, justify="right", min_width=6)
     if width >= 60:
         table.add_column("parameters", no_wrap=True, overflow="ellipsis", max_width=width - 32)
-    shown = running[:8]
-    for training in shown:
-        row = [
-            training.key,
-            f"{training.epoch}/{board.max_epochs}",
-            "-" if training.best_score is None else f"{training.best_score:.4f}",
-        ]
-        if width >= 60:
-            row.append(params_text(training.params))
-        table.add_row(*row)
-    if len(running) > len(shown):
-        table.add_row("...", f"{len(running) - len(shown)} more", "")
+    for training in running[:8]:
+        score = "-" if training.best_score is None else f"{training.best_score:.4f}"
+        row = [training.key, f"{training.epoch}/{board.max_epochs}", score, params_text(training.params)]
+        table.add_row(*row[: len(table.columns)])
+    if len(running) > 8:
+        table.add_row("...", f"{len(running) - 8} more", "")
     return table
-
-
-def params_text(params: Mapping[str, object]) -> str:
-    """Parameters on one line; the weights of all tasks in one word, in the tasks' order."""
-    weights = [str(value) for name, value in params.items() if name.startswith(f"{PER_TASK}.")]
-    others = {name: value for name, value in params.items() if not name.startswith(f"{PER_TASK}.")}
-    words = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in others.items()]
-    return " ".join([*words, f"{PER_TASK}={'/'.join(weights)}"] if weights else words)

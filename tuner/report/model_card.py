@@ -5,28 +5,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.report.findings import RunSummary
-from tuner.report.live import params_text
-from tuner.trials.finalists import with_spread
+from tuner.report.summary import RunSummary
+from tuner.report.tables import mae_of, markdown_table, number_text, params_text, with_spread
+from tuner.run.settings import with_unit
 
 
-def model_card(findings: RunSummary, info: Mapping[str, Any], folder: Path) -> str:
+def model_card(summary: RunSummary, info: Mapping[str, Any], folder: Path) -> str:
     """What the model is, how good it is, what it was trained on, how to use it.
 
     Args:
-        findings: of the search it comes from.
+        summary: of the search it comes from.
         info: what config.json says of the model.
         folder: that it is exported to.
     """
-    settings = findings.settings
-    split, trial = settings.split, info["trial"]
-    tasks = ", ".join(f"{task} [{unit}]" if unit else task for task, unit in findings.units.items())
-    several = info["metrics"].get("finalists")
+    settings, split, trial = summary.settings, summary.settings.split, info["trial"]
+    finalists = info["metrics"].get("finalists")
+    columns = ["task", "test MAE", "test RMSE", "test R2", "validation MAE"]
+    rows = []
+    for task, unit in summary.units.items():
+        test = info["metrics"]["test"][task]
+        validation = mae_of(info["metrics"]["validation"], task)
+        numbers = [test["mae"], test["rmse"], test["r2"], validation]
+        rows.append([with_unit(task, unit), *map(number_text, numbers)])
+        if finalists:
+            rows[-1].append(with_spread(finalists["test"].get(task, {}).get("mae")))
+    seeds = ""
+    if finalists:
+        columns.append("test MAE over seeds")
+        seeds = "The last column is mean (standard deviation) over trainings that differ in their seed alone."
     lines = [
         f"# {folder.name}",
         "",
         f"A multi-task crystal graph convolutional network (MT-CGCNN) with {info['num_parameters']:,} parameters that "
-        f"predicts: {tasks}.",
+        f"predicts: {', '.join(row[0] for row in rows)}.",
         "",
         "## Use",
         "",
@@ -46,36 +57,21 @@ def model_card(findings: RunSummary, info: Mapping[str, Any], folder: Path) -> s
         "",
         "## Errors",
         "",
-        "| task | test MAE | test RMSE | test R2 | validation MAE |" + (" test MAE over seeds |" if several else ""),
-        "|---|---|---|---|---|" + ("---|" if several else ""),
-    ]
-    for task, unit in findings.units.items():
-        test, validation = info["metrics"]["test"][task], info["metrics"]["validation"][task]
-        cells = [_number(test["mae"]), _number(test["rmse"]), _number(test["r2"]), _number(validation["mae"])]
-        if several:
-            cells.append(with_spread(several["test"].get(task, {}).get("mae")))
-        lines.append(f"| {task}{f' [{unit}]' if unit else ''} | " + " | ".join(cells) + " |")
-    lines += [
+        *markdown_table(columns, rows),
         "",
         "The test crystals took no part in training or selection; predictions.csv lists them, parity.png shows them. "
-        + (
-            "The last column is mean (standard deviation) over trainings that differ in their seed alone."
-            if several
-            else ""
-        ),
+        + seeds,
         "",
         "## Training",
         "",
         f"- Crystals: {info['store']['source']}, fingerprint `{info['store']['fingerprint'][:16]}`; "
-        f"{split['train']:,} to train, "
-        f"{split['validation']:,} to validate, {split['test']:,} to test, chosen by {split['rule']} with seed "
-        f"{split['seed']}.",
+        f"{split['train']:,} to train, {split['validation']:,} to validate, {split['test']:,} to test, chosen by "
+        f"{split['rule']} with seed {split['seed']}.",
         f"- Elements: {_elements(info)}.",
         f"- Graphs: `{info['graph']}`",
-        f"- Trial {trial['key']} of search {info['search']['run']} (space {settings.space_name}, "
-        f"{settings.trials} trials, "
-        f"sampler {settings.sampler}, seed {settings.seed}): `{params_text(trial['params'])}`, "
-        f"training seed {trial['seed']}.",
+        f"- Trial {trial['key']} of search {info['search']['run']} (space {settings.space_name}, {settings.trials} "
+        f"trials, sampler {settings.sampler}, seed {settings.seed}): `{params_text(trial['params'])}`, training seed "
+        f"{trial['seed']}.",
         f"- Weights of epoch {info['best_epoch']} of {info['train']['epochs']}, the best by validation score "
         f"({info['score']:.4f}).",
         f"- Versions: {', '.join(f'{package} {version}' for package, version in info['trained_with'].items())}.",
@@ -93,7 +89,3 @@ def _elements(info: Mapping[str, Any]) -> str:
     if len({frozenset(symbols) for symbols in found.values()}) == 1:
         return f"{len(next(iter(found.values())))} (config.json lists them)"
     return ", ".join(f"{len(symbols)} for {task}" for task, symbols in found.items()) + " (config.json lists them)"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

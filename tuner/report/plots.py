@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.report.tables import state_word
 from tuner.trials.board import Board
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def plot_curves(curves: Mapping[str, Mapping[int, float]], board: Board, path: P
     for key, curve in curves.items():
         state = board.trainings[key].state
         is_best = best is not None and key == best.key
-        label = f"best: {key}" if is_best else {"finished": "done"}.get(state, state)
+        label = f"best: {key}" if is_best else state_word(state)
         axes.plot(
             list(curve),
             list(curve.values()),

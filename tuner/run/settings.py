@@ -91,24 +91,21 @@ def check_resumed(old: SearchSettings, new: SearchSettings, name: str, *, finali
     """
     if old.fingerprint != new.fingerprint:
         raise other_store(old, new.store, name, "it holds other graphs or targets")
-    for share, other, flag in zip(old.fractions[1:], new.fractions[1:], ("--valid", "--test"), strict=True):
-        if share != other:
-            raise _mismatch(flag, f"{share:g}", f"{other:g}", name)
+    values: list[tuple[str, Any, Any]] = [
+        *zip(("--valid", "--test"), old.fractions[1:], new.fractions[1:], strict=True)
+    ]
     for field in fields(SearchSettings):
-        before, now = getattr(old, field.name), getattr(new, field.name)
-        if field.name in _FREE or before == now or (field.name == "final_epochs" and not finalists_begun):
-            continue
-        flag = _FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
-        if field.name == "space_text":
-            before, now = f"the space as it was ({old.space_name})", f"another text ({new.space_name})"
-        raise _mismatch(flag, _flag_text(before), _flag_text(now), name)
-
-
-def _mismatch(flag: str, before: str, now: str, name: str) -> SettingsMismatch:
-    return SettingsMismatch(
-        f"a resumed search must keep its settings, but {flag} was {before} and is now {now} (run {name}); "
-        "leave the flag out, or start a new search with another --name"
-    )
+        if field.name not in _FREE and (finalists_begun or field.name != "final_epochs"):
+            flag = _FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
+            values.append((flag, getattr(old, field.name), getattr(new, field.name)))
+    for flag, before, now in values:
+        if before != now:
+            if flag == "--space":
+                before, now = f"the space as it was ({old.space_name})", f"another text ({new.space_name})"
+            raise SettingsMismatch(
+                f"a resumed search must keep its settings, but {flag} was {_text(before)} and is now {_text(now)} (run "
+                f"{name}); leave the flag out, or start a new search with another --name"
+            )
 
 
 def other_store(old: SearchSettings, store: str | None, name: str, why: str) -> SettingsMismatch:
@@ -121,12 +118,12 @@ def other_store(old: SearchSettings, store: str | None, name: str, why: str) -> 
     )
 
 
-def _flag_text(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items())
-    if value is None:
-        return "none"
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def resume_command(name: str, runs: str) -> str:
@@ -135,30 +132,25 @@ def resume_command(name: str, runs: str) -> str:
     return f"{invocation('tuner.search')} --resume --name {shlex.quote(name)}{where}"
 
 
+def export_command(run: str, name: str) -> str:
+    """What is typed to export the best model of a run."""
+    return f"{invocation('tuner.export')} {shlex.quote(run)} -o {shlex.quote(f'exports/{name}')}"
+
+
 def parse_duration(text: str) -> float:
     """Seconds of "90s", "30m", "2h", "1.5h", "1h30m" or a plain number of seconds.
 
     Raises:
         ValueError: if it is none of these.
     """
-    parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    number = r"(\d+(?:\.\d+)?)"
+    parts = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", text.strip())
     if not text.strip() or parts is None:
         raise ValueError(f"a duration must look like 2h, 30m, 90s or 1h30m, got {text!r}")
-    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
-    total = hours * 3600 + minutes * 60 + seconds
+    total = sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
     if total <= 0:
         raise ValueError(f"a duration must be > 0, got {text!r}")
     return total
-
-
-def duration_text(seconds: float) -> str:
-    """A duration for people: "42 s", "3 min 5 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def with_unit(name: str, unit: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Value = bool | int | float | str
+PER_TASK = "loss_weight"
+"""The one parameter that exists once per task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,10 +57,8 @@ class Parameter:
             return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             return None
-        return tuple(
-            min(self.low + index * self.step, self.high)
-            for index in range(round((self.high - self.low) / self.step) + 1)
-        )
+        steps = round((self.high - self.low) / self.step)
+        return tuple(min(self.low + index * self.step, self.high) for index in range(steps + 1))
 
     def only_value(self) -> Value:
         """The first value, which is the only one where there is no choice."""

@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from tuner.run.log import Training
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.samplers.tpe import distribution_of, frozen
 
 STUDY_NAME = "crystune"

@@ -1,11 +1,11 @@
-"""Where in a space trials diverge: told from those that ended, one parameter at a time."""
+"""Where in a space trials diverge, estimated from those that ended, one parameter at a time."""
 
 import math
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Mapping
 
 from tuner.space.parameter import Parameter, Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 
 NEIGHBORS = 10
 """Trials with the nearest values, where a parameter is continuous."""
@@ -37,7 +37,7 @@ class Divergences:
         for name, value in params.items():
             if name in self._continuous:
                 insort(self._sorted.setdefault(name, []), (self._place(name, value), number, diverged))
-            elif name in self._parameters:  # else of somebody who wrote to the journal beside us
+            else:
                 numbers, its = self._same.setdefault((name, self._place(name, value)), (set(), set()))
                 numbers.add(number)
                 if diverged:

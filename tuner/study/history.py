@@ -4,7 +4,7 @@ from bisect import insort
 
 from tuner.run.log import Training
 from tuner.space.parameter import Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.divergence import Divergences
 from tuner.study.tried import Tried
 

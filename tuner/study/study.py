@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tuner.run.log import Training
 from tuner.space.parameter import Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers import SamplerName, make_sampler
 from tuner.study.samplers.grid import Grid

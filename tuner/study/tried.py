@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tuner.space.parameter import Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 
 
 class Tried:

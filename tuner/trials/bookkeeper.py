@@ -137,7 +137,7 @@ class Bookkeeper(ABC):
             best = result.best
             self._limits.retry(lambda: folder.save_best(best))
         goes_on = self._record(training, result) if result.epoch > training.epoch else True
-        # An epoch heard before was decided then: a trial that was to stop is not handed out again.
+        # An epoch reported before was decided then: a trial that was to stop is not handed out again.
         if not goes_on:
             self._end(training, "ended")
         elif result.state is not None:
@@ -221,7 +221,7 @@ class Bookkeeper(ABC):
         self._longest_epoch = max(self._longest_epoch, line["body"].get("seconds") or 0.0)
 
     def _or_timeout(self, spec: TrainingSpec, failure: Failure) -> Failure:
-        """A process that its own timer ended looks like any other that disappeared; the time tells."""
+        """A process that its own timer ended looks like any other that disappeared; the time tells them apart."""
         silent = time.monotonic() - self._last_report.get(spec.key, time.monotonic())
         if failure.kind != "lost worker" or silent < spec.epoch_timeout:
             return failure

@@ -5,12 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from tuner.run.layout import RunFolder
 from tuner.run.log import Training, trainings_of
-from tuner.run.settings import with_unit
 from tuner.run.trial_folder import BEST, TrialFolder
 from tuner.seeds import derived_seed
 from tuner.trials.board import Board
@@ -73,7 +69,7 @@ class FinalistQueue(Bookkeeper):
             num_seeds: trainings of each.
             max_epochs: of each training.
             seed: of the study.
-            notice: told of what happens.
+            notice: called with what happens.
             limits: what every training is granted.
         """
         board = Board(title="finalists", planned=len(trials) * num_seeds, max_epochs=max_epochs)
@@ -201,27 +197,3 @@ def _over_seeds(runs: Sequence[Mapping[str, Any]], part: str, units: Mapping[str
             if values:
                 result[task][metric] = mean_and_spread(values)
     return result
-
-
-def finalists_table(content: Mapping[str, Any]) -> Table:
-    """Mean and spread over seeds of each finalist's test errors."""
-    table = Table(
-        box=None, padding=(0, 1), header_style="bold", title="finalists, mean (spread over seeds)", title_justify="left"
-    )
-    headers = ["trial", "validation score"]
-    headers += [with_unit(f"test MAE {task}", unit) for task, unit in content["units"].items()]
-    for header in headers:
-        table.add_column(Text(header), overflow="fold")  # not markup, in which [eV] would be a style
-    for entry in content["finalists"]:
-        row = [f"{entry['trial']:04d}", with_spread(entry["validation_score"])]
-        row += [with_spread(entry["test"].get(task, {}).get("mae")) for task in content["units"]]
-        table.add_row(*row)
-    return table
-
-
-def with_spread(value: Mapping[str, float | None] | None, digits: int = 4) -> str:
-    """A mean with its standard deviation."""
-    if value is None or value["mean"] is None:
-        return "-"
-    spread = value.get("std")
-    return f"{value['mean']:.{digits}f}" + (f" ({spread:.{digits}f})" if spread is not None else "")

@@ -66,7 +66,7 @@ class Failure:
 
 
 class TrainingQueue(Protocol):
-    """A list of trainings with the rules for them. The executor asks and tells, in one thread."""
+    """Trainings to be done, and what is done about their results. Called by the executor, in one thread."""
 
     def next_training(self) -> TrainingSpec | None:
         """A training to start now, or None if there is none at the moment."""

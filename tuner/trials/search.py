@@ -41,7 +41,7 @@ class SearchQueue(Bookkeeper):
             num_trials: to begin, all in all.
             max_epochs: of a trial that nothing stops.
             seed: of the search.
-            notice: told of what happens.
+            notice: called with what happens.
             retry_failed: whether parameters of failed trials are tried again, as new trials.
             limits: what every trial is granted.
         """

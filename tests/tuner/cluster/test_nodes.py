@@ -11,7 +11,8 @@ import pytest
 
 from graphdb.cpus import usable_cpus
 from tuner.cluster import nodes, probe
-from tuner.cluster.nodes import NodeFacts, check_nodes, check_versions, probe_nodes
+from tuner.cluster.machine import NodeFacts
+from tuner.cluster.nodes import check_nodes, check_versions, probe_nodes
 from tuner.cluster.session import Cluster
 from tuner.errors import SearchError
 
@@ -26,9 +27,7 @@ def node(address: str, *, head: bool = False, cpus: float = 4, answered: bool = 
         cpus=cpus,
         gpus=0,
         object_store=10**9,
-        answered=answered,
-        versions=MINE | versions if answered else {},
-        machine={"hostname": f"host{address[-1]}"} if answered else {},
+        facts={"hostname": f"host{address[-1]}", "versions": MINE | versions} if answered else {},
     )
 
 
@@ -116,4 +115,4 @@ def test_a_running_node_is_probed_and_agrees_with_its_driver(one_node: None) -> 
     (found,) = probe_nodes(with_clock=True, folders=("/tmp",))
     assert abs(found.clock_offset) <= found.clock_error + 0.01
     assert found.clock_error < 2
-    assert found.machine["free_disk"]["/tmp"] > 0
+    assert found.facts["free_disk"]["/tmp"] > 0

@@ -10,58 +10,11 @@ from typing import Any
 import pytest
 
 from graphdb.copies import CHUNK_BYTES, Server, node_copy
-from graphdb.loader import InMemoryGraphs, StreamedGraphs
-from tuner import search, training
-from tuner.errors import SearchError
+from tuner import data, search
+from tuner.data import load_crystals
 from tuner.run.layout import RunFolder
-from tuner.training import load_crystals, make_factory
+from tuner.training import make_factory
 from tuner.trials.restore import read_trials
-
-
-def test_the_size_in_memory_is_known_before_anything_is_read(sample_store: Path) -> None:
-    from graphdb.store import Store
-
-    graphs = InMemoryGraphs.from_store(sample_store)
-    assert Store(sample_store).bytes_in_memory == pytest.approx(graphs.nbytes, rel=1e-3)
-
-
-def test_crystals_are_streamed_when_they_are_too_large_for_memory(
-    sample_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = load_crystals(str(sample_store), None)
-    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
-    large = load_crystals(str(sample_store), None)
-    assert isinstance(small.graphs, InMemoryGraphs)
-    assert isinstance(large.graphs, StreamedGraphs)
-    assert small.split.as_dict() == large.split.as_dict()
-    assert large.num_bytes < 30 * len(large.graphs) < small.num_bytes
-
-
-def test_trials_carry_no_ids(sample_store: Path) -> None:
-    crystals = load_crystals(str(sample_store), None)
-    factory = make_factory(crystals, fixed={}, device="cpu", threads=1, origin={})
-    assert factory.graphs.material_ids == ()
-    assert factory.file is None
-    assert len(crystals.graphs.material_ids) == len(factory.graphs) == len(crystals.graphs)
-
-
-def test_a_damaged_copy_is_fetched_anew_by_the_driver(
-    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CRYSTUNE_CACHE", str(tmp_path / "cache"))
-    shared = tmp_path / "shared.lmdb"
-    shared.write_bytes(small_store.read_bytes())
-    monkeypatch.setattr("graphdb.copies.network_file_system", lambda path: "nfs4" if path == shared else "")
-    fingerprint = load_crystals(str(shared), None).graphs.fingerprint
-    (copy,) = (tmp_path / "cache").glob("*.store")
-    content = bytearray(copy.read_bytes())
-    for at in range(3 * 4096, len(content), 512):
-        content[at] ^= 255
-    copy.write_bytes(content)
-    assert load_crystals(str(shared), None).graphs.fingerprint == fingerprint
-    shared.write_bytes(content)
-    with pytest.raises(SearchError, match=r"--store .*shared.lmdb cannot be searched over: what .* gives is not"):
-        load_crystals(str(shared), None)
 
 
 @pytest.mark.ray
@@ -76,7 +29,7 @@ def test_a_search_over_a_streamed_store_equals_the_search_in_memory(
         return [(record.params, record.curve) for record in read_trials(RunFolder(tmp_path / name)).values()]
 
     in_memory = curves("memory")
-    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
     assert len(in_memory) == 2
     assert all(len(curve) == 3 for _, curve in in_memory)
     assert curves("streamed") == in_memory
@@ -116,8 +69,8 @@ def test_a_node_gets_its_copy_from_the_driver_once(
 
     store = tmp_path / "my.lmdb"
     store.write_bytes(small_store.read_bytes() + os.urandom(2 * CHUNK_BYTES + 4096))  # LMDB reads what it needs
-    monkeypatch.setattr(training, "IN_MEMORY_BYTES", 0)
-    factory = make_factory(load_crystals(str(store), None), fixed={}, device="cpu", threads=1, origin={})
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
+    factory = make_factory(load_crystals(str(store), None), fixed={}, device="cpu", threads=1, run="")
     fetch: Any = ray.remote(copied_on_the_node)
     with served(factory) as reachable:
         server = reachable.server  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What follows from the answers of a running cluster's nodes, and one that really runs."""
+"""What a search over a running cluster needs, and one that really runs."""
 
 import json
 import os
@@ -7,81 +7,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.tuner.preflight.stand_ins import texts
 from tuner.cluster import probe
-from tuner.cluster.nodes import NodeFacts
-from tuner.preflight.finding import Finding
-from tuner.preflight.running import CACHE, TEMPORARY, check_results, check_store, judge
+from tuner.preflight.running import check_results, check_store
 
-MINE = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0", "numpy": "2.3.0", "crystune": "0.1.0 (code aa)"}
-GB = 10**9
 REPOSITORY = Path(__file__).parents[3]
-
-
-def node(number: int, **changes: Any) -> NodeFacts:
-    """A healthy one; the first is the head."""
-    machine: dict[str, Any] = {"hostname": f"host{number}", "torch_gpus": 0 if number == 1 else 1, "gpu_problem": None}
-    machine |= {"free_disk": {CACHE: 50 * GB, TEMPORARY: 50 * GB}} | changes.pop("machine", {})
-    given: dict[str, Any] = {
-        "node_id": str(number),
-        "address": f"10.0.0.{number}",
-        "head": number == 1,
-        "cpus": 0.0 if number == 1 else 4.0,
-        "gpus": 0.0 if number == 1 else 1.0,
-        "object_store": 2 * GB,
-        "answered": True,
-        "versions": MINE | changes.pop("versions", {}),
-        "machine": machine,
-    }
-    return NodeFacts(**given | changes)
-
-
-def texts(findings: list[Finding], severity: str) -> list[str]:
-    return [f"{f.where}: {f.what} -> {f.fix}" for f in findings if f.severity == severity]
-
-
-def test_a_healthy_cluster_passes() -> None:
-    findings = judge([node(1), node(2), node(3)], min_workers=2, store_bytes=GB // 2, mine=MINE)
-    assert {finding.severity for finding in findings} == {"ok"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"versions": {"torch": "2.12.0"}}, r"host3.*torch 2.12.0 instead of 2.13.0.*ray up"),
-        ({"machine": {"torch_gpus": 0, "gpu_problem": "no driver"}}, r"host3.*sees 0: no driver.*NVIDIA's driver"),
-        ({"clock_offset": 9.0, "clock_error": 0.01}, r"host3.*off by \+9.0 s"),
-        ({"object_store": GB // 4}, r"host3.*object store must hold.*object-store-memory=1000000000"),
-        ({"answered": False, "machine": {}}, r"10.0.0.3.*silent"),
-    ],
-)
-def test_an_unfit_node_is_named_with_the_mend(changes: dict[str, Any], expected: str) -> None:
-    findings = judge([node(1), node(2), node(3, **changes)], min_workers=2, store_bytes=GB // 2, mine=MINE)
-    (only,) = texts(findings, "error")
-    assert re.search(expected, only)
-
-
-def test_missing_workers_are_counted() -> None:
-    (only,) = texts(judge([node(1), node(2)], min_workers=2, store_bytes=None, mine=MINE), "error")
-    assert "must have 2 workers, has 1" in only
-    assert "RAY_UP_enable_autoscaler_v2=0" in only
-
-
-def test_a_large_store_needs_room_on_the_disks_of_those_that_train() -> None:
-    small = {"machine": {"free_disk": {CACHE: GB, TEMPORARY: None}}}
-    findings = judge([node(1, **small), node(2, **small), node(3)], min_workers=2, store_bytes=5 * GB, mine=MINE)
-    (only,) = texts(findings, "error")
-    assert only.startswith("host2")
-    assert "must have 5.0 GB free" in only
-
-
-def test_a_cluster_that_waits_for_its_first_worker_is_a_warning() -> None:
-    findings = judge([node(1)], min_workers=0, store_bytes=None, mine=MINE)
-    assert texts(findings, "error") == []
-    assert any("nobody is there to train yet" in warning for warning in texts(findings, "warning"))
 
 
 def test_store_and_results_are_looked_for_where_the_driver_runs(tmp_path: Path) -> None:

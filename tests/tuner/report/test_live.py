@@ -5,19 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from tuner.report.live import Display, make_console, render, summary_line, time_left, training_line
+from tuner.report.live import Display, render, summary_line, time_left, training_line
 from tuner.run.log import State, Training
 from tuner.trials.board import Board
-from tuner.trials.finalists import finalists_table
 
 UNITS = {"formation_energy_per_atom": "eV/atom", "band_gap": "eV", "fermi_energy": "eV"}
-
-
-SPREAD = {"mean": 0.123456, "std": 0.01}
-CONTENT = {
-    "units": UNITS,
-    "finalists": [{"trial": 3, "validation_score": SPREAD, "test": {task: {"mae": SPREAD} for task in UNITS}}],
-}
 
 
 def make_board() -> Board:
@@ -109,21 +101,3 @@ def test_without_a_terminal_there_is_a_line_per_trial_and_no_control_code() -> N
     assert "\x1b" not in output.getvalue()
     assert lines[0].startswith("[5/40] 0001 stopped after 13 epochs: score 0.3100 at epoch 2")
     assert lines[1].startswith("search: 2 running, 1 waiting, 2 stopped")
-
-
-@pytest.mark.parametrize("width", [40, 60, 80])
-def test_no_unit_of_the_finalists_is_lost_on_a_narrow_terminal(width: int) -> None:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(finalists_table(CONTENT))
-    assert isinstance(console.file, io.StringIO)
-    text = "".join(console.file.getvalue().split())
-    assert console.file.getvalue().isascii(), "nothing is cut with an ellipsis"
-    assert text.count("[eV") == 3
-    assert max(map(len, console.file.getvalue().splitlines())) <= width
-
-
-def test_without_a_terminal_nothing_of_a_table_is_cut() -> None:
-    file = io.StringIO()
-    make_console(file).print(finalists_table(CONTENT))
-    assert all(f"test MAE {task} [{unit}]" in file.getvalue() for task, unit in UNITS.items())
-    assert max(map(len, file.getvalue().splitlines())) < 200

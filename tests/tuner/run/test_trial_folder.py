@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tuner.run import jsonlines
-from tuner.run.retry import Retry
 from tuner.run.trial_folder import TrialFolder, pack, unpack
 
 
@@ -75,67 +73,6 @@ def test_a_run_that_is_gone_is_not_begun_anew_elsewhere(tmp_path: Path) -> None:
     assert not (tmp_path / "unmounted").exists()
 
 
-def test_a_torn_last_line_is_as_if_never_written(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    jsonlines.append(path, {"a": 1})
-    with open(path, "ab") as file:
-        file.write(b'{"a": 2')
-    assert jsonlines.read(path) == [{"a": 1}]
-    jsonlines.append(path, {"a": 3})
-    assert jsonlines.read(path) == [{"a": 1}, {"a": 3}]
-
-
-def test_a_line_that_could_not_be_written_whole_leaves_no_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "lines"
-    jsonlines.append(path, {"a": 1})
-
-    def broken(descriptor: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(OSError, match="Input/output error"):
-        jsonlines.append(path, {"a": 2})
-    monkeypatch.undo()
-    assert path.read_text() == '{"a":1}\n'
-
-
-def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    path.write_text('{"a": 1}\nrubbish\n{"a": 2}\n')
-    with pytest.raises(ValueError, match=r"line 2 of .* must be a JSON object, got b'rubbish'"):
-        jsonlines.read(path)
-
-
-def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    jsonlines.append(path, {"a": float("nan"), "b": [float("inf"), 1.0]})
-    assert jsonlines.read(path) == [{"a": None, "b": [None, 1.0]}]
-
-
-def test_patience_repeats_what_time_can_mend_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.run.retry._AGAIN_SECONDS", 0.0)
-    said: list[str] = []
-    left = [errno.ENOSPC, errno.ENOENT, errno.ENOSPC]
-
-    def write() -> str:
-        if left:
-            raise OSError(left[-1], os.strerror(left.pop()), "/runs/log")
-        return "done"
-
-    assert Retry(said.append)(write) == "done"
-    assert len(said) == 2
-    assert "No space left on device (/runs/log)" in said[0]
-    assert "written to again" in said[1]
-
-    def forbidden() -> None:
-        raise IsADirectoryError(errno.EISDIR, "Is a directory")
-
-    with pytest.raises(IsADirectoryError):
-        Retry(said.append)(forbidden)
-
-
 def test_a_state_that_finds_no_room_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = TrialFolder(tmp_path / "0000")
     folder.save_state(b"old")
@@ -150,16 +87,3 @@ def test_a_state_that_finds_no_room_takes_none(tmp_path: Path, monkeypatch: pyte
         folder.save_state(b"new")
     assert folder.state() == b"old"
     assert len(list(folder.path.iterdir())) == 1
-
-
-def test_patience_ends_with_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.run.retry._AGAIN_SECONDS", 0.0)
-
-    def full() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Retry(lambda text: None, interrupted)(full)

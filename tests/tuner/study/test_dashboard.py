@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from tests.tuner.study.trials import Trials
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.dashboard import STUDY_NAME, Dashboard
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.divergence import Divergences
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.tuner.study.trials import Trials
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study import history
 from tuner.study.history import BEST_SHOWN, LATEST_SHOWN, History
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.study.trials import Trials
-from tuner.space.toml import Space, parse_space
+from tuner.space.space import Space
+from tuner.space.toml import parse_space
 from tuner.study.samplers import SAMPLERS, SamplerName
 
 SCRIPT = """

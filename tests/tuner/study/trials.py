@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.run.log import Training, key_of
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.samplers import SamplerName
 from tuner.study.study import Study
 

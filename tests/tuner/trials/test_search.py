@@ -11,7 +11,7 @@ from tests.tuner.study.test_dashboard import shown
 from tests.tuner.trials.test_bookkeeper import begin, exception, report
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.samplers import SAMPLERS, SamplerName
 from tuner.study.study import Study
 from tuner.trials.restore import read_trials

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Sampler
 

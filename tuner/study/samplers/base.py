@@ -6,7 +6,7 @@ from random import Random
 
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 
 Point = dict[str, Value]

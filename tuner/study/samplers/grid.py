@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Point, Sampler
 from tuner.study.tried import Tried

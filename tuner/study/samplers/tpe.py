@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.run.log import Training
 from tuner.space.parameter import Parameter, Value
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Sampler
 

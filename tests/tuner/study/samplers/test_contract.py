@@ -6,7 +6,7 @@ import pytest
 
 from tests.tuner.study.trials import Trials
 from tuner.space.parameter import same
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers import SAMPLERS, SamplerName, make_sampler
 

@@ -9,7 +9,7 @@ from optuna.samplers import TPESampler as OptunasTPE
 
 from tests.tuner.study.trials import Trials
 from tuner.seeds import derived_seed
-from tuner.space.toml import Space
+from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers import tpe
 from tuner.study.samplers.tpe import TPESampler, distribution_of, frozen

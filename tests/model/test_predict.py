@@ -1,0 +1,68 @@
+"""The command `model.predict`: a row for everything."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from model import evaluate, predict
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.network import MTCGCNN
+
+
+def test_prediction_has_a_row_for_everything_in_order(
+    trained: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([str(trained), *sources, "-o", str(tmp_path / "out.csv"), "--device", "cpu"]) == 1
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        header, *rows = csv.reader(lines)
+    assert header == ["material_id", "formation_energy_per_atom [eV/atom]", "band_gap [eV]", "warning", "error"]
+    assert [row[0] for row in rows] == ["metal", "cut.tar", "a", "b", "one"]
+    for row in rows:
+        assert (row[1] == row[2] == "") == (row[0] in ("cut.tar", "a"))
+        assert bool(row[4]) == (row[0] in ("cut.tar", "a"))
+    errors = capsys.readouterr().err
+    assert "3 of 5 crystals predicted" in errors
+    assert "2 not: the column 'error' says why" in errors
+
+
+def test_prediction_on_the_screen_is_the_same_table(
+    trained: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict.main([str(trained), *sources, "-o", str(tmp_path / "out.csv"), "--device", "cpu"])
+    capsys.readouterr()
+    assert predict.main([str(trained), *sources, "--device", "cpu"]) == 1
+    assert capsys.readouterr().out == (tmp_path / "out.csv").read_text()
+
+
+def test_prediction_of_nothing_fails_with_1(
+    trained: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([str(trained), str(tmp_path / "folder" / "a.cif"), "--device", "cpu"]) == 1
+    assert "a,,,,no atoms: " in capsys.readouterr().out
+
+
+def test_unknown_model_is_refused_with_2(sources: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict.main(["no-such-model", *sources]) == 2
+    assert "no-such-model, which is not there" in capsys.readouterr().err
+
+
+def test_element_that_the_model_was_not_given_costs_its_own_row(
+    trained: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, info = load_checkpoint(trained)
+    model.elements[1:] = 0.0
+    blind = {key: info[key] for key in ("graph", "split")}
+    save_checkpoint(tmp_path / "blind", model, blind)
+    assert predict.main([str(tmp_path / "blind"), sources[0]]) == 1
+    assert "this model knows no Al" in capsys.readouterr().out
+
+
+def test_checkpoint_that_does_not_tell_its_graphs_is_refused(
+    trained: Path, small_store: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model: MTCGCNN = load_checkpoint(trained)[0]
+    save_checkpoint(tmp_path / "blind", model, {})
+    for main, argument in ((evaluate.main, str(small_store)), (predict.main, sources[0])):
+        assert main([str(tmp_path / "blind"), argument, "--device", "cpu"]) == 2
+        assert "must say how its graphs are made" in capsys.readouterr().err
