@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphdb.graph import FlatGraphs
+from graphdb.shapes import Bool, Float, Int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +28,37 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphBatch:
-    """B crystals, A nodes, E edges, T tasks. Nodes are sorted by crystal, edges by receiving node.
+    """A batch of crystals. Nodes are sorted by crystal, edges by receiving node.
 
-    A node is a class of equivalent atoms (graphdb/graph.py); sums over atoms weigh it with its multiplicity.
+    A node is a class of equivalent atoms (`graphdb.merging`) and one on the axis "atoms"; sums over atoms weigh it with
+    its multiplicity.
     """
 
-    atomic_numbers: Tensor
-    """(A,) int64."""
-    multiplicity: Tensor
-    """(A,) float32, atoms that the node stands for."""
-    atom_ptr: Tensor
-    """(B + 1,) int64: crystal b owns nodes ``atom_ptr[b]:atom_ptr[b + 1]``."""
-    neighbor_ptr: Tensor
-    """(A + 1,) int64: node a receives edges ``neighbor_ptr[a]:neighbor_ptr[a + 1]``."""
-    neighbor_index: Tensor
-    """(E,) int64, the sending node of each edge."""
-    neighbor_distance: Tensor
-    """(E,) float32, Å."""
-    neighbor_weight: Tensor
-    """(E,) float32, how often the edge counts in its receiver's sum."""
-    edge_by_sender: Tensor
-    """(E,) int64, the edges in order of their sender: what the backward pass sums over."""
-    target: Tensor
-    """(B, T) float32, physical units, 0 where unknown."""
-    target_mask: Tensor
-    """(B, T) bool, True where the target is known."""
-    index: Tensor
-    """(B,) int64, positions of the crystals in the source they came from."""
+    index: Int[Tensor, " crystals"]
+    """Positions of the crystals in the source they came from."""
+    target: Float[Tensor, "crystals tasks"]
+    """Physical units, 0 where unknown."""
+    target_mask: Bool[Tensor, "crystals tasks"]
+    """True where the target is known."""
+    atom_ptr: Int[Tensor, " crystals+1"]
+    """Crystal b owns nodes ``atom_ptr[b]:atom_ptr[b + 1]``."""
+    atomic_numbers: Int[Tensor, " atoms"]
+    multiplicity: Float[Tensor, " atoms"]
+    """Atoms that the node stands for."""
+    neighbor_ptr: Int[Tensor, " atoms+1"]
+    """Node a receives edges ``neighbor_ptr[a]:neighbor_ptr[a + 1]``."""
+    neighbor_index: Int[Tensor, " edges"]
+    """The sending node of each edge."""
+    neighbor_distance: Float[Tensor, " edges"]
+    """Å."""
+    neighbor_weight: Float[Tensor, " edges"]
+    """How often the edge counts in its receiver's sum."""
+    edge_by_sender: Int[Tensor, " edges"]
+    """The edges in order of their sender: what the backward pass sums over."""
 
     @property
     def num_crystals(self) -> int:
-        """B."""
+        """Crystals in the batch."""
         return len(self.atom_ptr) - 1
 
     def to(self, device: torch.device | str) -> Self:
@@ -69,19 +70,19 @@ class GraphBatch:
 
 def collate(
     flat: FlatGraphs,
-    rows: NDArray[Any],
-    targets: NDArray[np.float32],
-    index: NDArray[Any] | None = None,
-    edge_order: NDArray[Any] | None = None,
+    rows: Int[NDArray[Any], " crystals"],
+    targets: Float[NDArray[np.float32], "graphs tasks"],
+    index: Int[NDArray[Any], " crystals"] | None = None,
+    edge_order: Int[NDArray[Any], " edges"] | None = None,
 ) -> GraphBatch:
     """Put rows of `flat` into a batch.
 
     Args:
         flat: graphs end to end.
-        rows: (B,) which graphs, in which order.
-        targets: (N, T) targets of all rows of `flat`, NaN where unknown.
-        index: (B,) what to write into `GraphBatch.index`; `rows` when None.
-        edge_order: (E of flat,) each crystal's edges in order of sender, counted from the crystal's first edge, as
+        rows: which graphs, in which order.
+        targets: of all rows of `flat`, NaN where unknown.
+        index: what to write into `GraphBatch.index`; `rows` when None.
+        edge_order: each crystal's edges in order of sender, counted from the crystal's first edge, as
             `sender_order` gives it; computed here when None.
     """
     rows = np.asarray(rows, dtype=np.int64)
@@ -112,8 +113,8 @@ def collate(
     )
 
 
-def sender_order(flat: FlatGraphs) -> NDArray[np.int32]:
-    """(E,) for each crystal its edges in order of their sender, counted from the crystal's first edge."""
+def sender_order(flat: FlatGraphs) -> Int[NDArray[np.int32], " edges"]:
+    """For each crystal its edges in order of their sender, counted from the crystal's first edge."""
     edges = np.diff(flat.edge_ptr)
     sender = flat.neighbor_index + np.repeat(flat.atom_ptr[:-1], edges)
     return (np.argsort(sender, kind="stable") - np.repeat(flat.edge_ptr[:-1], edges)).astype(np.int32)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.errors import Reason, Unusable
+from graphdb.shapes import Bool, Float, Int
 
 MIN_DISTANCE = 0.5
 """Atoms closer than this (Å) coincide: the shortest bond in nature, H-H, has 0.74 Å."""
@@ -14,26 +15,30 @@ _MAX_PAIRS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Bonds:
-    """Directed bonds sorted by receiving atom, then distance: receiver, sender (E,), distance (E,), count per atom."""
+    """Directed bonds sorted by receiving atom, then distance."""
 
-    receiver: NDArray[np.int64]
-    sender: NDArray[np.int64]
-    distance: NDArray[np.float64]
-    count: NDArray[np.int64]
+    receiver: Int[NDArray[np.int64], " bonds"]
+    sender: Int[NDArray[np.int64], " bonds"]
+    distance: Float[NDArray[np.float64], " bonds"]
+    """Å."""
+    count: Int[NDArray[np.int64], " atoms"]
+    """Bonds of each receiver."""
 
     @property
-    def first(self) -> NDArray[np.int64]:
-        """(A,) index of each atom's first bond."""
+    def first(self) -> Int[NDArray[np.int64], " atoms"]:
+        """Index of each atom's first bond."""
         return np.cumsum(self.count) - self.count
 
-    def select(self, keep: NDArray[np.bool_]) -> "Bonds":
+    def select(self, keep: Bool[NDArray[np.bool_], " bonds"]) -> "Bonds":
         """Those for which `keep` is true."""
         receiver = self.receiver[keep]
         count = np.bincount(receiver, minlength=len(self.count))
         return Bonds(receiver, self.sender[keep], self.distance[keep], count)
 
 
-def find_bonds(cell: NDArray[np.float64], positions: NDArray[np.float64], radius: float) -> Bonds:
+def find_bonds(
+    cell: Float[NDArray[np.float64], "3 3"], positions: Float[NDArray[np.float64], "atoms 3"], radius: float
+) -> Bonds:
     """All bonds up to `radius`; among equal distances in the order of pymatgen's ``Structure.get_neighbor_list``."""
     from pymatgen.optimization.neighbors import find_points_in_spheres  # Cython: no Python object per neighbor
 
@@ -49,7 +54,8 @@ def find_bonds(cell: NDArray[np.float64], positions: NDArray[np.float64], radius
         points, points, r=radius, pbc=np.ones(3, dtype=np.int64), lattice=cell, tol=1e-8
     )
     itself = (receiver == sender) & (image == 0).all(axis=1)
-    receiver, sender, distance = receiver[~itself], sender[~itself], distance[~itself]
+    receiver, sender = receiver[~itself].view(np.int64), sender[~itself].view(np.int64)  # they come as long long
+    distance = distance[~itself]
     order = np.lexsort((distance, receiver))
     count = np.bincount(receiver, minlength=len(points))
     bonds = Bonds(receiver[order], sender[order], distance[order], count)

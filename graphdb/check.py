@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from graphdb.command import count
 from graphdb.errors import GraphDBError
+from graphdb.shapes import Float
 from graphdb.split import DEFAULT_FRACTIONS, Split, split_by_id
 
 MIN_VALIDATION = 2
@@ -38,7 +39,7 @@ def shares(valid: float | None = None, test: float | None = None) -> tuple[float
 
 def checked_split(
     material_ids: Sequence[str],
-    targets: NDArray[Any],
+    targets: Float[NDArray[Any], "crystals tasks"],
     names: Sequence[str],
     *,
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS,
@@ -48,9 +49,9 @@ def checked_split(
     """The split of some crystals, with targets that can be trained on.
 
     Args:
-        material_ids: (N,) unique ids.
-        targets: (N, T), NaN where unknown.
-        names: (T,) of the tasks.
+        material_ids: unique ids.
+        targets: NaN where unknown.
+        names: of the tasks.
         fractions: shares of training, validation and test split; those of `shares`.
         seed: of the split.
         what: where the crystals come from, for messages.
@@ -81,7 +82,7 @@ def checked_split(
     raise TargetsError(f"{problem} ({what}); {advice}")
 
 
-def _constant(targets: NDArray[Any], names: Sequence[str]) -> str:
+def _constant(targets: Float[NDArray[Any], "crystals tasks"], names: Sequence[str]) -> str:
     """The first task that no split of these crystals could teach; empty if there is none."""
     for column, name in enumerate(names):
         known = targets[~np.isnan(targets[:, column]), column]
@@ -92,7 +93,7 @@ def _constant(targets: NDArray[Any], names: Sequence[str]) -> str:
     return ""
 
 
-def _problem(targets: NDArray[Any], split: Split, names: Sequence[str]) -> str:
+def _problem(targets: Float[NDArray[Any], "crystals tasks"], split: Split, names: Sequence[str]) -> str:
     """The first thing that is missing in a split; empty if nothing is."""
     for part, role in _ROLES.items():
         rows = getattr(split, part)
@@ -117,7 +118,7 @@ def _problem(targets: NDArray[Any], split: Split, names: Sequence[str]) -> str:
 
 def _try(
     material_ids: Sequence[str],
-    targets: NDArray[Any],
+    targets: Float[NDArray[Any], "crystals tasks"],
     names: Sequence[str],
     fractions: tuple[float, float, float],
     seed: int,
@@ -131,7 +132,7 @@ def _try(
 
 def _enough(
     material_ids: Sequence[str],
-    targets: NDArray[Any],
+    targets: Float[NDArray[Any], "crystals tasks"],
     names: Sequence[str],
     fractions: tuple[float, float, float],
     seed: int,

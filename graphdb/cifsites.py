@@ -12,6 +12,7 @@ from graphdb.cifblock import Block, Value
 from graphdb.crystal import Note, atomic_number, check_whole, element_number, listed
 from graphdb.errors import Reason, Unusable
 from graphdb.formula import formula_text, parse_formula
+from graphdb.shapes import Float, Int
 
 _POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 #: Type symbols and labels of groups, of which only the first atom has a place; hydrogens of water.
@@ -45,29 +46,19 @@ class Sites:
     """The sites of a block that are atoms.
 
     Attributes:
-        numbers: (N,) atomic numbers.
-        fractions: (N, 3) fractional coordinates.
-        multiplicities: (N,) as the file has them, 0 where it does not say.
+        numbers: atomic numbers.
+        fractions: fractional coordinates.
+        multiplicities: as the file has them, 0 where it does not say.
     """
 
-    numbers: NDArray[np.int64]
-    fractions: NDArray[np.float64]
-    multiplicities: NDArray[np.int64]
+    numbers: Int[NDArray[np.int64], " sites"]
+    fractions: Float[NDArray[np.float64], "sites 3"]
+    multiplicities: Int[NDArray[np.int64], " sites"]
 
 
 def read_sites(block: Block, remarks: list[Note]) -> Sites:
     """The sites that are atoms, fully occupied."""
-    columns = [block.column(name) for name in _POSITIONS]
-    if not all(columns):
-        if not any(name in block.values for name in _POSITIONS) and "_atom_site_cartn_x" in block.values:
-            raise Unusable(Reason.UNPARSABLE, "only Cartesian coordinates; add _atom_site_fract_x, _y and _z")
-        missing = next((n for n, c in zip(_POSITIONS, columns, strict=True) if n not in block.values), None)
-        if missing and any(columns):
-            raise Unusable(Reason.UNPARSABLE, f"{missing} is missing")
-        raise Unusable(
-            Reason.NO_ATOMS, f"no {_POSITIONS[0]}: the file lists no atoms" if missing else "no atoms listed"
-        )
-    num_sites = len(columns[0])
+    columns = _positions(block)
     labels, types = block.column("_atom_site_label"), block.column("_atom_site_type_symbol")
     flags, occupancies = block.column("_atom_site_calc_flag"), block.column("_atom_site_occupancy")
     hydrogens = block.column("_atom_site_attached_hydrogens")
@@ -78,14 +69,7 @@ def read_sites(block: Block, remarks: list[Note]) -> Sites:
         raise Unusable(Reason.UNPARSABLE, f"the columns of atoms must be equally long, got {sorted(known)}")
     if not labels and not types:
         raise Unusable(Reason.UNKNOWN_ELEMENT, "neither _atom_site_type_symbol nor _atom_site_label names the elements")
-    rows = []
-    for row in range(num_sites):
-        occupancy = number_of(occupancies[row]) if occupancies and occupancies[row] is not None else 1.0
-        if occupancy is None:
-            raise Unusable(Reason.UNPARSABLE, f"an occupancy must be a number, got {occupancies[row]!r}")
-        dummy = bool(flags) and (flags[row] or "").lower() in ("dum", "dummy")
-        if occupancy != 0 and not dummy:
-            rows.append(row)
+    rows = _occupied(len(columns[0]), occupancies, flags)
     fractions, placed = _coordinates(block, columns, rows, labels or types, remarks)
     rows = [row for row, has_place in zip(rows, placed, strict=True) if has_place]
     fractions = fractions[placed]
@@ -99,6 +83,38 @@ def read_sites(block: Block, remarks: list[Note]) -> Sites:
     _check_alternatives(block, [row for row, keep in zip(rows, full, strict=True) if keep])
     counts = [int(count_of(multiplicity[row])) if multiplicity else 0 for row in rows]
     return Sites(elements[full], fractions[full], np.array(counts, dtype=np.int64)[full])
+
+
+def _positions(block: Block) -> list[list[Value]]:
+    """The columns of fractional coordinates.
+
+    Raises:
+        Unusable: if one is missing or empty.
+    """
+    columns = [block.column(name) for name in _POSITIONS]
+    if not all(columns):
+        if not any(name in block.values for name in _POSITIONS) and "_atom_site_cartn_x" in block.values:
+            raise Unusable(Reason.UNPARSABLE, "only Cartesian coordinates; add _atom_site_fract_x, _y and _z")
+        missing = next((n for n, c in zip(_POSITIONS, columns, strict=True) if n not in block.values), None)
+        if missing and any(columns):
+            raise Unusable(Reason.UNPARSABLE, f"{missing} is missing")
+        raise Unusable(
+            Reason.NO_ATOMS, f"no {_POSITIONS[0]}: the file lists no atoms" if missing else "no atoms listed"
+        )
+    return columns
+
+
+def _occupied(num_sites: int, occupancies: list[Value], flags: list[Value]) -> list[int]:
+    """The rows of sites that are neither empty nor dummies."""
+    rows = []
+    for row in range(num_sites):
+        occupancy = number_of(occupancies[row]) if occupancies and occupancies[row] is not None else 1.0
+        if occupancy is None:
+            raise Unusable(Reason.UNPARSABLE, f"an occupancy must be a number, got {occupancies[row]!r}")
+        dummy = bool(flags) and (flags[row] or "").lower() in ("dum", "dummy")
+        if occupancy != 0 and not dummy:
+            rows.append(row)
+    return rows
 
 
 def _coordinates(

@@ -9,131 +9,20 @@ from numpy.typing import NDArray
 
 from graphdb.errors import Reason, Unusable
 from graphdb.neighbors import MAX_ATOMIC_NUMBER, MAX_ATOMS
+from graphdb.shapes import Float, UInt
 
 #: Chemical symbols in order of atomic number; the position is the atomic number.
+# fmt: off
 SYMBOLS: tuple[str, ...] = (
-    "",
-    *[
-        "H",
-        "He",
-        "Li",
-        "Be",
-        "B",
-        "C",
-        "N",
-        "O",
-        "F",
-        "Ne",
-        "Na",
-        "Mg",
-        "Al",
-        "Si",
-        "P",
-        "S",
-        "Cl",
-        "Ar",
-        "K",
-        "Ca",
-        "Sc",
-        "Ti",
-        "V",
-        "Cr",
-        "Mn",
-        "Fe",
-        "Co",
-        "Ni",
-        "Cu",
-        "Zn",
-        "Ga",
-        "Ge",
-        "As",
-        "Se",
-        "Br",
-        "Kr",
-        "Rb",
-        "Sr",
-        "Y",
-        "Zr",
-        "Nb",
-        "Mo",
-        "Tc",
-        "Ru",
-        "Rh",
-        "Pd",
-        "Ag",
-        "Cd",
-        "In",
-        "Sn",
-        "Sb",
-        "Te",
-        "I",
-        "Xe",
-        "Cs",
-        "Ba",
-        "La",
-        "Ce",
-        "Pr",
-        "Nd",
-        "Pm",
-        "Sm",
-        "Eu",
-        "Gd",
-        "Tb",
-        "Dy",
-        "Ho",
-        "Er",
-        "Tm",
-        "Yb",
-        "Lu",
-        "Hf",
-        "Ta",
-        "W",
-        "Re",
-        "Os",
-        "Ir",
-        "Pt",
-        "Au",
-        "Hg",
-        "Tl",
-        "Pb",
-        "Bi",
-        "Po",
-        "At",
-        "Rn",
-        "Fr",
-        "Ra",
-        "Ac",
-        "Th",
-        "Pa",
-        "U",
-        "Np",
-        "Pu",
-        "Am",
-        "Cm",
-        "Bk",
-        "Cf",
-        "Es",
-        "Fm",
-        "Md",
-        "No",
-        "Lr",
-        "Rf",
-        "Db",
-        "Sg",
-        "Bh",
-        "Hs",
-        "Mt",
-        "Ds",
-        "Rg",
-        "Cn",
-        "Nh",
-        "Fl",
-        "Mc",
-        "Lv",
-        "Ts",
-        "Og",
-    ],
+    "", "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K",
+    "Ca", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr",
+    "Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La",
+    "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os",
+    "Ir", "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am",
+    "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh",
+    "Fl", "Mc", "Lv", "Ts", "Og",
 )
+# fmt: on
 ATOMIC_NUMBERS: dict[str, int] = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
 #: Uncertainties and oxidation numbers behind a symbol.
 _IN_PARENTHESES = re.compile(r"\((?:\d+|[IVX]+)\)", re.IGNORECASE)
@@ -162,15 +51,15 @@ class Crystal:
     """Atoms in a periodic cell, checked: at least one atom, finite numbers, a cell with volume, supported elements.
 
     Attributes:
-        atomic_numbers: (A,) uint8.
-        lattice: (3, 3) float64, the cell vectors as rows, Å.
-        frac_coords: (A, 3) float64, in units of the cell vectors.
+        atomic_numbers: of the atoms.
+        lattice: the cell vectors as rows, Å.
+        frac_coords: in units of the cell vectors.
         notes: what a person should know about it.
     """
 
-    atomic_numbers: NDArray[np.uint8]
-    lattice: NDArray[np.float64]
-    frac_coords: NDArray[np.float64]
+    atomic_numbers: UInt[NDArray[np.uint8], " atoms"]
+    lattice: Float[NDArray[np.float64], "3 3"]
+    frac_coords: Float[NDArray[np.float64], "atoms 3"]
     notes: tuple[Note, ...] = ()
 
 

@@ -174,19 +174,8 @@ _JSON_LINES = "JSON Lines (one object per line), which is not read yet: make it 
 
 def what_json_is(value: object) -> str:
     """A JSON value of another program in words, with what to do; empty if nothing is known about it."""
-    if isinstance(value, dict):
-        data = value.get("data")
-        if any("lattice_vectors" in _sub(item, "attributes") for item in _objects(data if data is not None else value)):
-            return _OPTIMADE
-        if {"ids", "nextid"} <= value.keys():
-            return _ASE_DB
-        columns = [name for name in value if "structure" in name and _is_column(value[name])]
-        if columns and all(isinstance(column, dict) for column in value.values()):
-            return _PANDAS.format(orient="by columns ", column=columns[0])
-        if isinstance(value.get("columns"), list) and isinstance(data, list):
-            columns = [name for name in value["columns"] if "structure" in str(name) or name == "atoms"]
-            is_read = not columns or any(name in value["columns"] for name in STRUCTURE_FIELDS)
-            return "" if is_read else _PANDAS.format(orient="", column=columns[0])
+    if isinstance(value, dict) and (told := _what_object_is(value)) is not None:
+        return told
     for item in _objects(value):
         if "lattice_mat" in item or "lattice_mat" in _sub(item, "atoms"):
             return _JARVIS
@@ -198,6 +187,23 @@ def what_json_is(value: object) -> str:
         if item.get("@class") == "ComputedEntry":
             return "a list of pymatgen's entries without structures: save ComputedStructureEntry objects instead"
     return ""
+
+
+def _what_object_is(value: dict[str, Any]) -> str | None:
+    """What a JSON object is as a whole; empty if it is one that is read, None if that cannot be told from its keys."""
+    data = value.get("data")
+    if any("lattice_vectors" in _sub(item, "attributes") for item in _objects(data if data is not None else value)):
+        return _OPTIMADE
+    if {"ids", "nextid"} <= value.keys():
+        return _ASE_DB
+    columns = [name for name in value if "structure" in name and _is_column(value[name])]
+    if columns and all(isinstance(column, dict) for column in value.values()):
+        return _PANDAS.format(orient="by columns ", column=columns[0])
+    if isinstance(value.get("columns"), list) and isinstance(data, list):
+        columns = [name for name in value["columns"] if "structure" in str(name) or name == "atoms"]
+        is_read = not columns or any(name in value["columns"] for name in STRUCTURE_FIELDS)
+        return "" if is_read else _PANDAS.format(orient="", column=columns[0])
+    return None
 
 
 def what_text_is(text: str) -> str:

@@ -6,10 +6,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from graphdb.shapes import Float, Int, UInt
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrystalGraph:
-    """One crystal's graph of A nodes (classes of equivalent atoms) and E edges, grouped by receiving node.
+    """One crystal's graph of nodes (classes of equivalent atoms) and edges, grouped by receiving node.
 
     Edge e of node i says: in the sum over i's neighbors, node ``neighbor_index[e]`` at ``neighbor_distance[e]`` counts
     ``neighbor_weight[e]`` times.
@@ -17,42 +19,34 @@ class CrystalGraph:
 
     num_atoms: int
     """Atoms in the cell, before merging; the multiplicities add up to it."""
-    atomic_numbers: NDArray[np.uint8]
-    """(A,)"""
-    multiplicity: NDArray[np.int32]
-    """(A,) atoms of the cell that the node stands for."""
-    neighbor_count: NDArray[np.int32]
-    """(A,) edges of each node; adds up to E."""
-    neighbor_index: NDArray[np.int32]
-    """(E,) the sending node, 0 to A - 1."""
-    neighbor_distance: NDArray[np.float32]
-    """(E,) Å."""
-    neighbor_weight: NDArray[np.float32]
-    """(E,) above 0; each node's add up to `GraphSettings.num_neighbors`."""
+    atomic_numbers: UInt[NDArray[np.uint8], " atoms"]
+    multiplicity: Int[NDArray[np.int32], " atoms"]
+    """Atoms of the cell that the node stands for."""
+    neighbor_count: Int[NDArray[np.int32], " atoms"]
+    """Edges of each node; adds up to all edges."""
+    neighbor_index: Int[NDArray[np.int32], " edges"]
+    """The sending node, counted from 0."""
+    neighbor_distance: Float[NDArray[np.float32], " edges"]
+    """Å."""
+    neighbor_weight: Float[NDArray[np.float32], " edges"]
+    """Above 0; each node's add up to `GraphSettings.num_neighbors`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatGraphs:
-    """The graphs of N crystals end to end: crystal n owns nodes ``atom_ptr[n]:atom_ptr[n+1]`` and edges likewise."""
+    """The graphs of many crystals end to end: crystal n owns nodes ``atom_ptr[n]:atom_ptr[n+1]`` and edges likewise."""
 
-    num_atoms: NDArray[np.int32]
-    """(N,)"""
-    atom_ptr: NDArray[np.int64]
-    """(N + 1,)"""
-    edge_ptr: NDArray[np.int64]
-    """(N + 1,)"""
-    atomic_numbers: NDArray[np.uint8]
-    """(sum A,)"""
-    multiplicity: NDArray[np.int32]
-    """(sum A,)"""
-    neighbor_count: NDArray[np.int32]
-    """(sum A,)"""
-    neighbor_index: NDArray[np.int32]
-    """(sum E,), counted from the crystal's own first node."""
-    neighbor_distance: NDArray[np.float32]
-    """(sum E,) Å."""
-    neighbor_weight: NDArray[np.float32]
-    """(sum E,)"""
+    num_atoms: Int[NDArray[np.int32], " crystals"]
+    atom_ptr: Int[NDArray[np.int64], " crystals+1"]
+    edge_ptr: Int[NDArray[np.int64], " crystals+1"]
+    atomic_numbers: UInt[NDArray[np.uint8], " atoms"]
+    multiplicity: Int[NDArray[np.int32], " atoms"]
+    neighbor_count: Int[NDArray[np.int32], " atoms"]
+    neighbor_index: Int[NDArray[np.int32], " edges"]
+    """Counted from the crystal's own first node."""
+    neighbor_distance: Float[NDArray[np.float32], " edges"]
+    """Å."""
+    neighbor_weight: Float[NDArray[np.float32], " edges"]
 
     @classmethod
     def from_graphs(cls, graphs: "list[CrystalGraph]") -> Self:

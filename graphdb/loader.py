@@ -16,29 +16,30 @@ from graphdb.command import did_you_mean
 from graphdb.errors import CorruptRecord, StoreError, TaskError
 from graphdb.graph import FlatGraphs
 from graphdb.graphsettings import GraphSettings
+from graphdb.shapes import Float, Int
 
 
 class GraphSource(Protocol):
     """Graphs with their targets, by position."""
 
     tasks: tuple[Task, ...]
-    targets: NDArray[np.float32]
-    """(N, T), NaN where unknown."""
-    num_nodes: NDArray[np.int64]
-    """(N,) nodes of each graph."""
+    targets: Float[NDArray[np.float32], "crystals tasks"]
+    """NaN where unknown."""
+    num_nodes: Int[NDArray[np.int64], " crystals"]
+    """Nodes of each graph."""
     settings: GraphSettings
     fingerprint: str
 
     @property
     def material_ids(self) -> Sequence[str]:
-        """The N ids."""
+        """Of the crystals."""
         ...
 
     def __len__(self) -> int:
-        """N."""
+        """Number of crystals."""
         ...
 
-    def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
+    def collate(self, indices: Int[NDArray[np.int64], " crystals"]) -> GraphBatch:
         """The crystals at these positions, in this order."""
         ...
 
@@ -55,11 +56,11 @@ class InMemoryGraphs:
         *,
         material_ids: Sequence[str],
         tasks: Sequence[Task],
-        targets: NDArray[Any],
+        targets: Float[NDArray[Any], "crystals tasks"],
         settings: GraphSettings,
         fingerprint: str = "",
     ) -> None:
-        """See `GraphSource` for shapes.
+        """See `GraphSource`.
 
         Raises:
             ValueError: if the lengths of graphs, ids and targets disagree.
@@ -118,7 +119,7 @@ class InMemoryGraphs:
         """Number of graphs."""
         return len(self.flat.num_atoms)
 
-    def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
+    def collate(self, indices: Int[NDArray[np.int64], " crystals"]) -> GraphBatch:
         """The crystals at these positions, in this order."""
         return collate(self.flat, indices, self.targets, edge_order=self._edge_order)
 
@@ -153,7 +154,7 @@ class StreamedGraphs:
 
     @property
     def material_ids(self) -> tuple[str, ...]:
-        """The N ids, read anew each time."""
+        """Of the crystals, read anew each time."""
         from graphdb.store import Store
 
         with Store(self.path) as store:
@@ -174,7 +175,7 @@ class StreamedGraphs:
         """Number of graphs."""
         return len(self.num_nodes)
 
-    def collate(self, indices: NDArray[np.int64]) -> GraphBatch:
+    def collate(self, indices: Int[NDArray[np.int64], " crystals"]) -> GraphBatch:
         """The crystals at these positions, in this order."""
         try:
             flat = self._open().flat(indices)
@@ -237,7 +238,7 @@ class Loader:
     def __init__(
         self,
         graphs: GraphSource,
-        indices: NDArray[Any] | None = None,
+        indices: Int[NDArray[Any], " crystals"] | None = None,
         *,
         batch_size: int,
         shuffle: bool = False,
@@ -283,20 +284,20 @@ class Loader:
             )
 
     @property
-    def targets(self) -> NDArray[np.float32]:
-        """(crystals, T) targets of the crystals of this loader, NaN where unknown."""
+    def targets(self) -> Float[NDArray[np.float32], "crystals tasks"]:
+        """Targets of the crystals of this loader, NaN where unknown."""
         return self.graphs.targets[self.indices]
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What the T columns are."""
+        """What the columns are."""
         return self.graphs.tasks
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
         self.epoch = epoch
 
-    def plan(self) -> list[NDArray[np.int64]]:
+    def plan(self) -> list[Int[NDArray[np.int64], " crystals"]]:
         """The positions in each batch of this epoch."""
         order = self.indices
         if self.shuffle:

@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 
 from graphdb.bonds import Bonds
 from graphdb.graph import CrystalGraph
+from graphdb.shapes import Float, Int
 
 
-def merge(numbers: NDArray[np.int64], bonds: Bonds, weight: NDArray[np.float64], tolerance: float) -> CrystalGraph:
+def merge(
+    numbers: Int[NDArray[np.int64], " atoms"],
+    bonds: Bonds,
+    weight: Float[NDArray[np.float64], " bonds"],
+    tolerance: float,
+) -> CrystalGraph:
     """One node per class of equivalent atoms, one edge per (class, class, distance)."""
     atoms = len(numbers)
     if tolerance > 0:
@@ -37,7 +43,9 @@ def merge(numbers: NDArray[np.int64], bonds: Bonds, weight: NDArray[np.float64],
     )
 
 
-def _cluster(values: NDArray[np.float64], tolerance: float) -> tuple[NDArray[np.int64], int]:
+def _cluster(
+    values: Float[NDArray[np.float64], " values"], tolerance: float
+) -> tuple[Int[NDArray[np.int64], " values"], int]:
     """Label values by rank, where neighbors in the sorted order closer than `tolerance` share a label.
 
     A chain of small steps must not join what lies far apart, as the many distances of a large disturbed cell would:
@@ -56,15 +64,15 @@ def _cluster(values: NDArray[np.float64], tolerance: float) -> tuple[NDArray[np.
 
 
 def _equivalence_classes(
-    numbers: NDArray[np.int64], bonds: Bonds, label: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    numbers: Int[NDArray[np.int64], " atoms"], bonds: Bonds, label: Int[NDArray[np.int64], " bonds"]
+) -> tuple[Int[NDArray[np.int64], " atoms"], Int[NDArray[np.int64], " classes"], Int[NDArray[np.int64], " classes"]]:
     """Classes of atoms that color refinement cannot tell apart: their features agree after any number of convolutions.
 
     Colors are 64-bit hashes of (own color, multiset of (neighbor color, distance label)); they do not depend on the
     order of atoms. The coarsest stable coloring is reached when a round splits no class.
 
     Returns:
-        (atoms,) class of each atom, (A,) members of each class, (A,) its atomic number.
+        Class of each atom, members of each class, its atomic number.
     """
     length = _mix(_mix(label.astype(np.uint64)))
     color = _mix(numbers.astype(np.uint64))

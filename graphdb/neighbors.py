@@ -18,6 +18,7 @@ from graphdb.errors import Reason, Unusable
 from graphdb.graph import CrystalGraph
 from graphdb.graphsettings import GraphSettings, HardNeighbors, SoftNeighbors
 from graphdb.merging import merge
+from graphdb.shapes import Float, Int
 
 MAX_ATOMIC_NUMBER = 100
 """Largest atomic number with a row in the element table of `model`."""
@@ -75,7 +76,10 @@ def _check(numbers: NDArray[np.int64], cell: NDArray[np.float64], positions: NDA
 
 
 def _hard_graph(
-    numbers: NDArray[np.int64], cell: NDArray[np.float64], positions: NDArray[np.float64], settings: HardNeighbors
+    numbers: Int[NDArray[np.int64], " atoms"],
+    cell: Float[NDArray[np.float64], "3 3"],
+    positions: Float[NDArray[np.float64], "atoms 3"],
+    settings: HardNeighbors,
 ) -> CrystalGraph:
     """The original choice: the first 12 by distance; what is missing is a bond to atom 0 at ``cutoff + 1`` Å.
 
@@ -102,9 +106,9 @@ def _hard_graph(
 
 
 def _soft_neighbors(
-    cell: NDArray[np.float64], positions: NDArray[np.float64], settings: SoftNeighbors
-) -> tuple[Bonds, NDArray[np.float64]]:
-    """The bonds of positive weight and their weights (E,), by a search radius that grows until it suffices."""
+    cell: Float[NDArray[np.float64], "3 3"], positions: Float[NDArray[np.float64], "atoms 3"], settings: SoftNeighbors
+) -> tuple[Bonds, Float[NDArray[np.float64], " bonds"]]:
+    """The bonds of positive weight and their weights, by a search radius that grows until it suffices."""
     k, width = settings.num_neighbors, settings.shell_width
     density = len(positions) / abs(np.linalg.det(cell))
     radius = _FIRST_RADIUS_FACTOR * (3 * (k + 1) / (4 * math.pi * density)) ** (1 / 3)
@@ -132,14 +136,16 @@ def _soft_neighbors(
     return bonds.select(weight > 0), weight[weight > 0]
 
 
-def _solve_reach(distance: NDArray[np.float64], k: int, width: float) -> NDArray[np.float64]:
+def _solve_reach(
+    distance: Float[NDArray[np.float64], "atoms neighbors"], k: int, width: float
+) -> Float[NDArray[np.float64], " atoms"]:
     """The reach of every atom: ``sum_j clip((reach - d_j) / width, 0, 1) = k``.
 
     The sum is continuous, does not fall with the reach, and is piecewise linear: Newton steps kept inside a bracket
     hit it exactly, most often at once.
 
     Args:
-        distance: (atoms, neighbors) ascending in each row, padded with inf, at least k finite ones.
+        distance: ascending in each row, padded with inf, at least k finite ones.
         k: the wanted sum.
         width: Å.
     """

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from graphdb.errors import Reason, Unusable
 from graphdb.neighbors import MAX_ATOMS
+from graphdb.shapes import Bool, Float, Int
 from graphdb.symmetry import Operations
 
 #: Images of a site closer than this (Å) are one atom, written with few digits.
@@ -22,19 +23,22 @@ _FEW = 100
 _SPREAD = 0.1
 _NUM_NEIGHBORS = 60
 
+Arrays = tuple[Int[NDArray[Any], " _"], Float[NDArray[np.float64], "3 3"], Float[NDArray[np.float64], "_ 3"]]
+"""Atomic numbers, cell vectors as rows (Å), and fractional coordinates of a crystal."""
+
 
 def expand(
-    fractions: NDArray[np.float64], operations: Operations, lattice: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    fractions: Float[NDArray[np.float64], "sites 3"], operations: Operations, lattice: Float[NDArray[np.float64], "3 3"]
+) -> tuple[Float[NDArray[np.float64], "atoms 3"], Int[NDArray[np.int64], " atoms"]]:
     """All images of each site, those of a special position once and exactly there.
 
     Args:
-        fractions: (N, 3) fractional coordinates.
+        fractions: fractional coordinates.
         operations: of the space group.
-        lattice: (3, 3) cell vectors as rows, Å.
+        lattice: cell vectors as rows, Å.
 
     Returns:
-        (A, 3) coordinates, and (A,) the site that each belongs to.
+        Coordinates, and the site that each belongs to.
 
     Raises:
         Unusable: too large.
@@ -69,9 +73,12 @@ def expand(
 
 
 def independent(
-    numbers: NDArray[Any], fractions: NDArray[np.float64], operations: Operations, lattice: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Which sites (N,) are not images of an earlier one of the same element: some files list them all.
+    numbers: Int[NDArray[Any], " sites"],
+    fractions: Float[NDArray[np.float64], "sites 3"],
+    operations: Operations,
+    lattice: Float[NDArray[np.float64], "3 3"],
+) -> Bool[NDArray[np.bool_], " sites"]:
+    """Which sites are not images of an earlier one of the same element: some files list them all.
 
     Raises:
         Unusable: too large.
@@ -113,9 +120,11 @@ def _check_at_least(number: int, limit: int) -> None:
 
 
 def merge_equal(
-    numbers: NDArray[Any], fractions: NDArray[np.float64], lattice: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Which atoms (A,) to keep, so that none stands at the place of an earlier one of the same element."""
+    numbers: Int[NDArray[Any], " atoms"],
+    fractions: Float[NDArray[np.float64], "atoms 3"],
+    lattice: Float[NDArray[np.float64], "3 3"],
+) -> Bool[NDArray[np.bool_], " atoms"]:
+    """Which atoms to keep, so that none stands at the place of an earlier one of the same element."""
     if len(numbers) <= _FEW:
         away = fractions[:, None] - fractions[None]
         away -= np.rint(away)
@@ -145,14 +154,14 @@ def merge_equal(
 
 
 def same_crystal(
-    one: tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]],
-    other: tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]],
+    one: Arrays,
+    other: Arrays,
     tolerance: float,
 ) -> bool:
     """Whether two crystals are one in two settings: whether their elements have the same distances.
 
     Args:
-        one: atomic numbers (A,), lattice (3, 3), fractional coordinates (A, 3).
+        one: atomic numbers, cell vectors as rows, fractional coordinates.
         other: the same.
         tolerance: how much the numbers of neighbors at a distance may differ, relative to the largest.
     """
@@ -170,9 +179,12 @@ def same_crystal(
 
 
 def _distances(
-    numbers: NDArray[Any], lattice: NDArray[np.float64], fractions: NDArray[np.float64], radius: float
-) -> NDArray[np.float64]:
-    """How many neighbors an atom has at each distance, for each pair of elements; (pairs, steps)."""
+    numbers: Int[NDArray[Any], " atoms"],
+    lattice: Float[NDArray[np.float64], "3 3"],
+    fractions: Float[NDArray[np.float64], "atoms 3"],
+    radius: float,
+) -> Float[NDArray[np.float64], "pairs steps"]:
+    """How many neighbors an atom has at each distance, for each pair of elements."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     points = fractions @ lattice
@@ -191,13 +203,17 @@ def _distances(
     return np.asarray(curves / len(numbers), dtype=np.float64)
 
 
-def _images(fractions: NDArray[np.float64], operations: Operations) -> NDArray[np.float64]:
-    """(N, K, 3) images of N sites under K operations."""
+def _images(
+    fractions: Float[NDArray[np.float64], "sites 3"], operations: Operations
+) -> Float[NDArray[np.float64], "sites operations 3"]:
+    """Images of sites under operations."""
     images: NDArray[np.float64] = np.einsum("kij,nj->nki", operations.rotation, fractions)
     return images + operations.translation
 
 
-def _distinct(places: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distinct(
+    places: Float[NDArray[np.float64], "places 3"], lattice: Float[NDArray[np.float64], "3 3"]
+) -> Float[NDArray[np.float64], "distinct 3"]:
     """Places that differ, the first of each."""
     difference = places[:, None] - places[None]
     difference -= np.rint(difference)

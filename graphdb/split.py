@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphdb.shapes import Int
+
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
 #: One crystal in each part is the least.
 _FEW_CRYSTALS = 3
@@ -17,9 +19,9 @@ _FEW_CRYSTALS = 3
 class Split:
     """Positions of the crystals of each part, ascending, and how they were chosen."""
 
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
+    train: Int[NDArray[np.int64], " train"]
+    validation: Int[NDArray[np.int64], " validation"]
+    test: Int[NDArray[np.int64], " test"]
     fractions: tuple[float, float, float]
     seed: int
 

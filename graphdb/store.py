@@ -36,6 +36,7 @@ from graphdb.files import is_held, network_file_system, partial_path
 from graphdb.fingerprint import FORMAT_VERSION, GraphsHash, targets_fingerprint
 from graphdb.graph import CrystalGraph, FlatGraphs
 from graphdb.graphsettings import GraphSettings
+from graphdb.shapes import Float, Int
 
 FORMAT_NAME = "crystune graphs"
 META_KEY = b"meta"
@@ -181,8 +182,8 @@ class Store:
         return self._material_ids
 
     @property
-    def sizes(self) -> NDArray[np.int32]:
-        """(N, 3) atoms in the cell, nodes A and edges E of each crystal's graph."""
+    def sizes(self) -> Int[NDArray[np.int32], "crystals 3"]:
+        """Atoms in the cell, nodes and edges of each crystal's graph."""
         if self._sizes is None:
             self._sizes = np.frombuffer(self._column(b"sizes"), "<i4").astype(np.int32).reshape(-1, 3)
         return self._sizes
@@ -194,8 +195,8 @@ class Store:
         return int(9 * nodes + 16 * edges + (28 + 4 * len(self.properties)) * len(self))
 
     @property
-    def num_nodes(self) -> NDArray[np.int32]:
-        """(N,) nodes A of each crystal's graph."""
+    def num_nodes(self) -> Int[NDArray[np.int32], " crystals"]:
+        """Nodes of each crystal's graph."""
         return self.sizes[:, 1]
 
     def graph(self, index: int) -> CrystalGraph:
@@ -229,8 +230,8 @@ class Store:
             builder.add(record)
         return builder.finish()
 
-    def targets(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """(N, T) targets in their units, nan where unknown.
+    def targets(self, names: Sequence[str]) -> Float[NDArray[np.float64], "crystals tasks"]:
+        """Targets in their units, nan where unknown.
 
         Raises:
             StoreError: if the store has no such property.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.groupsymbols import all_settings, by_symbol
+from graphdb.shapes import Float
 
 #: How far translations such as 0.333 may be from the 24th of a cell that they stand for.
 _TRANSLATION_TOLERANCE = 0.004
@@ -33,24 +34,24 @@ class Operations:
     """Operations of a space group, all of them, centring included: x -> rotation x + translation.
 
     Attributes:
-        rotation: (K, 3, 3), acting on columns of fractional coordinates.
-        translation: (K, 3), in 0 to 1.
+        rotation: acting on columns of fractional coordinates.
+        translation: in 0 to 1.
         name: of the setting; empty for a list.
     """
 
-    rotation: NDArray[np.float64]
-    translation: NDArray[np.float64]
+    rotation: Float[NDArray[np.float64], "operations 3 3"]
+    translation: Float[NDArray[np.float64], "operations 3"]
     name: str = ""
 
     def __len__(self) -> int:
-        """Number of operations K."""
+        """Number of operations."""
         return len(self.rotation)
 
-    def fit(self, lattice: NDArray[np.float64]) -> bool:
+    def fit(self, lattice: Float[NDArray[np.float64], "3 3"]) -> bool:
         """Whether a cell (rows, Å) has the shape that these operations leave as it is."""
         return self.misfit(lattice) <= _METRIC_TOLERANCE
 
-    def misfit(self, lattice: NDArray[np.float64]) -> float:
+    def misfit(self, lattice: Float[NDArray[np.float64], "3 3"]) -> float:
         """How far a cell (rows, Å) is from the shape that they leave as it is, relative to its squared lengths."""
         metric = lattice @ lattice.T
         turned = np.swapaxes(self.rotation, 1, 2) @ metric @ self.rotation
@@ -212,6 +213,23 @@ def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
     found = all_settings()
     if names.code:  # a code that the table does not have tells nothing
         found = [s for s in found if names.code.lower() in (s.ext.strip("\x00").lower(), s.qualifier)] or found
+    found = _of_number(_of_symbols(found, names), names)
+    operations = None
+    if names.hall:
+        operations, number = _by_hall(names.hall)
+        keys = operations._keys(operations.rotation, operations.translation)
+        found = [s for s in found if s.number == number]
+        exact = [s for s in found if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
+        others = names.symbols or names.number or names.types
+        if others and number and not (exact if names.symbols and _in_table(keys) else found):
+            raise _contradiction(names)
+    elif not found:
+        raise _contradiction(names)
+    return found, operations
+
+
+def _of_symbols(found: list[Any], names: GroupNames) -> list[Any]:
+    """Those settings that the symbols name, and the Schoenflies symbols."""
     matching = {symbol: by_symbol(symbol) for symbol in names.symbols}
     for symbol, some in matching.items():
         if some:
@@ -224,24 +242,22 @@ def _fitting(names: GroupNames) -> tuple[list[Any], Operations | None]:
             found = [s for s in found if s.number in numbers]
         elif not names.hall and not names.symbols and not names.number and not any(types.values()):
             raise SymmetryError(f"the space group {symbol!r} is not in the tables; list its operations in the file")
+    return found
+
+
+def _of_number(found: list[Any], names: GroupNames) -> list[Any]:
+    """Those settings that have the number, if there is one."""
     if ", " in names.number:
-        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-    if names.number:
-        if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
-            raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
-        found = [s for s in found if s.number == int(names.number)]
-    operations = None
-    if names.hall:
-        operations, number = _by_hall(names.hall)
-        keys = operations._keys(operations.rotation, operations.translation)
-        found = [s for s in found if s.number == number]
-        exact = [s for s in found if (o := _operations(s))._keys(o.rotation, o.translation) == keys]
-        others = names.symbols or names.number or names.types
-        if others and number and not (exact if names.symbols and _in_table(keys) else found):
-            raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-    elif not found:
-        raise SymmetryError(f"what the file says of its space group is contradictory: {names}")
-    return found, operations
+        raise _contradiction(names)
+    if not names.number:
+        return found
+    if not re.fullmatch(r"\d{1,3}", names.number) or not 1 <= int(names.number) <= 230:
+        raise SymmetryError(f"the number of a space group must be in 1 to 230, got {names.number!r}")
+    return [s for s in found if s.number == int(names.number)]
+
+
+def _contradiction(names: GroupNames) -> SymmetryError:
+    return SymmetryError(f"what the file says of its space group is contradictory: {names}")
 
 
 @cache

@@ -214,21 +214,14 @@ class TargetFile:
         for line, cells in rows:
             where = f"{self.name}, line {line}"
             text = cells[place] if place < len(cells) else ""
-            problem = "" if text.strip() else "the row has no id"
             material_id = crystals.find(text) if text.strip() else None
             if text.strip():
                 num_rows += 1
                 if material_id is None:
                     unmatched.append(clean_id(text))
                     continue
-                cells = (
-                    cells
-                    if len(cells) <= len(names) or any(map(str.strip, cells[len(names) :]))
-                    else cells[: len(names)]
-                )
-                if len(cells) != len(names):
-                    problem = f"the row must have {len(names)} cells, got {len(cells)}"
-            if problem:
+            cells = _without_empty_end(cells, len(names))
+            if problem := _row_problem(text, cells, len(names)):
                 num_notes += 1
                 if num_notes <= _MAX_ROW_NOTES:
                     table.notes.append(SkippedCrystal(material_id or "", Reason.BAD_TARGET_ROW, problem, where))
@@ -236,15 +229,7 @@ class TargetFile:
             assert material_id is not None
             found.add(material_id)
             num_by_file += clean_id(text) != material_id
-            if not nameless:
-                nameless = next(
-                    (
-                        f"column {i + 1}"
-                        for i, cell in enumerate(cells)
-                        if not header[i] and i not in (0, place) and cell.strip()
-                    ),
-                    "",
-                )
+            nameless = nameless or _nameless(header, cells, place)
             table.add(material_id, {name: cell for name, cell in zip(names, cells, strict=True) if name}, where)
         if num_notes > _MAX_ROW_NOTES:
             message = (
@@ -291,6 +276,23 @@ def check_header(header: Sequence[str], where: str) -> None:
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
         raise SourceError(f"columns must have distinct names, got {twice} more than once ({where}); rename them")
+
+
+def _without_empty_end(cells: list[str], width: int) -> list[str]:
+    """A row without empty cells beyond the header."""
+    return cells if any(map(str.strip, cells[width:])) else cells[:width]
+
+
+def _row_problem(material_id: str, cells: list[str], width: int) -> str:
+    if not material_id.strip():
+        return "the row has no id"
+    return "" if len(cells) == width else f"the row must have {width} cells, got {len(cells)}"
+
+
+def _nameless(header: list[str], cells: list[str], place: int) -> str:
+    """The first column with a value but without a name; empty if there is none."""
+    columns = (i for i, cell in enumerate(cells) if not header[i] and i not in (0, place) and cell.strip())
+    return next((f"column {i + 1}" for i in columns), "")
 
 
 def _num_found(rows: list[Row], place: int, crystals: CrystalIds) -> int:

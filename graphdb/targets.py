@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.names import clean_id
+from graphdb.shapes import Float
 from graphdb.units import split_header
 
 #: What stands for "unknown" in a cell, in lower case.
@@ -232,8 +233,8 @@ def read_number(cell: object) -> float | None:
     return None if math.isinf(number) else number
 
 
-def align(values: Mapping[str, float], material_ids: Sequence[str]) -> NDArray[np.float64]:
-    """(N,) the values in the order of the ids, nan where unknown."""
+def align(values: Mapping[str, float], material_ids: Sequence[str]) -> Float[NDArray[np.float64], " crystals"]:
+    """The values in the order of the ids, nan where unknown."""
     return np.array([values.get(material_id, np.nan) for material_id in material_ids], dtype=np.float64)
 
 

@@ -6,7 +6,8 @@ sum over neighbors is one autograd function: it keeps three arrays per edge wher
 the batch that fit into a CPU's cache, and its backward pass sums gradients with the graph's transpose instead of
 scattering them. None of this changes the function computed.
 
-Shapes: A nodes, E edges, F = atom_dim, R radial functions.
+Axes: atoms (nodes of the graph), edges, rbf (radial functions), dim (`Architecture.atom_dim`); a chunk has atoms and
+edges of its own.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphdb.batch import GraphBatch
+from graphdb.shapes import Float, Int
 
 EPS = 1e-5
 """Added to variances, as `torch.nn.BatchNorm1d` does."""
@@ -29,28 +31,28 @@ CHUNK_EDGES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole crystals of a batch: a nodes and e edges, which send to each other only."""
+    """Whole crystals of a batch, whose nodes send to each other only."""
 
     edges: slice
     """Its edges among those of the batch."""
-    receiver: Tensor
-    """(e,) int64 nodes of the batch, ascending."""
-    endpoints: Tensor
-    """(2e,) rows of the batch's (2A, 2F) table of products, two per edge: ``2 * receiver`` and ``2 * sender + 1``."""
-    endpoints_ptr: Tensor
-    """(e + 1,) 0, 2, 4, ..."""
-    edge: Tensor
-    """(e,) 0 to e - 1: the edges in order of their receiver."""
-    receiver_ptr: Tensor
-    """(a + 1,) where each node's begin."""
-    edge_by_sender: Tensor
-    """(e,) the edges in order of their sender."""
-    sender_ptr: Tensor
-    """(a + 1,) where each node's begin."""
-    weight: Tensor
-    """(e,) float32, how often the edge counts in its receiver's sum."""
-    share: Tensor
-    """(e, 1) float32, share of the edge among all bonds of the batch's unmerged crystals."""
+    receiver: Int[Tensor, " edges"]
+    """Nodes of the batch, ascending."""
+    endpoints: Int[Tensor, " 2*edges"]
+    """Rows of the batch's table of products, two per edge: ``2 * receiver`` and ``2 * sender + 1``."""
+    endpoints_ptr: Int[Tensor, " edges+1"]
+    """0, 2, 4, ..."""
+    edge: Int[Tensor, " edges"]
+    """0, 1, 2, ...: the edges in order of their receiver."""
+    receiver_ptr: Int[Tensor, " atoms_and_end"]
+    """Where each node's begin."""
+    edge_by_sender: Int[Tensor, " edges"]
+    """The edges in order of their sender."""
+    sender_ptr: Int[Tensor, " atoms_and_end"]
+    """Where each node's begin."""
+    weight: Float[Tensor, " edges"]
+    """How often the edge counts in its receiver's sum."""
+    share: Float[Tensor, "edges 1"]
+    """Share of the edge among all bonds of the batch's unmerged crystals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,12 @@ class Topology:
     """What every convolution of a batch needs of its graph; computed once a batch."""
 
     chunks: tuple[Chunk, ...]
-    num_bonds: Tensor
-    """() float32, bonds of the unmerged crystals."""
-    node_share: Tensor
-    """(A,) float32, share of the node among all atoms; adds up to 1."""
-    num_atoms: Tensor
-    """() float32."""
+    num_bonds: Float[Tensor, ""]
+    """Of the unmerged crystals."""
+    node_share: Float[Tensor, " atoms"]
+    """Share of the node among all atoms; adds up to 1."""
+    num_atoms: Float[Tensor, ""]
+    """Of the unmerged crystals."""
 
     @classmethod
     def of(cls, batch: GraphBatch) -> "Topology":
@@ -111,17 +113,19 @@ def _pieces(batch: GraphBatch) -> list[tuple[slice, slice]]:
     return [(slice(a[0], b[0]), slice(a[1], b[1])) for a, b in itertools.pairwise(bounds)]
 
 
-def sum_rows(values: Tensor, index: Tensor, ptr: Tensor, weight: Tensor | None = None) -> Tensor:
+def sum_rows(
+    values: Float[Tensor, "rows dim"],
+    index: Int[Tensor, " picked"],
+    ptr: Int[Tensor, " sums_and_end"],
+    weight: Float[Tensor, " picked"] | None = None,
+) -> Float[Tensor, "sums dim"]:
     """Row n of the result is the (weighted) sum of ``values[index[ptr[n]:ptr[n + 1]]]``.
 
     Args:
-        values: (M, F).
-        index: (K,) rows of `values`.
-        ptr: (N + 1,) ascending, from 0 to K.
-        weight: (K,) or None for ones.
-
-    Returns:
-        (N, F).
+        values: what is summed.
+        index: rows of `values`.
+        ptr: ascending, from 0 to the length of `index`.
+        weight: None for ones.
     """
     if values.device.type == "mps":  # no embedding_bag there
         group = torch.repeat_interleave(torch.arange(len(ptr) - 1, device=ptr.device), ptr.diff())
@@ -137,30 +141,30 @@ class _GatedSum(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        products: Tensor,
-        rbf: Tensor,
-        edge_weight: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
+        products: Float[Tensor, "atoms products"],
+        rbf: Float[Tensor, "edges rbf"],
+        edge_weight: Float[Tensor, "rbf width"],
+        gamma: Float[Tensor, " width"],
+        beta: Float[Tensor, " width"],
         graph: Topology,
-        fixed: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The sum (A, F), and the mean and variance (2F,) that were used.
+        fixed: tuple[Float[Tensor, " width"], Float[Tensor, " width"]] | None,
+    ) -> tuple[Float[Tensor, "atoms dim"], Float[Tensor, " width"], Float[Tensor, " width"]]:
+        """The sum, and the mean and variance that were used.
 
         Args:
             ctx: for the backward pass.
-            products: (A, 4F) receiver and sender parts.
-            rbf: (E, R).
-            edge_weight: (R, 2F).
-            gamma: (2F,) scale of the normalisation.
-            beta: (2F,) its shift.
+            products: receiver and sender parts, gate and core in each: 4 dim columns.
+            rbf: radial functions.
+            edge_weight: of the radial functions, for gate and core: the width is 2 dim.
+            gamma: scale of the normalisation.
+            beta: its shift.
             graph: of the batch.
-            fixed: mean and variance (2F,), or None for the batch's own.
+            fixed: mean and variance, or None for the batch's own.
         """
         width = edge_weight.shape[1]
         half = width // 2
-        table = products.view(-1, width)
-        inputs = [
+        table = products.view(-1, width)  # (2 atoms, 2 dim): of each atom a row as receiver, a row as sender
+        inputs = [  # (edges, 2 dim) each
             sum_rows(table, chunk.endpoints, chunk.endpoints_ptr).addmm_(rbf[chunk.edges], edge_weight)
             for chunk in graph.chunks
         ]
@@ -171,9 +175,9 @@ class _GatedSum(torch.autograd.Function):
         for chunk, z in zip(graph.chunks, inputs, strict=True):
             z -= mean
             y = torch.addcmul(beta, z, scale)
-            core = functional.softplus(y[:, half:])
+            core = functional.softplus(y[:, half:])  # (edges, dim)
             gate = y.sigmoid_()  # of both halves: the second is the derivative of the core
-            totals.append(sum_rows(gate[:, :half] * core, chunk.edge, chunk.receiver_ptr, chunk.weight))
+            totals.append(sum_rows(gate[:, :half] * core, chunk.edge, chunk.receiver_ptr, chunk.weight))  # (atoms, dim)
             edges += [z, gate, core]
         ctx.save_for_backward(rbf, gamma, inverse_std, *edges)
         ctx.graph, ctx.batch_statistics = graph, fixed is None
@@ -190,10 +194,10 @@ class _GatedSum(torch.autograd.Function):
         grads = []  # of y, the normalised input
         grad_beta, grad_gamma = torch.zeros_like(gamma), torch.zeros_like(gamma)
         for chunk, z, gate, core in zip(graph.chunks, edges[::3], edges[1::3], edges[2::3], strict=True):
-            message = grad_outputs[0].index_select(0, chunk.receiver)
+            message = grad_outputs[0].index_select(0, chunk.receiver)  # (edges, dim)
             message *= chunk.weight[:, None]
             message *= gate[:, :half]
-            grad = torch.empty_like(gate)
+            grad = torch.empty_like(gate)  # (edges, 2 dim)
             torch.mul(message, gate[:, half:], out=grad[:, half:])
             message *= core
             torch.addcmul(message, message, gate[:, :half], value=-1, out=grad[:, :half])
@@ -208,15 +212,17 @@ class _GatedSum(torch.autograd.Function):
             grad *= scale  # now of z, but for what the batch's mean and variance hold of it
             if ctx.batch_statistics:
                 grad.addcmul_(torch.addcmul(shift, z, slope), chunk.share, value=-1)
-            received.append(sum_rows(grad, chunk.edge, chunk.receiver_ptr))
+            received.append(sum_rows(grad, chunk.edge, chunk.receiver_ptr))  # (atoms, 2 dim)
             sent.append(sum_rows(grad, chunk.edge_by_sender, chunk.sender_ptr))
             grad_edge_weight.addmm_(rbf[chunk.edges].t(), grad)
-        grad_products = torch.cat([torch.cat(received), torch.cat(sent)], dim=1)
+        grad_products = torch.cat([torch.cat(received), torch.cat(sent)], dim=1)  # (atoms, 4 dim)
         return grad_products, None, grad_edge_weight, grad_gamma, grad_beta, None, None
 
 
-def _moments(inputs: list[Tensor], chunks: tuple[Chunk, ...]) -> tuple[Tensor, Tensor]:
-    """Mean and variance (2F,) over all bonds, put together from those of the chunks.
+def _moments(
+    inputs: list[Tensor], chunks: tuple[Chunk, ...]
+) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
+    """Mean and variance over all bonds, put together from those of the chunks.
 
     Source:
         Chan, Golub and LeVeque 1983, Eq. 2.1: centred sums lose no digits, unlike a difference of raw moments.
@@ -240,8 +246,8 @@ class WeightedBatchNorm(nn.Module):
     With all shares equal it is `torch.nn.BatchNorm1d`. Its statistics over merged atoms are those over all atoms.
     """
 
-    running_mean: Tensor
-    running_var: Tensor
+    running_mean: Float[Tensor, " width"]
+    running_var: Float[Tensor, " width"]
 
     def __init__(self, width: int) -> None:
         """Scale 1 and shift 0 for `width` columns."""
@@ -252,13 +258,17 @@ class WeightedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
 
     @torch.no_grad()
-    def update(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    def update(
+        self, mean: Float[Tensor, " width"], variance: Float[Tensor, " width"], count: Float[Tensor, ""]
+    ) -> None:
         """Let a batch of `count` unmerged rows into the running statistics."""
         self.running_mean.lerp_(mean, MOMENTUM)
         self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), MOMENTUM)
 
-    def forward(self, x: Tensor, share: Tensor, count: Tensor) -> Tensor:
-        """Normalise (rows, width) with the rows' shares (rows,), which add up to 1, of `count` unmerged rows."""
+    def forward(
+        self, x: Float[Tensor, "rows width"], share: Float[Tensor, " rows"], count: Float[Tensor, ""]
+    ) -> Float[Tensor, "rows width"]:
+        """Normalise with the rows' shares, which add up to 1, of `count` unmerged rows."""
         if not self.training:
             scale = self.weight * (self.running_var + EPS).rsqrt()
             return torch.addcmul(self.bias, x - self.running_mean, scale)
@@ -288,8 +298,10 @@ class GatedConvolution(nn.Module):
         self.edge_norm = WeightedBatchNorm(2 * atom_dim)
         self.node_norm = WeightedBatchNorm(atom_dim)
 
-    def forward(self, atoms: Tensor, rbf: Tensor, graph: Topology) -> Tensor:
-        """(A, F) atom vectors and (E, R) radial functions -> (A, F)."""
+    def forward(
+        self, atoms: Float[Tensor, "atoms dim"], rbf: Float[Tensor, "edges rbf"], graph: Topology
+    ) -> Float[Tensor, "atoms dim"]:
+        """The atom vectors after the convolution."""
         norm = self.edge_norm
         fixed = None if self.training else (norm.running_mean, norm.running_var)
         total, mean, variance = _GatedSum.apply(  # type: ignore[no-untyped-call]

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphdb.shapes import Float
 
-def element_features() -> Tensor:
+
+def element_features() -> Float[Tensor, "101 features"]:
     """The element table that ships.
 
     Returns:
-        (101, 93) float32: row Z is the vector of the element with atomic number Z, row 0 is empty. An unknown property
-        leaves its columns 0.
+        Row Z is the vector of the element with atomic number Z, row 0 is empty. An unknown property leaves its columns
+        0.
 
     Source:
         Xie and Grossman 2018, Table S1; values from pymatgen by graphdb/elements.py.

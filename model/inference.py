@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch, Task
+from graphdb.shapes import Float, Int
 from model.errors import DeviceError
 from model.metrics import TaskMetrics, task_metrics
 from model.network import MTCGCNN
@@ -23,8 +24,8 @@ class BatchSource(Protocol):
         ...
 
     @property
-    def targets(self) -> NDArray[np.float32]:
-        """(crystals, T), NaN where unknown."""
+    def targets(self) -> Float[NDArray[np.float32], "crystals tasks"]:
+        """NaN where unknown."""
         ...
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,11 +43,11 @@ class BatchSource(Protocol):
 
 def predict(
     model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device | str = "cpu"
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[Float[NDArray[np.float32], "crystals tasks"], Int[NDArray[np.int64], " crystals"]]:
     """Predictions of all crystals of some batches.
 
     Returns:
-        (N, T) in the units of the tasks, and (N,) `GraphBatch.index` of each row.
+        In the units of the tasks, and `GraphBatch.index` of each row.
     """
     model.eval()
     rows, index = [np.empty((0, len(model.tasks)), np.float32)], [np.empty(0, np.int64)]
@@ -58,16 +59,15 @@ def predict(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Predictions and errors of a model over N crystals and T tasks, in the units of the tasks."""
+    """Predictions and errors of a model over some crystals, in the units of the tasks."""
 
     metrics: dict[str, TaskMetrics]
     """By task."""
-    index: NDArray[np.int64]
-    """(N,) `GraphBatch.index`."""
-    target: NDArray[np.float32]
-    """(N, T) NaN where unknown."""
-    prediction: NDArray[np.float32]
-    """(N, T)"""
+    index: Int[NDArray[np.int64], " crystals"]
+    """`GraphBatch.index`."""
+    target: Float[NDArray[np.float32], "crystals tasks"]
+    """NaN where unknown."""
+    prediction: Float[NDArray[np.float32], "crystals tasks"]
 
 
 def evaluate(model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device | str = "cpu") -> Evaluation:

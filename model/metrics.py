@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphdb.shapes import Float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskMetrics:
@@ -30,14 +32,17 @@ class TaskMetrics:
 
 
 def task_metrics(
-    prediction: NDArray[Any], target: NDArray[Any], mad: NDArray[Any], names: Sequence[str]
+    prediction: Float[NDArray[Any], "crystals tasks"],
+    target: Float[NDArray[Any], "crystals tasks"],
+    mad: Float[NDArray[Any], " tasks"],
+    names: Sequence[str],
 ) -> dict[str, TaskMetrics]:
     """Metrics of every task.
 
     Args:
-        prediction: (crystals, tasks), physical units.
-        target: (crystals, tasks), NaN where unknown.
-        mad: (tasks,) mean absolute deviations on the training split.
+        prediction: physical units.
+        target: NaN where unknown.
+        mad: mean absolute deviations on the training split.
         names: of the tasks.
 
     Returns:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from graphdb.batch import GraphBatch, Task
 from graphdb.records import read_record
+from graphdb.shapes import Float
 from model.convolution import GatedConvolution, Topology
 from model.elements import element_features
 from model.scaler import TargetScaler
@@ -59,16 +60,18 @@ class Architecture:
         return read_record(cls, values, "the architecture")
 
 
-def expand_lengths(length: Tensor, centers: Tensor, width: float) -> Tensor:
+def expand_lengths(
+    length: Float[Tensor, " edges"], centers: Float[Tensor, " rbf"], width: float
+) -> Float[Tensor, "edges rbf"]:
     """Spread each edge length over a row of Gaussians: exp(-((length - center) / width)^2).
 
     Args:
-        length: (E,) Å.
-        centers: (R,) Å.
+        length: Å.
+        centers: Å.
         width: Å, positive.
 
     Returns:
-        (E, R) dimensionless weights, at most 1.
+        Dimensionless weights, at most 1.
 
     Source:
         cgcnn ``data.py:195-196@f42ab23``.
@@ -86,8 +89,8 @@ class Head(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(head_dim, 1)
 
-    def forward(self, crystal: Tensor) -> Tensor:
-        """(B, F) -> (B, 1)."""
+    def forward(self, crystal: Float[Tensor, "crystals dim"]) -> Float[Tensor, "crystals 1"]:
+        """The scaled property."""
         x = functional.softplus(crystal)
         for layer in self.hidden:
             x = functional.softplus(layer(x))
@@ -97,16 +100,18 @@ class Head(nn.Module):
 class MTCGCNN(nn.Module):
     """The network of Sanyal et al. 2018: Eq. 2 (convolution), 3 (pooling), 5 (heads). One task makes it CGCNN."""
 
-    elements: Tensor
-    centers: Tensor
+    elements: Float[Tensor, "101 features"]
+    centers: Float[Tensor, " rbf"]
 
-    def __init__(self, architecture: Architecture, tasks: Sequence[Task], elements: Tensor | None = None) -> None:
+    def __init__(
+        self, architecture: Architecture, tasks: Sequence[Task], elements: Float[Tensor, "101 features"] | None = None
+    ) -> None:
         """Random weights from torch's global generator.
 
         Args:
             architecture: sizes.
             tasks: what the heads predict, in order.
-            elements: (101, D) initial vector of each element by atomic number; the table that ships when None. It is
+            elements: initial vector of each element by atomic number; the table that ships when None. It is
                 part of the model: a model is never used with another table than its own.
         """
         super().__init__()
@@ -129,8 +134,8 @@ class MTCGCNN(nn.Module):
         """Trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def crystal_vectors(self, batch: GraphBatch) -> Tensor:
-        """The shared representation of each crystal (Eq. 3): the mean of its atoms' vectors, (B, F)."""
+    def crystal_vectors(self, batch: GraphBatch) -> Float[Tensor, "crystals dim"]:
+        """The shared representation of each crystal (Eq. 3): the mean of its atoms' vectors."""
         graph = Topology.of(batch)
         width = self.architecture.rbf_cutoff / (self.architecture.num_rbf - 1)
         rbf = expand_lengths(batch.neighbor_distance, self.centers, width)
@@ -145,12 +150,12 @@ class MTCGCNN(nn.Module):
         summed = summed.index_add(0, crystal, atoms * batch.multiplicity[:, None])
         return summed / num_atoms[:, None]
 
-    def forward(self, batch: GraphBatch) -> Tensor:
-        """Scaled predictions (B, T); `predict` gives physical units."""
+    def forward(self, batch: GraphBatch) -> Float[Tensor, "crystals tasks"]:
+        """Scaled predictions; `predict` gives physical units."""
         crystal = self.crystal_vectors(batch)
         return torch.cat([head(crystal) for head in self.heads], dim=1)
 
     @torch.no_grad()
-    def predict(self, batch: GraphBatch) -> Tensor:
-        """Predictions in the units of the tasks, (B, T). The model must be in evaluation mode."""
+    def predict(self, batch: GraphBatch) -> Float[Tensor, "crystals tasks"]:
+        """Predictions in the units of the tasks. The model must be in evaluation mode."""
         return self.scaler.unscale(self.forward(batch))

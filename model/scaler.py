@@ -8,13 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from graphdb.shapes import Float
+
 
 class TargetScaler(nn.Module):
     """Per-task mean, standard deviation and mean absolute deviation of the training split."""
 
-    mean: Tensor
-    std: Tensor
-    mad: Tensor
+    mean: Float[Tensor, " tasks"]
+    std: Float[Tensor, " tasks"]
+    mad: Float[Tensor, " tasks"]
 
     def __init__(self, num_tasks: int) -> None:
         """The identity: mean 0, deviations 1."""
@@ -24,11 +26,11 @@ class TargetScaler(nn.Module):
         self.register_buffer("mad", torch.ones(num_tasks))
 
     @classmethod
-    def fit(cls, targets: NDArray[Any], names: Sequence[str]) -> Self:
+    def fit(cls, targets: Float[NDArray[Any], "crystals tasks"], names: Sequence[str]) -> Self:
         """The scaler of a training split.
 
         Args:
-            targets: (crystals, tasks) physical units, NaN where unknown.
+            targets: physical units, NaN where unknown.
             names: of the tasks, for the message.
 
         Raises:
@@ -47,10 +49,10 @@ class TargetScaler(nn.Module):
             scaler.mad[task] = np.abs(known - known.mean()).mean()
         return scaler
 
-    def scale(self, target: Tensor) -> Tensor:
-        """(B, T) physical units -> scaled."""
+    def scale(self, target: Float[Tensor, "crystals tasks"]) -> Float[Tensor, "crystals tasks"]:
+        """Physical units -> scaled."""
         return (target - self.mean) / self.std
 
-    def unscale(self, output: Tensor) -> Tensor:
-        """(B, T) scaled -> physical units."""
+    def unscale(self, output: Float[Tensor, "crystals tasks"]) -> Float[Tensor, "crystals tasks"]:
+        """Scaled -> physical units."""
         return output * self.std + self.mean

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch
+from graphdb.shapes import Bool
 from model.elements import element_symbols
 from model.errors import CheckpointError
 
@@ -20,8 +21,8 @@ class SeenElements:
     """The elements of the training crystals with a known target, task by task."""
 
     tasks: tuple[str, ...]
-    seen: NDArray[np.bool_]
-    """(T, Z) True where an element of this atomic number was in training."""
+    seen: Bool[NDArray[np.bool_], "tasks elements"]
+    """True where an element of this atomic number was in training."""
 
     @classmethod
     def nothing(cls, tasks: Sequence[str]) -> Self:

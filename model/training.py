@@ -17,6 +17,7 @@ from torch import Tensor
 from graphdb.batch import GraphBatch
 from graphdb.files import write_atomically
 from graphdb.records import finite_or_none
+from graphdb.shapes import Bool, Float
 from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.config import TrainConfig
 from model.differences import differences
@@ -191,7 +192,7 @@ class Trainer:
         self.history.append(report)
         return report
 
-    def _step(self, batch: GraphBatch, rate: float) -> Tensor:
+    def _step(self, batch: GraphBatch, rate: float) -> Float[Tensor, ""]:
         """One step of Adam; returns the batch's loss."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -330,15 +331,19 @@ class Trainer:
 
 
 def multitask_loss(
-    output: Tensor, target: Tensor, mask: Tensor, weights: Tensor, kind: Literal["mse", "l1"] = "mse"
-) -> Tensor:
+    output: Float[Tensor, "crystals tasks"],
+    target: Float[Tensor, "crystals tasks"],
+    mask: Bool[Tensor, "crystals tasks"],
+    weights: Float[Tensor, " tasks"],
+    kind: Literal["mse", "l1"] = "mse",
+) -> Float[Tensor, ""]:
     """Mean over tasks of weight times mean error over the crystals whose target is known (Eq. 6 and 7, masked).
 
     Args:
-        output: (B, T) scaled predictions.
-        target: (B, T) scaled; ignored where the mask is False.
-        mask: (B, T) bool.
-        weights: (T,).
+        output: scaled predictions.
+        target: scaled; ignored where the mask is False.
+        mask: where the target is known.
+        weights: of the tasks.
         kind: squared or absolute errors.
 
     Returns:

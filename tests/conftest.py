@@ -8,8 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
-from tests.cluster.lab import Lab
+import tests.shapecheck
+
+# Before anything of them is imported: whoever calls a function with an array of another shape than it states is told.
+install_import_hook(["graphdb", "model"], f"{tests.shapecheck.__name__}.check")
+
+from tests.cluster.lab import Lab  # noqa: E402
 
 # Before torch is imported anywhere: many small tests on few cores are faster, and reproducible, with one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -67,7 +67,14 @@ def test_model_loads_of_graphdb_only_the_batch_and_its_settings(repository: Path
     assert set(process.stdout.split()) <= {
         *("graphdb", "graphdb.batch", "graphdb.graph"),
         # standard library only:
-        *("graphdb.command", "graphdb.errors", "graphdb.files", "graphdb.records", "graphdb.versions"),
+        *(
+            "graphdb.command",
+            "graphdb.errors",
+            "graphdb.files",
+            "graphdb.records",
+            "graphdb.shapes",
+            "graphdb.versions",
+        ),
     }
 
 

@@ -212,7 +212,7 @@ def test_store_without_properties_cannot_train() -> None:
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 4, "max_atoms": 0}, "max_atoms must be at least 1, got 0"),
-        ({"batch_size": 4, "indices": []}, "crystals must be at least 1, got 0"),
+        ({"batch_size": 4, "indices": np.array([], int)}, "crystals must be at least 1, got 0"),
     ],
 )
 def test_empty_bounds_are_refused(how: dict[str, Any], message: str, graphs: InMemoryGraphs) -> None:
