@@ -24,7 +24,7 @@ from tuner.seeds import derived_seed
 from tuner.study.samplers.tpe import WORST_SCORE
 from tuner.study.study import Study
 from tuner.trials.interfaces import TrainingSpec
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping.asha import Asha
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
 """As in the search mp-e4."""
@@ -50,7 +50,7 @@ class Replay:
         self._study = study
         self._seed = seed
         self._curves = Curves(10.0, seed, diverging=share)
-        self._asha = Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS)
+        self._asha = Asha(grace_epochs=GRACE, reduction=REDUCTION, max_epochs=MAX_EPOCHS)
         self.rates: list[float] = []
         self.best = float("inf")
 

@@ -26,6 +26,7 @@ from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
 from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.search import SearchQueue
+from tuner.trials.stopping import SECTIONS
 from tuner.trials.stopping.none import NoStopping
 
 TRIALS, FEW_EPOCHS, MANY_EPOCHS, REPEATS = 30, 1, 11, 3
@@ -91,7 +92,9 @@ class NoTrainingFactory:
 
 def table5() -> Space:
     """Table 5 for three tasks."""
-    return parse_space(read_space_text("table5")[1], "table5.toml", ("a", "b", "c"), KNOWN, lambda name, value: None)
+    return parse_space(
+        read_space_text("table5")[1], "table5.toml", ("a", "b", "c"), KNOWN, lambda name, value: None, SECTIONS
+    )
 
 
 def search(epochs: int) -> float:
@@ -101,7 +104,7 @@ def search(epochs: int) -> float:
         work = SearchQueue(
             run,
             Study(table5(), sampler="tpe", seed=0),
-            rule=NoStopping(),
+            rule=NoStopping(max_epochs=3),
             num_trials=TRIALS,
             max_epochs=epochs,
             seed=0,

@@ -38,7 +38,7 @@ def main() -> int:
         "search": {
             "trials": len(epochs),
             "max_epochs": settings["max_epochs"],
-            "asha": settings["asha"],
+            "stopping": settings.get("stopping", settings.get("asha")),
             "epochs_trained": sum(epochs.values()),
             "thread_seconds": round(seconds),
             "seed": settings["seed"],

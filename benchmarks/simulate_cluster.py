@@ -47,7 +47,7 @@ from tuner.study.study import Study
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 from tuner.trials.restore import read_trials
 from tuner.trials.search import SearchQueue
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping.asha import Asha
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3
 """As in the search mp-e4."""
@@ -302,7 +302,7 @@ def settings(trials: int, seed: int) -> SearchSettings:
         split={"train": 23_000, "validation": 3_000, "test": 3_000, "rule": "none", "seed": 0},
         seed=seed,
         sampler="tpe",
-        asha={"grace_epochs": GRACE, "reduction": REDUCTION},
+        stopping={"rule": "asha", "grace_epochs": GRACE, "reduction": REDUCTION},
         max_epochs=MAX_EPOCHS,
         trials=trials,
         finalists=0,
@@ -314,7 +314,7 @@ def bookkeeping(run: RunFolder, trials: int, seed: int) -> tuple[TimedStudy, Sea
     """Begin a search, or go on with it."""
     study = TimedStudy(table5(), sampler="tpe", seed=seed)
     study.seconds = []
-    asha = Asha(AshaSettings(grace_epochs=GRACE, reduction=REDUCTION), MAX_EPOCHS)
+    asha = Asha(grace_epochs=GRACE, reduction=REDUCTION, max_epochs=MAX_EPOCHS)
     work = SearchQueue(
         run,
         study,

@@ -158,7 +158,7 @@ class SearchDriver:
         return SearchQueue(
             self.run,
             Study(self.space, sampler=settings.sampler, seed=settings.seed),
-            rule=make_rule(settings.asha, settings.max_epochs),
+            rule=make_rule(settings.stopping, settings.max_epochs),
             num_trials=settings.trials,
             max_epochs=settings.max_epochs,
             seed=settings.seed,

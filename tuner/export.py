@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphdb.command import Parser, invocation, load, run
 from graphdb.files import UNFINISHED
+from graphdb.records import finite_or_none
 from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
@@ -86,7 +87,7 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
 
     model, info = load_checkpoint(source)
     found, ids = _evaluate_on_test(summary, model, device)
-    test = {task: jsonlines.finite_or_none(metrics.as_dict()) for task, metrics in found.metrics.items()}
+    test = {task: finite_or_none(metrics.as_dict()) for task, metrics in found.metrics.items()}
     measured = {"validation": info["metrics"]["validation"], "test": test}
     entry = _finalist_entry(summary, origin["trial"])
     if entry is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from model.flags import share, task_names, whole_number
 from tuner.run.settings import parse_duration
 from tuner.space.toml import builtin_spaces
+from tuner.study.samplers import SAMPLERS
 
 RESUME_COMMAND = "CRYSTUNE_RESUME_COMMAND"
 """Variable of the environment: what the user types to go on with the search, who is at another machine than this."""
@@ -49,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_switch = partial(parser.add_argument, action="store_true")
     add_switch("--resume", help="go on with a run: --name, or the latest; its settings are kept")
     add_switch("--retry-failed", help="with --resume: run the parameters of failed trials again, as new trials")
-    parser.add_argument("--sampler", choices=("tpe", "random", "grid"), help="who proposes trials (tpe)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="who proposes trials (tpe)")
     add_switch("--no-asha", help="let every trial run to --max-epochs")
     add("--finalists", whole_number(0), "K", finalists)
     add("--finalist-seeds", whole_number(1), "S", "trainings of each finalist, with different seeds (1 to 3, likewise)")

@@ -95,12 +95,9 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def _description(settings: SearchSettings) -> str:
     """What is searched over, in two lines."""
-    from tuner.trials.stopping.asha import Asha, AshaSettings
+    from tuner.trials.stopping import make_rule
 
-    stopping = "no early stopping"
-    if settings.asha is not None:
-        rungs = Asha(AshaSettings(**settings.asha), settings.max_epochs).rung_epochs
-        stopping = f"ASHA with rungs at {', '.join(map(str, rungs)) or 'no epoch (the trials are too short)'}"
+    stopping = make_rule(settings.stopping, settings.max_epochs).describe()
     sizes = {name: settings.split[name] for name in ("train", "validation", "test")}
     return (
         f"{count(settings.trials, 'trial')} of up to {count(settings.max_epochs, 'epoch')} over "
@@ -207,7 +204,7 @@ def _resolve(
         tasks=names,
         units=tuple(task.unit for task in crystals.graphs.tasks),
         split=crystals.split.as_dict(),
-        asha=_asha_settings(arguments, space, chosen["max_epochs"], old),
+        stopping=_stopping(arguments, space, chosen["max_epochs"], old),
         **chosen,
     )
     if old is not None:
@@ -248,22 +245,22 @@ def _fractions(arguments: argparse.Namespace, old: SearchSettings | None) -> tup
     return shares(valid, test)
 
 
-def _asha_settings(
+def _stopping(
     arguments: argparse.Namespace, space: Space, max_epochs: int, old: SearchSettings | None
-) -> dict[str, int] | None:
+) -> dict[str, Any]:
     if arguments.no_asha:
-        return None
+        return {"rule": "none"}
     if old is not None and arguments.space is None:
-        return old.asha
-    reduction = space.asha.get("reduction", 3)
-    # Two rungs, at 1/9 and 1/3 of the epochs with a reduction of 3; a rung shortly before the end would save nothing.
-    grace = space.asha.get("grace_epochs", -(-max_epochs // reduction**2))
-    if grace > max_epochs:
+        return old.stopping
+    from tuner.trials.stopping import RULES
+
+    try:
+        return {"rule": "asha", **RULES["asha"].resolved(space.stopping["asha"], max_epochs)}
+    except ValueError as error:
         raise SpaceError(
-            f"grace_epochs must be at most --max-epochs ({max_epochs}), got {grace} ({space.source}, [asha]): no trial "
-            "would ever be stopped; lower it, raise --max-epochs, or say --no-asha"
-        )
-    return {"grace_epochs": grace, "reduction": reduction}
+            f"{error} ({space.source}, [asha]): no trial would ever be stopped; lower it, raise --max-epochs, or say "
+            "--no-asha"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from tuner.space.parameter import PER_TASK, Value
 from tuner.space.space import Space
 from tuner.space.toml import parse_space
 from tuner.trials.interfaces import TrainingSpec
+from tuner.trials.stopping import SECTIONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,7 @@ _Settings = TypeVar("_Settings", Architecture, TrainConfig, LoaderSettings)
 def read_space(text: str, source: str, tasks: Sequence[str]) -> Space:
     """A space over the settings that a training has; see `parse_space`."""
     known = [field.name for kind in _SETTINGS for field in fields(kind)]
-    return parse_space(text, source, tasks, known, _check_setting)
+    return parse_space(text, source, tasks, known, _check_setting, SECTIONS)
 
 
 def _check_setting(name: str, value: Value) -> None:

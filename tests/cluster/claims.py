@@ -12,7 +12,8 @@ from tuner.run.layout import RunFolder
 from tuner.run.log import Training
 from tuner.run.settings import SearchSettings
 from tuner.trials.restore import read_trials
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping import make_rule
+from tuner.trials.stopping.asha import Asha
 
 _ATTEMPT = re.compile(r"^--- (lost worker|exception|out of GPU memory) after epoch (\d+)", re.MULTILINE)
 
@@ -52,8 +53,9 @@ def check_run(folder: Path) -> Table:
             assert all(line["decision"] == "continue" for line in mine[:-1])
         if record.state == "finished":
             assert len(mine) == settings.max_epochs or mine[-1]["body"]["epoch"] == len(mine)
-    if settings.asha is not None:
-        _check_rungs(Asha(AshaSettings(**settings.asha), settings.max_epochs), records, lines)
+    rule = make_rule(settings.stopping, settings.max_epochs)
+    if isinstance(rule, Asha):
+        _check_rungs(rule, records, lines)
     # What the files of trials hold: the best checkpoint of each trial that has a score, and nothing unfinished.
     for record in records:
         found = {path.name for path in run.trial(record.number).glob("*")}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graphdb.records import read_record
+from graphdb.records import finite_or_none, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +38,9 @@ def test_unknown_and_missing_keys_are_named(values: dict[str, Any], complete: bo
     with pytest.raises(ValueError, match=r"^it must have this version's keys") as caught:
         read_record(Record, values, "it", complete=complete)
     assert str(caught.value).endswith(f"differ: {odd}")
+
+
+def test_what_json_cannot_hold_becomes_null() -> None:
+    nan, inf = float("nan"), float("inf")
+    value = {"a": nan, "b": [1.5, (inf, "x")], "c": {"d": -inf, "e": None, "f": True}}
+    assert finite_or_none(value) == {"a": None, "b": [1.5, [None, "x"]], "c": {"d": None, "e": None, "f": True}}

@@ -6,6 +6,7 @@ import pytest
 
 from tuner.space.space import Space
 from tuner.space.toml import parse_space, read_space_text
+from tuner.trials.stopping import SECTIONS
 
 KNOWN = (
     "num_convs",
@@ -27,7 +28,7 @@ def accept_anything(name: str, value: object) -> None:
 @pytest.fixture
 def make_space() -> Callable[..., Space]:
     def make(text: str, tasks: tuple[str, ...] = ("band_gap", "fermi_energy")) -> Space:
-        return parse_space(text, "mine.toml", tasks, KNOWN, accept_anything)
+        return parse_space(text, "mine.toml", tasks, KNOWN, accept_anything, SECTIONS)
 
     return make
 

@@ -10,18 +10,18 @@ from typing import Any
 from rich.console import Console
 
 from graphdb.command import Parser, run
+from graphdb.records import finite_or_none
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.capacity import ExecutionOptions
 from tuner.driver import SearchDriver
-from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
-from tuner.run.settings import Sampler, SearchSettings
+from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
 from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
-from tuner.trials.stopping import make_rule
+from tuner.trials.stopping import SECTIONS, make_rule
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Plan:
     trials: int = 8
     max_epochs: int = 9
     concurrency: int = 1
-    sampler: Sampler = "tpe"
+    sampler: str = "tpe"
     seed: int = 3
     finalists: int | None = 0
     finalist_seeds: int | None = 2
@@ -57,7 +57,7 @@ def settings_of(plan: Plan) -> SearchSettings:
         split={"train": 100, "validation": 10, "test": 10, "rule": "none", "seed": 0},
         seed=plan.seed,
         sampler=plan.sampler,
-        asha={"grace_epochs": 1, "reduction": 3} if plan.asha else None,
+        stopping={"rule": "asha", "grace_epochs": 1, "reduction": 3} if plan.asha else {"rule": "none"},
         max_epochs=plan.max_epochs,
         trials=plan.trials,
         finalists=plan.finalists,
@@ -78,7 +78,7 @@ def driver(plan: Plan) -> SearchDriver:
     return SearchDriver(
         run=run,
         settings=settings,
-        space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything),
+        space=parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything, SECTIONS),
         factory=FakeFactory(**plan.factory),
         evaluate=evaluate,
         options=ExecutionOptions(
@@ -97,12 +97,12 @@ def search_in_process(plan: Plan) -> SearchQueue:
     run = RunFolder(Path(plan.folder))
     settings = settings_of(plan)
     factory = FakeFactory(**plan.factory)
-    space = parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything)
+    space = parse_space(settings.space_text, "table5.toml", settings.tasks, KNOWN, accept_anything, SECTIONS)
     run.path.mkdir(parents=True, exist_ok=True)
     queue = SearchQueue(
         run,
         Study(space, sampler=plan.sampler, seed=plan.seed),
-        rule=make_rule(settings.asha, plan.max_epochs),
+        rule=make_rule(settings.stopping, plan.max_epochs),
         num_trials=plan.trials,
         max_epochs=plan.max_epochs,
         seed=plan.seed,
@@ -112,7 +112,7 @@ def search_in_process(plan: Plan) -> SearchQueue:
         trainer = factory.build(spec)
         goes_on = True
         while goes_on:
-            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            body = finite_or_none(trainer.run_epoch().as_dict())
             report = EpochResult(epoch=trainer.epoch, finished=trainer.finished, body=body)
             goes_on = queue.on_result(spec.key, report)
     assert queue.done()

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from graphdb import build
+from graphdb.records import finite_or_none
 from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
 from model.hyperparameters import Hyperparameters
 from tuner import export
 from tuner.data import load_crystals
-from tuner.run import jsonlines, trial_folder
+from tuner.run import trial_folder
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
@@ -48,7 +49,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     found = RunFolder(tmp_path_factory.mktemp("runs") / "my run")
     crystals = load_crystals(str(small_store), list(TASKS))
     known = ("atom_dim", "num_convs", "head_dim", "batch_size", "learning_rate", "max_atoms")
-    space = parse_space(SPACE, "mine.toml", TASKS, known, lambda name, value: None)
+    space = parse_space(SPACE, "mine.toml", TASKS, known, lambda name, value: None, {})
     settings = SearchSettings(
         space_name="mine.toml",
         space_text=SPACE,
@@ -59,7 +60,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         split=crystals.split.as_dict(),
         seed=1,
         sampler="random",
-        asha=None,
+        stopping={"rule": "none"},
         max_epochs=3,
         trials=1,
         finalists=0,
@@ -70,7 +71,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
     work = SearchQueue(
         found,
         Study(space, sampler="random", seed=1),
-        rule=NoStopping(),
+        rule=NoStopping(max_epochs=3),
         num_trials=1,
         max_epochs=3,
         seed=1,
@@ -80,7 +81,7 @@ def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
         trainer = factory.build(spec)
         goes_on = True
         while goes_on:
-            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            body = finite_or_none(trainer.run_epoch().as_dict())
             trainer.save_best(found.path / "best", factory.provenance(spec))
             best = trial_folder.pack(found.path / "best")
             goes_on = work.on_result(

@@ -21,7 +21,7 @@ from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.log import Training
 from tuner.trials.restore import read_trials
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping.asha import Asha
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -77,7 +77,7 @@ def table(records: list[Training]) -> list[Any]:
 
 def rungs(run: RunFolder, records: list[Training], max_epochs: int) -> dict[int, dict[int, float]]:
     """Rung sets as Optuna's storage implies them: best value up to the rung's epoch, of every trial that got there."""
-    epochs = Asha(AshaSettings(grace_epochs=1, reduction=3), max_epochs).rung_epochs
+    epochs = Asha(grace_epochs=1, reduction=3, max_epochs=max_epochs).rung_epochs
     return {
         rung: {r.number: min(v for e, v in r.curve.items() if e <= rung) for r in records if rung in r.curve}
         for rung in epochs
@@ -96,7 +96,7 @@ def check_consistency(plan: Plan) -> None:
         mine = {line["epoch"]: line["body"]["score"] for line in lines if int(line["key"]) == record.number}
         assert {epoch: score for epoch, score in mine.items() if score is not None} == dict(record.curve)
         assert list(mine) == list(range(1, len(mine) + 1))
-    asha = Asha(AshaSettings(grace_epochs=1, reduction=3), plan.max_epochs)
+    asha = Asha(grace_epochs=1, reduction=3, max_epochs=plan.max_epochs)
     best: dict[str, float] = {}
     for line in lines:
         if line["decision"] == "diverged":

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from graphdb.records import finite_or_none
 from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.resources import Resources
-from tuner.run import jsonlines, trial_folder
+from tuner.run import trial_folder
 from tuner.signals import Signals
 from tuner.trials.interfaces import EpochResult, Failure, TrainingQueue, TrainingSpec
 
@@ -71,7 +72,7 @@ def train(
         if not tick():
             return False
         signals.check()
-        body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+        body = finite_or_none(trainer.run_epoch().as_dict())
         best = trainer.best_epoch == trainer.epoch
         report = EpochResult(
             epoch=trainer.epoch,

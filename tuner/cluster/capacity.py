@@ -88,11 +88,7 @@ def find_capacity(
 
 
 def check_machine(options: ExecutionOptions, machine: Resources) -> tuple[Resources, int]:
-    """What a trial gets on one machine, and how many run at a time.
-
-    Raises:
-        SearchError: naming the flag that asks for more than there is.
-    """
+    """What a trial gets on one machine, and how many run at a time; a SearchError names the flag that asks for more."""
     trial = _of_trial(options, [machine])
     for flag, wanted, there, unit in (
         ("--cpus-per-trial", trial.cpus, machine.cpus, "CPU"),

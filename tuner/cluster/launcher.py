@@ -13,12 +13,8 @@ from tuner.errors import SearchError
 def find_head_node(cluster_file: str, config: dict[str, Any]) -> tuple[str, str]:
     """Address of the running head, and the key that Ray logs in with, which Ray made if the file names none.
 
-    Args:
-        cluster_file: as the user names it.
-        config: its content.
-
     Raises:
-        SearchError: if there is no such cluster.
+        SearchError: if the cluster of this file, with this content, is not up.
     """
     output = io.StringIO()
     try:

@@ -11,7 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.job_config import JobConfig
 
 
 def resolved_address(address: str) -> str:
@@ -116,7 +119,7 @@ def plain_workers() -> Iterator[None]:
         yield
 
 
-def ours_first(root: str) -> Any:
+def ours_first(root: str) -> "JobConfig":
     """A configuration for `ray.init` with which workers look for modules in `root` before all other places.
 
     Ray has them look into the driver's current folder first, where a ``model.py`` of the user's would be taken for our

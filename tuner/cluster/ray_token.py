@@ -14,10 +14,7 @@ MAKE_TOKEN = "(umask 077; ray get-auth-token --generate > /dev/null)"
 def show_token() -> None:
     """Have Ray show its token, if there is one, to clusters that it did not start itself.
 
-    Call it before ray is imported, which reads the environment then.
-
-    Raises:
-        SearchError: if the token lies in a file that others can read, too.
+    Call it before ray is imported, which reads the environment then. A SearchError says that others can read the token.
     """
     if not os.environ.get("RAY_AUTH_TOKEN"):
         file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))

@@ -71,11 +71,7 @@ class Cluster:
         self._hooks = contextlib.ExitStack()
 
     def __enter__(self) -> "Cluster":
-        """Start or connect.
-
-        Raises:
-            SearchError: if no Ray answers at the address.
-        """
+        """Start or connect; a SearchError if no Ray answers at the address."""
         environment = dict(_ENVIRONMENT)
         if self._address is None:  # the workers find this very package, also where it is not installed
             paths = [_ROOT, os.environ.get("PYTHONPATH", "")]
@@ -150,11 +146,7 @@ class Cluster:
         ]
 
     def check_versions(self) -> None:
-        """Ask every node.
-
-        Raises:
-            SearchError: naming those whose Python, Ray, torch or crystune differs from ours.
-        """
+        """Ask every node; a SearchError names those whose Python, Ray, torch or crystune differs from ours."""
         check_nodes()
 
     def ask_for(self, spec: Resources, count: int) -> None:

@@ -14,7 +14,8 @@ import ray
 from numpy.typing import NDArray
 from ray import tune
 
-from tuner.run import jsonlines, trial_folder
+from graphdb.records import finite_or_none
+from tuner.run import trial_folder
 from tuner.trials.interfaces import EpochTrainer, TrainerFactory, TrainingSpec
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class TrainingWorker(tune.Trainable):
                 self._trainer = self._begin()
         trainer = self._trainer
         with _killed_after(self._spec.epoch_timeout):
-            body = jsonlines.finite_or_none(trainer.run_epoch().as_dict())
+            body = finite_or_none(trainer.run_epoch().as_dict())
             result: dict[str, Any] = {
                 REPORT_KEY: json.dumps({"epoch": trainer.epoch, "finished": trainer.finished, "body": body})
             }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pyarrow.fs import FileSystem, FileType
 
+from graphdb.errors import first_line
 from tuner.cluster import probe
 from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.nodes import probe_nodes
@@ -34,7 +35,7 @@ def check_store(store: str) -> tuple[int | None, list[Finding]]:
         system, path = _filesystem(store)
         info = system.get_file_info(path)
     except (OSError, ValueError) as problem:
-        return None, [error(store, f"must be a store that can be read from here: {_first_line(problem)}", _ACCESS)]
+        return None, [error(store, f"must be a store that can be read from here: {first_line(problem)}", _ACCESS)]
     if info.type == FileType.NotFound:
         return None, [error(store, "must be a store, but there is nothing", "give --store, as it is seen from here")]
     return info.size, [ok(f"store {store}: {gigabytes(info.size or 0)}")]
@@ -51,7 +52,7 @@ def check_results(runs: str) -> list[Finding]:
             stream.write(b"can be written\n")
         system.delete_file(file)
     except (OSError, ValueError) as problem:
-        return [error(runs, f"must be a place where results can be written, but: {_first_line(problem)}", _ACCESS)]
+        return [error(runs, f"must be a place where results can be written, but: {first_line(problem)}", _ACCESS)]
     return [ok(f"results can be written to {runs}")]
 
 
@@ -60,7 +61,3 @@ def _filesystem(place: str) -> tuple[FileSystem, str]:
     uri = place if "://" in place else f"file://{Path(place).expanduser().absolute()}"
     found: tuple[FileSystem, str] = FileSystem.from_uri(uri)
     return found
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]

@@ -8,16 +8,14 @@
 ~/crystune-files/FINGERPRINT/     stores that were sent
 """
 
-import fcntl
 import json
 import re
 import shlex
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from graphdb.files import is_held
+from graphdb.files import hold, is_held
 from tuner.errors import SearchError
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
@@ -60,15 +58,7 @@ class Job:
     def lock(self) -> IO[str] | None:
         """Hold the job, or None while another process does; processes that inherit the file hold it too."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = open(self._lock, "a+")  # noqa: SIM115
-        for pause in (0.1, 0.4, 0.0):  # Somebody may just be looking whether it runs.
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return file
-            except OSError:
-                time.sleep(pause)
-        file.close()
-        return None
+        return hold(self._lock)
 
     def is_running(self) -> bool:
         """Whether some process of it lives."""

@@ -3,23 +3,12 @@
 import contextlib
 import errno
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 from graphdb.files import write_atomically
-
-
-def finite_or_none(value: Any) -> Any:
-    """Replace NaN and infinities by None, in depth, because JSON has no such numbers."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite_or_none(item) for item in value]
-    return value
+from graphdb.records import finite_or_none
 
 
 def append(path: Path, *records: dict[str, Any]) -> None:

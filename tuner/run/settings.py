@@ -4,14 +4,11 @@ import re
 import shlex
 import time
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from graphdb.command import invocation
 from graphdb.records import read_record
 from tuner.errors import SearchError, SettingsMismatch
-
-Sampler = Literal["tpe", "random", "grid"]
-"""Who proposes trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +31,10 @@ class SearchSettings:
     """Rule and sizes."""
     seed: int
     """Of the sampler and, through it, of all trainings."""
-    sampler: Sampler
-    asha: dict[str, int] | None
-    """grace_epochs and reduction; None without early stopping."""
+    sampler: str
+    """Name of who proposes trials."""
+    stopping: dict[str, Any]
+    """Name of the ``rule`` that stops trials, and its options."""
     max_epochs: int
     """Epochs of a trial that nothing stops."""
     trials: int
@@ -67,6 +65,10 @@ class SearchSettings:
         Raises:
             SearchError: if the run was written by a version with other settings.
         """
+        content = dict(content)
+        if "asha" in content:  # as it was before December 2026
+            options = content.pop("asha")
+            content["stopping"] = {"rule": "none"} if options is None else {"rule": "asha", **options}
         try:
             return read_record(cls, content, "run.json")
         except ValueError as error:
@@ -74,7 +76,7 @@ class SearchSettings:
 
 
 _FREE = ("trials", "finalists", "finalist_seeds", "space_name", "store", "split", "units")
-_FLAGS = {"space_text": "--space", "asha": "early stopping (--no-asha, [asha])"}
+_FLAGS = {"space_text": "--space", "stopping": "early stopping (--no-asha, [asha])"}
 
 
 def check_resumed(old: SearchSettings, new: SearchSettings, name: str, *, finalists_begun: bool = True) -> None:
@@ -119,8 +121,8 @@ def other_store(old: SearchSettings, store: str | None, name: str, why: str) -> 
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {number}" for name, number in value.items())
+    if isinstance(value, dict):  # of a rule that stops trials
+        return ", ".join(f"{name} {number}" for name, number in value.items() if name != "rule") or "none"
     if isinstance(value, tuple):
         return ",".join(value)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

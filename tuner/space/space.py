@@ -19,8 +19,8 @@ class Space:
     """Settings that every trial shares."""
     baseline: Mapping[str, Value] | None
     """A point to try first; parameters that it leaves out are drawn."""
-    asha: Mapping[str, int]
-    """grace_epochs and reduction, where the file sets them."""
+    stopping: Mapping[str, Mapping[str, int]]
+    """What the file sets of each rule that may stop trials, by its name."""
 
     def is_whole(self, point: Mapping[str, Value]) -> bool:
         """Whether a point has all parameters that exist for it."""

@@ -15,7 +15,7 @@ from tuner.space.parameter import PER_TASK, Parameter, Value
 from tuner.space.space import Space
 
 _MOST_BYTES = 1_000_000
-_SECTIONS = ("parameters", "fixed", "baseline", "asha")
+_SECTIONS = ("parameters", "fixed", "baseline")
 _FORMS = ("values", "low", "high", "step", "log", "per_task", "when")
 _OWN_FLAG = {
     "epochs": "--max-epochs",
@@ -25,6 +25,8 @@ _OWN_FLAG = {
 
 Check = Callable[[str, Value], None]
 """Raises ValueError or TypeError if a setting of this name cannot have this value."""
+Rules = Mapping[str, Mapping[str, tuple[int, str]]]
+"""Sections for rules that stop trials: for each whole number that may stand there, the least value and its meaning."""
 
 
 def builtin_spaces() -> tuple[str, ...]:
@@ -58,7 +60,9 @@ def read_space_text(name_or_path: str) -> tuple[str, str]:
         raise SpaceError(f"{must}, which cannot be read ({reason})") from error
 
 
-def parse_space(text: str, source: str, tasks: Sequence[str], known: Iterable[str], check: Check) -> Space:
+def parse_space(
+    text: str, source: str, tasks: Sequence[str], known: Iterable[str], check: Check, rules: Rules
+) -> Space:
     """Read a space for these tasks.
 
     Args:
@@ -67,6 +71,7 @@ def parse_space(text: str, source: str, tasks: Sequence[str], known: Iterable[st
         tasks: names of the tasks, in the model's order; with one task a per-task weight means nothing and is left out.
         known: names that may be set.
         check: refuses impossible values of a setting.
+        rules: sections for rules that stop trials.
 
     Raises:
         SpaceError: naming file, key and value of what is wrong.
@@ -76,14 +81,20 @@ def parse_space(text: str, source: str, tasks: Sequence[str], known: Iterable[st
     except tomllib.TOMLDecodeError as error:
         raise SpaceError(f"{source} must be TOML: {error}") from error
     names = (*sorted(set(known) - set(_OWN_FLAG)), PER_TASK)
-    return _Reader(document, source, names, tasks if len(tasks) > 1 else (), check).space()
+    return _Reader(document, source, names, tasks if len(tasks) > 1 else (), check, rules).space()
 
 
 class _Reader:
     """Turns the tables of one file into a space, with messages that name the place."""
 
     def __init__(
-        self, document: Mapping[str, Any], source: str, known: Sequence[str], tasks: Sequence[str], check: Check
+        self,
+        document: Mapping[str, Any],
+        source: str,
+        known: Sequence[str],
+        tasks: Sequence[str],
+        check: Check,
+        rules: Rules,
     ) -> None:
         self._document = document
         self._source = source
@@ -91,9 +102,10 @@ class _Reader:
         self._tasks = tasks
         """Those with a weight of their own."""
         self._check = check
+        self._rules = rules
 
     def space(self) -> Space:
-        self._known_keys(self._document, _SECTIONS, "the file")
+        self._known_keys(self._document, (*_SECTIONS, *self._rules), "the file")
         parameters: dict[str, Parameter] = {}
         for name, form in self._table("parameters").items():
             for parameter in self._parameter(name, form, parameters):
@@ -107,7 +119,7 @@ class _Reader:
             parameters=tuple(parameters.values()),
             fixed=self._fixed({name.split(".")[0] for name in parameters}),
             baseline=self._baseline(parameters) if "baseline" in self._document else None,
-            asha=self._asha(),
+            stopping={name: self._rule(name) for name in self._rules},
         )
 
     def _must(self, holds: bool, what: str, place: str, hint: str = "") -> None:
@@ -229,13 +241,13 @@ class _Reader:
                 content[name] = next(allowed for allowed in parameter.values if allowed == value)
         return content
 
-    def _asha(self) -> Mapping[str, int]:
-        content = self._table("asha")
-        self._known_keys(content, ("grace_epochs", "reduction"), "[asha]")
+    def _rule(self, name: str) -> Mapping[str, int]:
+        content, options = self._table(name), self._rules[name]
+        self._known_keys(content, options, f"[{name}]")
         for key, value in content.items():
-            least, meaning = (2, "one in so many goes on; 3 is usual") if key == "reduction" else (1, "epochs")
+            least, meaning = options[key]
             what = f"{key} must be a whole number of at least {least} ({meaning}), got {value!r}"
-            self._must(type(value) is int and value >= least, what, "[asha]")
+            self._must(type(value) is int and value >= least, what, f"[{name}]")
         return content
 
 

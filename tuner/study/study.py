@@ -6,7 +6,7 @@ from tuner.run.log import Training
 from tuner.space.parameter import Value
 from tuner.space.space import Space
 from tuner.study.history import History
-from tuner.study.samplers import SamplerName, make_sampler
+from tuner.study.samplers import make_sampler
 from tuner.study.samplers.grid import Grid
 
 MAX_DRAWS, MAX_DRAWS_WITHOUT_GRID = 5, 40
@@ -17,7 +17,7 @@ have a continuous parameter, further draws are made."""
 class Study:
     """Proposes trials, each point once. All it knows is what it is told: it holds no file."""
 
-    def __init__(self, space: Space, *, sampler: SamplerName, seed: int) -> None:
+    def __init__(self, space: Space, *, sampler: str, seed: int) -> None:
         """No trial yet.
 
         Args:

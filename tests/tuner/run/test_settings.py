@@ -31,7 +31,7 @@ def test_a_resume_under_other_settings_is_refused_with_both_values() -> None:
         ({"sampler": "random"}, "--sampler was tpe and is now random"),
         ({"space_text": "other"}, "--space was the space as it was"),
         ({"split": other}, "--valid was 0.1 and is now 0.2"),
-        ({"asha": None}, "was grace_epochs 1, reduction 3 and is now none"),
+        ({"stopping": {"rule": "none"}}, "was grace_epochs 1, reduction 3 and is now none"),
         ({"fingerprint": "x"}, "the sample that ships has changed since the search began: .*; start a new search"),
         ({"fingerprint": "x", "store": "/b"}, "--store /b is not the sample that ships, with which .*; leave --store"),
     ]

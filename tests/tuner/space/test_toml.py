@@ -57,7 +57,7 @@ def test_ranges_conditions_and_fixed_settings_are_read(make_space: MakeSpace) ->
     assert by_name["num_head_layers"].is_active({"num_convs": 3})
     assert not by_name["num_head_layers"].is_active({"num_convs": 2})
     assert space.fixed == {"batch_size": 64}
-    assert space.asha == {"grace_epochs": 2}
+    assert space.stopping == {"asha": {"grace_epochs": 2}}
     assert space.size() is None
 
 
@@ -135,7 +135,7 @@ def test_values_that_the_model_refuses_are_found_before_the_search() -> None:
     with pytest.raises(
         SpaceError, match=r"num_convs = 0 is not possible \(mine.toml, \[parameters\] num_convs\): must be positive"
     ):
-        parse_space("[parameters]\nnum_convs = [0, 1]", "mine.toml", ["a"], ["num_convs"], check)
+        parse_space("[parameters]\nnum_convs = [0, 1]", "mine.toml", ["a"], ["num_convs"], check, {})
 
 
 def test_a_space_is_found_by_name_or_path(tmp_path: object) -> None:

@@ -13,14 +13,17 @@ from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.study.trials import Trials
 from tuner.space.space import Space
 from tuner.space.toml import parse_space
-from tuner.study.samplers import SAMPLERS, SamplerName
+from tuner.study.samplers import SAMPLERS
+from tuner.trials.stopping import SECTIONS
 
 SCRIPT = """
 import json, sys
 from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.study.test_study import search
+from tuner.trials.stopping import SECTIONS
 from tuner.space.toml import parse_space, read_space_text
-space = parse_space(read_space_text("table5")[1], "table5.toml", ("band_gap", "fermi_energy"), KNOWN, accept_anything)
+text = read_space_text("table5")[1]
+space = parse_space(text, "table5.toml", ("band_gap", "fermi_energy"), KNOWN, accept_anything, SECTIONS)
 print(json.dumps(search(space, sys.argv[1], 16)))
 """
 
@@ -29,7 +32,7 @@ def score(params: dict[str, Any]) -> float:
     return float(abs(params["num_convs"] - 3) * 0.1 + abs(params["learning_rate"] - 0.01) + params["atom_dim"] / 1000)
 
 
-def search(space: Space, sampler: SamplerName, trials: int, *, reopen: bool = False) -> list[dict[str, Any]]:
+def search(space: Space, sampler: str, trials: int, *, reopen: bool = False) -> list[dict[str, Any]]:
     """Ask and tell, a third of the trials stopped after their first epoch, and some diverged."""
     told = Trials(space, sampler, seed=7)
     for _ in range(trials):
@@ -48,7 +51,7 @@ def search(space: Space, sampler: SamplerName, trials: int, *, reopen: bool = Fa
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_same_seed_proposes_the_same_trials_in_another_process(table5: Space, sampler: SamplerName) -> None:
+def test_the_same_seed_proposes_the_same_trials_in_another_process(table5: Space, sampler: str) -> None:
     command = [sys.executable, "-c", SCRIPT, sampler]
     there = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert there.returncode == 0, there.stderr
@@ -56,7 +59,7 @@ def test_the_same_seed_proposes_the_same_trials_in_another_process(table5: Space
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_study_begun_anew_for_each_trial_proposes_the_same(table5: Space, sampler: SamplerName) -> None:
+def test_a_study_begun_anew_for_each_trial_proposes_the_same(table5: Space, sampler: str) -> None:
     assert search(table5, sampler, 24) == search(table5, sampler, 24, reopen=True)
 
 
@@ -104,9 +107,9 @@ FINITE = (
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize(("name", "text", "size"), FINITE, ids=[name for name, *_ in FINITE])
 def test_each_point_of_a_finite_space_is_proposed_once_and_then_the_study_says_so(
-    name: str, text: str, size: int, sampler: SamplerName
+    name: str, text: str, size: int, sampler: str
 ) -> None:
-    space = parse_space(text, name, ("band_gap",), KNOWN, accept_anything)
+    space = parse_space(text, name, ("band_gap",), KNOWN, accept_anything, SECTIONS)
     found = []
     for reopen in (False, True):
         told = Trials(space, sampler, seed=4)
@@ -133,7 +136,7 @@ def test_each_point_of_a_finite_space_is_proposed_once_and_then_the_study_says_s
 
 
 def test_a_point_that_failed_is_not_proposed_again() -> None:
-    space = parse_space(FINITE[0][1], FINITE[0][0], ("band_gap",), KNOWN, accept_anything)
+    space = parse_space(FINITE[0][1], FINITE[0][0], ("band_gap",), KNOWN, accept_anything, SECTIONS)
     told = Trials(space, "tpe", seed=4)
     for _ in range(3):
         told.tell(told.asked()[0], "failed")

@@ -5,14 +5,13 @@ from typing import Any
 
 from tuner.run.log import Training, key_of
 from tuner.space.space import Space
-from tuner.study.samplers import SamplerName
 from tuner.study.study import Study
 
 
 class Trials:
     """Asks a study and tells it what a test wants of each trial."""
 
-    def __init__(self, space: Space, sampler: SamplerName, seed: int) -> None:
+    def __init__(self, space: Space, sampler: str, seed: int) -> None:
         self._settings = (space, sampler, seed)
         self.study = Study(space, sampler=sampler, seed=seed)
         self.all: list[Training] = []

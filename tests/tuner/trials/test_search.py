@@ -12,20 +12,20 @@ from tests.tuner.trials.test_bookkeeper import begin, exception, report
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.space.space import Space
-from tuner.study.samplers import SAMPLERS, SamplerName
+from tuner.study.samplers import SAMPLERS
 from tuner.study.study import Study
 from tuner.trials.restore import read_trials
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.none import NoStopping
 
 
-def opened(folder: Path, space: Space, trials: int, *, sampler: SamplerName = "random", **more: Any) -> SearchQueue:
+def opened(folder: Path, space: Space, trials: int, *, sampler: str = "random", **more: Any) -> SearchQueue:
     run = RunFolder(folder / "run")
     run.path.mkdir(exist_ok=True)
     return SearchQueue(
         run,
         Study(space, sampler=sampler, seed=1),
-        rule=NoStopping(),
+        rule=NoStopping(max_epochs=3),
         num_trials=trials,
         max_epochs=3,
         seed=1,
@@ -110,7 +110,7 @@ def test_failed_trials_are_run_again_on_request_and_only_once(tmp_path: Path, ta
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_ends_with_a_sentence_when_every_point_was_tried(
-    tmp_path: Path, make_space: Callable[..., Space], sampler: SamplerName
+    tmp_path: Path, make_space: Callable[..., Space], sampler: str
 ) -> None:
     space = make_space("[parameters]\natom_dim = [16, 32, 64]\n[baseline]\natom_dim = 32")
 

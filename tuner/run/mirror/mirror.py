@@ -59,11 +59,7 @@ class Mirror:
         self._latest = Snapshot(items={}, last_link=0)
 
     def __enter__(self) -> "Mirror":
-        """Become the run's writer.
-
-        Raises:
-            SearchError: if the storage does not answer, or another search writes to the run.
-        """
+        """Become the run's writer; a SearchError if the storage does not answer, or another search writes there."""
         try:
             self._uploader = Uploader(Bucket(self._uri), self._folder)
         except TakenOverError as error:

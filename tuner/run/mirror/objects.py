@@ -100,12 +100,7 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(name: str, content: bytes) -> Manifest:
-    """Read an object.
-
-    Raises:
-        ValueError: if it is damaged.
-        SearchError: if it holds what a run cannot hold.
-    """
+    """Read an object; a ValueError if it is damaged, a SearchError if it holds what a run cannot hold."""
     checksum, _, rest = content.partition(b"\n")
     rest = rest.rstrip(b"\n")
     if hashlib.sha256(rest).hexdigest().encode() != checksum:

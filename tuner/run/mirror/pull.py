@@ -64,10 +64,7 @@ def pull_to_resume(uri: str, local: Path, say: Say, *, watch: float = _DEAD_AFTE
     """Make a local folder hold what a search goes on from, once no other search writes to the run.
 
     A second search could take the run over at once without harm to the files, but it would end one that may be doing
-    well. A dead one is told from a living one by watching, not by comparing the clocks of two machines.
-
-    Raises:
-        SearchError: if another search writes to the run, or if there is none.
+    well: a SearchError says so. A dead one is told from a living one by watching, not by the clocks of two machines.
     """
     bucket = Bucket(uri)
     _check_no_writer(bucket, local, say, watch)

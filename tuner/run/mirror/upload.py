@@ -39,11 +39,7 @@ class Uploader:
     """The one writer of a mirrored run, unless a later one has come."""
 
     def __init__(self, bucket: Bucket, folder: Path) -> None:
-        """Become the writer of a run that goes on from a local folder.
-
-        Raises:
-            SearchError: if the bucket holds a state that the folder does not come from.
-        """
+        """Become the writer of a run that goes on from a local folder; a SearchError if the bucket is ahead of it."""
         self._bucket = bucket
         self._folder = folder
         before = objects.newest_manifest(bucket)

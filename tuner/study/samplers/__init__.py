@@ -1,17 +1,20 @@
-"""Who proposes parameters: one file for each way. optuna is imported where one is made."""
+"""Who proposes parameters: one file for each way."""
 
-from typing import Literal, get_args
-
+from tuner.errors import SearchError
 from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Sampler
 
-SamplerName = Literal["tpe", "random", "grid"]
-SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+SAMPLERS = ("tpe", "random", "grid")
+"""Names of the samplers."""
 
 
-def make_sampler(name: SamplerName, space: Space, seed: int, history: History) -> Sampler:
-    """The sampler of this name; see `Sampler` for the arguments."""
+def make_sampler(name: str, space: Space, seed: int, history: History) -> Sampler:
+    """The sampler of this name; see `Sampler` for the arguments.
+
+    Raises:
+        SearchError: if there is none.
+    """
     if name == "grid":
         from tuner.study.samplers.grid import GridSampler
 
@@ -20,6 +23,8 @@ def make_sampler(name: SamplerName, space: Space, seed: int, history: History) -
         from tuner.study.samplers.random import RandomSampler
 
         return RandomSampler(space, seed, history)
-    from tuner.study.samplers.tpe import TPESampler
+    if name == "tpe":
+        from tuner.study.samplers.tpe import TPESampler  # optuna, half a second
 
-    return TPESampler(space, seed, history)
+        return TPESampler(space, seed, history)
+    raise SearchError(f"sampler must be one of {', '.join(SAMPLERS)}, got {name!r}")

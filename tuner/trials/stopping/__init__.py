@@ -1,17 +1,23 @@
 """When a trial is stopped: one file for each rule."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping.asha import Asha
 from tuner.trials.stopping.base import StoppingRule
 from tuner.trials.stopping.none import NoStopping
 
+RULES: Mapping[str, type[StoppingRule]] = {rule.name: rule for rule in (Asha, NoStopping)}
+SECTIONS = {name: rule.options for name, rule in RULES.items() if rule.options}
+"""Sections of a search space for those rules that have something to set."""
 
-def make_rule(asha: Mapping[str, int] | None, max_epochs: int) -> StoppingRule:
+
+def make_rule(settings: Mapping[str, Any], max_epochs: int) -> StoppingRule:
     """The rule of a search.
 
     Args:
-        asha: fields of `AshaSettings`; None where no trial is stopped.
+        settings: name of the ``rule``, and its resolved options.
         max_epochs: of a trial that nothing stops.
     """
-    return NoStopping() if asha is None else Asha(AshaSettings(**asha), max_epochs)
+    options = dict(settings)
+    return RULES[options.pop("rule")](max_epochs=max_epochs, **options)

@@ -5,30 +5,10 @@ form: a trial that is not promoted at once is stopped, and no trial is paused.
 """
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import ClassVar
 
 from tuner.trials.stopping.base import StoppingRule, check_score
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AshaSettings:
-    """When trials are compared and how many of them go on."""
-
-    grace_epochs: int
-    """Epochs that every trial is granted; the first rung (r in the paper), at least 1."""
-    reduction: int = 3
-    """One in this many goes on at each rung (eta in the paper), at least 2."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: if a setting is out of range.
-        """
-        if self.grace_epochs < 1:
-            raise ValueError(f"grace_epochs must be >= 1, got {self.grace_epochs}")
-        if self.reduction < 2:
-            raise ValueError(f"reduction must be >= 2, got {self.reduction}; 3 is usual")
 
 
 class Asha(StoppingRule):
@@ -40,16 +20,48 @@ class Asha(StoppingRule):
     depends only on which values were recorded, and a decision only on those recorded before it.
     """
 
-    def __init__(self, settings: AshaSettings, max_epochs: int) -> None:
-        """Lay out the rungs: grace_epochs * reduction^k, as far as they lie below max_epochs."""
-        self.settings = settings
+    name = "asha"
+    options: ClassVar[Mapping[str, tuple[int, str]]] = {
+        "grace_epochs": (1, "epochs"),
+        "reduction": (2, "one in so many goes on; 3 is usual"),
+    }
+
+    def __init__(self, *, max_epochs: int, grace_epochs: int, reduction: int = 3) -> None:
+        """Lay out the rungs: grace_epochs * reduction^k, as far as they lie below max_epochs.
+
+        Args:
+            max_epochs: of a trial that nothing stops (R in the paper).
+            grace_epochs: that every trial is granted; the first rung (r in the paper), at least 1.
+            reduction: one in this many goes on at each rung (eta in the paper), at least 2.
+
+        Raises:
+            ValueError: if a setting is out of range.
+        """
+        if grace_epochs < 1:
+            raise ValueError(f"grace_epochs must be >= 1, got {grace_epochs}")
+        if reduction < 2:
+            raise ValueError(f"reduction must be >= 2, got {reduction}; 3 is usual")
+        super().__init__(max_epochs=max_epochs)
+        self._reduction = reduction
         self._rungs: dict[int, dict[int, float]] = {}
         self._sorted: dict[int, list[float]] = {}
-        epoch = settings.grace_epochs
+        epoch = grace_epochs
         while epoch < max_epochs:
             self._rungs[epoch] = {}
             self._sorted[epoch] = []
-            epoch *= settings.reduction
+            epoch *= reduction
+
+    @classmethod
+    def resolved(cls, options: Mapping[str, int], max_epochs: int) -> dict[str, int]:
+        """As `StoppingRule.resolved`: by default two rungs, at 1/9 and 1/3 of the epochs with a reduction of 3.
+
+        A rung shortly before the end would save nothing.
+        """
+        reduction = options.get("reduction", 3)
+        grace = options.get("grace_epochs", -(-max_epochs // reduction**2))
+        if grace > max_epochs:
+            raise ValueError(f"grace_epochs must be at most --max-epochs ({max_epochs}), got {grace}")
+        return {"grace_epochs": grace, "reduction": reduction}
 
     @property
     def rung_epochs(self) -> tuple[int, ...]:
@@ -69,7 +81,7 @@ class Asha(StoppingRule):
         rung[trial] = best_score
         insort(self._sorted[epoch], best_score)
         num_better = bisect_left(self._sorted[epoch], best_score)
-        return num_better < max(1, len(rung) // self.settings.reduction)
+        return num_better < max(1, len(rung) // self._reduction)
 
     def describe(self) -> str:
         """As `StoppingRule.describe`."""

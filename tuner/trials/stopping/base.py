@@ -2,10 +2,35 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 
 class StoppingRule(ABC):
     """Decides after each epoch of a trial whether it goes on."""
+
+    name: ClassVar[str]
+    """Of the rule, and of its section in a search space."""
+    options: ClassVar[Mapping[str, tuple[int, str]]] = {}
+    """What that section may set, all whole numbers: the least value and what it means."""
+
+    def __init__(self, *, max_epochs: int, **options: int) -> None:
+        """Know no trial yet.
+
+        Args:
+            max_epochs: of a trial that nothing stops.
+            options: as `resolved` gives them.
+        """
+        self.max_epochs = max_epochs
+
+    @classmethod
+    def resolved(cls, options: Mapping[str, int], max_epochs: int) -> dict[str, int]:
+        """All options, those that are not given chosen for trials of so many epochs.
+
+        Raises:
+            ValueError: if they could stop nothing.
+        """
+        return dict(options)
 
     @abstractmethod
     def record(self, trial: int, epoch: int, best_score: float) -> bool:

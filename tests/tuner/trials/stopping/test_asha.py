@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tuner.trials.stopping.asha import Asha, AshaSettings
+from tuner.trials.stopping.asha import Asha
 
 
 def make(grace_epochs: int = 1, reduction: int = 3, max_epochs: int = 30) -> Asha:
-    return Asha(AshaSettings(grace_epochs=grace_epochs, reduction=reduction), max_epochs)
+    return Asha(grace_epochs=grace_epochs, reduction=reduction, max_epochs=max_epochs)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
 @pytest.mark.parametrize(("name", "value"), [("grace_epochs", 0), ("reduction", 1)])
 def test_settings_out_of_range_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >= "):
-        AshaSettings(**{"grace_epochs": 1, "reduction": 3, name: value})
+        Asha(max_epochs=9, **{"grace_epochs": 1, "reduction": 3, name: value})
 
 
 def ray_decisions(reduction: int, arrivals: list[float]) -> list[bool]:

@@ -5,19 +5,19 @@ import random
 
 import pytest
 
-from tuner.trials.stopping import make_rule
+from tuner.trials.stopping import RULES, make_rule
 from tuner.trials.stopping.base import StoppingRule
 
-SETTINGS = {"asha": {"grace_epochs": 2, "reduction": 3}, "none": None}
+SETTINGS = {"asha": {"grace_epochs": 2, "reduction": 3}, "none": {}}
 
 
-@pytest.fixture(params=SETTINGS)
+@pytest.fixture(params=RULES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def made(name: str) -> StoppingRule:
-    return make_rule(SETTINGS[name], max_epochs=20)
+    return make_rule({"rule": name, **SETTINGS[name]}, max_epochs=20)
 
 
 def arrivals() -> list[tuple[int, int, float]]:
