@@ -34,9 +34,9 @@ from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
 from tests.tuner.logs import epochs_in
-from tuner.report.files import write_report
 from tuner.report.live import render
 from tuner.report.summary import summarize_run
+from tuner.report.written_files import write_report
 from tuner.run.layout import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.run.trial_folder import pack

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model.checkpoint import load_checkpoint, save_checkpoint
-    from model.config import TrainConfig
     from model.errors import CheckpointError
     from model.metrics import TaskMetrics
     from model.network import MTCGCNN, Architecture
+    from model.train_config import TrainConfig
     from model.training import EpochReport, Trainer
 
 __all__ = [
@@ -29,7 +29,7 @@ _MODULES = {
     "CheckpointError": "errors",
     "EpochReport": "training",
     "TaskMetrics": "metrics",
-    "TrainConfig": "config",
+    "TrainConfig": "train_config",
     "Trainer": "training",
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",

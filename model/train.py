@@ -16,7 +16,7 @@ from model.shipped import STATE
 
 if TYPE_CHECKING:
     from graphdb.loader import InMemoryGraphs, StreamedGraphs
-    from model.hyperparameters import Hyperparameters
+    from model.hyperparameter_file import Hyperparameters
     from model.training import EpochReport
 
 _EVALUATION_BATCH = 512
@@ -77,7 +77,7 @@ def _train(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output, lambda folder: (folder / STATE).is_file(), "an interrupted run of model.train")
     load("torch")
     from model.allocator import keep_freed_memory
-    from model.hyperparameters import Hyperparameters
+    from model.hyperparameter_file import Hyperparameters
 
     keep_freed_memory()
     train_model(

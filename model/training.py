@@ -19,7 +19,6 @@ from graphdb.files import write_atomically
 from graphdb.records import finite_or_none
 from graphdb.shapes import Bool, Float
 from model.checkpoint import digest, read_tensors, save_checkpoint
-from model.config import TrainConfig
 from model.differences import differences
 from model.errors import CheckpointError
 from model.inference import BatchSource, choose_device, evaluate
@@ -29,6 +28,7 @@ from model.scaler import TargetScaler
 from model.seen import KEY as SEEN
 from model.seen import SeenElements
 from model.shipped import STATE
+from model.train_config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from tuner.cluster.session import Cluster
 from tuner.cluster.store_server import served
 from tuner.errors import SearchError
 from tuner.report.live import Display
-from tuner.report.tables import finalists_table
+from tuner.report.text_tables import finalists_table
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.log import Training

@@ -17,7 +17,7 @@ from model.flags import folder, whole_number
 from model.output import check_folder, written_with
 from tuner.errors import SearchError
 from tuner.report.summary import RunSummary, summarize_run
-from tuner.report.tables import errors_text
+from tuner.report.text_tables import errors_text
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 from tuner.run.runs import run_to_read
@@ -80,7 +80,7 @@ def export(run: RunFolder, output: Path, *, trial: int | None = None, device: st
     summary = summarize_run(run)
     source, origin = choose(summary, trial)
     from model.checkpoint import load_checkpoint, save_checkpoint
-    from model.hyperparameters import from_checkpoint
+    from model.hyperparameter_file import from_checkpoint
     from model.output import PredictionTable, known_values
     from tuner.report.model_card import model_card
     from tuner.report.plots import plot_parity

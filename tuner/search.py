@@ -254,11 +254,12 @@ def _stopping(
         return old.stopping
     from tuner.trials.stopping import RULES
 
+    rule, options = next(iter(space.stopping.items()), ("asha", {}))
     try:
-        return {"rule": "asha", **RULES["asha"].resolved(space.stopping["asha"], max_epochs)}
+        return {"rule": rule, **RULES[rule].resolved(options, max_epochs)}
     except ValueError as error:
         raise SpaceError(
-            f"{error} ({space.source}, [asha]): no trial would ever be stopped; lower it, raise --max-epochs, or say "
+            f"{error} ({space.source}, [{rule}]): no trial would ever be stopped; lower it, raise --max-epochs, or say "
             "--no-asha"
         ) from error
 

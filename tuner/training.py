@@ -18,9 +18,9 @@ from graphdb.copies import Server, node_copy
 from graphdb.loader import InMemoryGraphs, Loader, StreamedGraphs
 from model.allocator import keep_freed_memory
 from model.checkpoint import load_checkpoint
-from model.config import TrainConfig
 from model.inference import choose_device, evaluate
 from model.network import Architecture
+from model.train_config import TrainConfig
 from model.training import Trainer
 from tuner.data import Crystals
 from tuner.errors import SearchError

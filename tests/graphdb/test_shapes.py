@@ -26,7 +26,7 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 from graphdb.loader import InMemoryGraphs, Loader
-from model.config import TrainConfig
+from model.train_config import TrainConfig
 from model.network import Architecture
 from model.training import Trainer
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from graphdb.loader import InMemoryGraphs, Loader
 from model.checkpoint import load_checkpoint
-from model.config import TrainConfig
 from model.errors import CheckpointError
 from model.inference import evaluate
 from model.network import Architecture
 from model.shipped import STATE
+from model.train_config import TrainConfig
 from model.training import EpochReport, Trainer
 
 SMALL = Architecture(num_convs=1, atom_dim=6, head_dim=5, num_rbf=8)

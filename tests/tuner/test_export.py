@@ -16,7 +16,7 @@ from graphdb import build
 from graphdb.records import finite_or_none
 from model import evaluate, predict, train
 from model.checkpoint import load_checkpoint
-from model.hyperparameters import Hyperparameters
+from model.hyperparameter_file import Hyperparameters
 from tuner import export
 from tuner.data import load_crystals
 from tuner.run import trial_folder

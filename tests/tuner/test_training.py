@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model.config import TrainConfig
 from model.network import Architecture
+from model.train_config import TrainConfig
 from tuner.data import Crystals, load_crystals
 from tuner.errors import SearchError, SpaceError
 from tuner.training import LoaderSettings, check_device, make_factory, read_space

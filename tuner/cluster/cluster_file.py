@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from graphdb.command import did_you_mean, os_error_text
-from tuner.cluster.login import Login
+from tuner.cluster.ssh import Login
 from tuner.errors import SearchError
 
 COMMANDS = (

@@ -14,7 +14,7 @@ from graphdb.command import Parser, count, invocation, run
 from tuner.cluster.cluster_file import ClusterFile, ClusterFileError, read_cluster_file
 from tuner.cluster.ray_token import show_token
 from tuner.errors import SearchError
-from tuner.preflight import aws_node_config, commands, local_files, schema
+from tuner.preflight import aws_offline, commands, local_files, schema
 from tuner.preflight.aws_account import check_account
 from tuner.preflight.finding import Finding, Severity, error
 from tuner.preflight.hosts import check_hosts
@@ -28,7 +28,7 @@ _FILE = (
     check_numbers_of_nodes,
     local_files.check_login,
 )
-_AWS = (aws_node_config.check_node_configs, aws_node_config.check_resources, aws_node_config.check_security)
+_AWS = (aws_offline.check_node_configs, aws_offline.check_resources, aws_offline.check_security)
 _COMMANDS = (
     commands.check_syntax,
     commands.check_variables,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tuner.cluster import probe
 from tuner.cluster.cluster_file import ClusterFile
-from tuner.cluster.login import Login
 from tuner.cluster.machine import Machine
+from tuner.cluster.ssh import Login
 from tuner.preflight.finding import Finding, error
 from tuner.preflight.machines import judge_hosts
 

@@ -13,10 +13,10 @@ from graphdb.command import Parser, invocation, run
 from graphdb.progress import duration_text
 from tuner.errors import SearchError
 from tuner.flags import add_flags
+from tuner.remote.connection import UNREACHABLE, HeadConnection
 from tuner.remote.head import find_head, load_cluster
 from tuner.remote.inputs import given_flags, read_input
 from tuner.remote.job import check_name
-from tuner.remote.ssh import UNREACHABLE, HeadConnection
 from tuner.run import jsonlines
 from tuner.run.settings import default_name
 from tuner.space.toml import builtin_spaces

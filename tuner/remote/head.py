@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.cluster.cluster_file import ClusterFile, read_cluster_file
-from tuner.cluster.login import Login
+from tuner.cluster.ssh import Login
 from tuner.errors import SearchError
 
 _RAY = re.compile(r"(?:^|[\s;&|(\"'])((?:~|\$HOME)?/[^\s;&|()\"'=]*)/ray\s+start\b")

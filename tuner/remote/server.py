@@ -222,7 +222,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
     run = jobs[0].run_folder()
     if run.exists():
         from tuner.report.summary import summarize_run
-        from tuner.report.tables import counts_text
+        from tuner.report.text_tables import counts_text
 
         summary = summarize_run(run)
         best = summary.board.best()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from graphdb.command import Parser, count, run
 from graphdb.progress import duration_text
-from tuner.report import tables
-from tuner.report.files import write_report
+from tuner.report import text_tables
 from tuner.report.summary import RunSummary, summarize_run
+from tuner.report.written_files import write_report
 from tuner.run.runs import run_to_read
 from tuner.run.settings import export_command, resume_command
 
@@ -51,17 +51,17 @@ def _show(summary: RunSummary) -> None:
     epochs = sum(training.epoch for training in board.trainings.values())
     say(
         f"{summary.run.address}: {summary.status}\n{len(board.trainings)} of "
-        f"{count(board.planned, 'trial')} over {settings.space_name}: {tables.counts_text(board)}; "
+        f"{count(board.planned, 'trial')} over {settings.space_name}: {text_tables.counts_text(board)}; "
         f"{count(epochs, 'epoch')} in {duration_text(spent)} of training"
     )
     best = board.ranked()[:10]
     if best:
         rows = []
         for trial in best:
-            errors = tables.errors_text(trial.best_metrics, summary.units)
-            rows.append([*tables.ranking_cells(trial), f"{errors}\n{tables.params_text(trial.params)}"])
-        columns = [*tables.RANKING, "validation MAE, parameters"]
-        console.print(tables.screen_table("the best ten", columns, rows, whole=len(tables.RANKING)))
+            errors = text_tables.errors_text(trial.best_metrics, summary.units)
+            rows.append([*text_tables.ranking_cells(trial), f"{errors}\n{text_tables.params_text(trial.params)}"])
+        columns = [*text_tables.RANKING, "validation MAE, parameters"]
+        console.print(text_tables.screen_table("the best ten", columns, rows, whole=len(text_tables.RANKING)))
     if summary.importances:
         say(
             "importance of each parameter: its share of the differences in the ranking of the trials, the largest "
@@ -70,7 +70,7 @@ def _show(summary: RunSummary) -> None:
         for name, value in summary.importances.items():
             say(f"  {value:5.2f} {'#' * round(20 * value):20} {name}")
     if summary.finalists is not None:
-        console.print(tables.finalists_table(summary.finalists))
+        console.print(text_tables.finalists_table(summary.finalists))
     for training in summary.failed[:5]:
         say(f"failed: {training.key}: {training.reason}")
     if summary.failed:

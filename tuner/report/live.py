@@ -14,7 +14,7 @@ from rich.text import Text
 
 from graphdb.command import count
 from graphdb.progress import duration_text
-from tuner.report.tables import counts_text, errors_text, params_text, state_word
+from tuner.report.text_tables import counts_text, errors_text, params_text, state_word
 from tuner.run.log import Training
 from tuner.trials.board import Board
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.report.summary import RunSummary
-from tuner.report.tables import mae_of, markdown_table, number_text, params_text, with_spread
+from tuner.report.text_tables import mae_of, markdown_table, number_text, params_text, with_spread
 from tuner.run.settings import with_unit
 
 

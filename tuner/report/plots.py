@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.report.tables import state_word
+from tuner.report.text_tables import state_word
 from tuner.trials.board import Board
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ class Space:
     baseline: Mapping[str, Value] | None
     """A point to try first; parameters that it leaves out are drawn."""
     stopping: Mapping[str, Mapping[str, int]]
-    """What the file sets of each rule that may stop trials, by its name."""
+    """What the file sets of the rule that stops trials, by its name; empty for the default."""
 
     def is_whole(self, point: Mapping[str, Value]) -> bool:
         """Whether a point has all parameters that exist for it."""

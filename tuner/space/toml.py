@@ -119,7 +119,7 @@ class _Reader:
             parameters=tuple(parameters.values()),
             fixed=self._fixed({name.split(".")[0] for name in parameters}),
             baseline=self._baseline(parameters) if "baseline" in self._document else None,
-            stopping={name: self._rule(name) for name in self._rules},
+            stopping=self._stopping(),
         )
 
     def _must(self, holds: bool, what: str, place: str, hint: str = "") -> None:
@@ -240,6 +240,11 @@ class _Reader:
             if parameter.is_listed:
                 content[name] = next(allowed for allowed in parameter.values if allowed == value)
         return content
+
+    def _stopping(self) -> Mapping[str, Mapping[str, int]]:
+        found = [name for name in self._rules if name in self._document]
+        self._must(len(found) < 2, f"one rule must stop trials, got {', '.join(f'[{name}]' for name in found)}", "file")
+        return {name: self._rule(name) for name in found}
 
     def _rule(self, name: str) -> Mapping[str, int]:
         content, options = self._table(name), self._rules[name]

@@ -18,6 +18,7 @@ from tuner.run.log import Decision, Line, Log, Training
 from tuner.run.retry import RetryWrite, once
 from tuner.run.trial_folder import TrialFolder
 from tuner.trials.board import Board
+from tuner.trials.epoch_timeout import EpochTimeout
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 
 MAX_EXCEPTIONS = 3
@@ -27,12 +28,6 @@ MAX_LOST_WORKERS = 10
 ABORT_AFTER = 3
 """Jobs that fail for one reason, while none ever finished an epoch, before the whole work is given up."""
 
-MIN_EPOCH_TIMEOUT = 600.0
-"""Seconds that any epoch may take."""
-FIRST_EPOCH_TIMEOUT = 3600.0
-"""Seconds that an epoch may take as long as it is not known how long epochs take."""
-TIMEOUT_EPOCHS = 20
-"""Times the longest epoch so far that an epoch may take before its process is taken for hung."""
 STATE_BYTES_PER_SECOND = 50e6
 """What the driver takes of states; trainings hand them over less often when there are many."""
 
@@ -47,7 +42,7 @@ class TrialLimits:
     gpus: float = 0.0
     """GPUs of a training; doubled, up to a whole one, when their memory did not suffice."""
     epoch_timeout: float | None = None
-    """Seconds that an epoch may take; None for TIMEOUT_EPOCHS times the longest so far."""
+    """Seconds that an epoch may take; None to judge by the epochs so far, see `EpochTimeout`."""
     retry: RetryWrite = once
     """How to write what must not be lost, see `tuner.run.retry`."""
 
@@ -69,7 +64,7 @@ class Bookkeeper(ABC):
         self._running: set[str] = set()
         self._last_report: dict[str, float] = {}
         self._gpus: dict[str, float] = {}
-        self._longest_epoch = 0.0
+        self._timeout = EpochTimeout(self._limits.epoch_timeout)
         self._state_bytes = 0
         self._trained = False
         self.first_error: tuple[str, Failure] | None = None
@@ -188,15 +183,10 @@ class Bookkeeper(ABC):
         return failed and not self._trained and len(self.board.trainings) < ABORT_AFTER
 
     def _granted(self, spec: TrainingSpec) -> TrainingSpec:
-        limit = self._limits.epoch_timeout
-        if limit is None:
-            limit = (
-                max(MIN_EPOCH_TIMEOUT, TIMEOUT_EPOCHS * self._longest_epoch) if self._trained else FIRST_EPOCH_TIMEOUT
-            )
         return replace(
             spec,
             gpus=self._gpus.get(spec.key, self._limits.gpus),
-            epoch_timeout=limit,
+            epoch_timeout=self._timeout.seconds(),
             state_every=(len(self._running) + 1) * self._state_bytes / STATE_BYTES_PER_SECOND,
         )
 
@@ -218,7 +208,7 @@ class Bookkeeper(ABC):
     def _learn(self, line: Line) -> None:
         """Take an epoch, of this process or of an earlier one."""
         self._trained = True
-        self._longest_epoch = max(self._longest_epoch, line["body"].get("seconds") or 0.0)
+        self._timeout.add(line["body"].get("seconds") or 0.0)
 
     def _or_timeout(self, spec: TrainingSpec, failure: Failure) -> Failure:
         """A process that its own timer ended looks like any other that disappeared; the time tells them apart."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tuner.run.layout import RunFolder
-from tuner.run.log import Line, Training, in_order, key_of, trainings_of
+from tuner.run.log import Training, key_of, trainings_of
 from tuner.run.trial_folder import TrialFolder
 from tuner.seeds import derived_seed
 from tuner.space.parameter import Value
@@ -12,7 +12,7 @@ from tuner.study.study import Study
 from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
 from tuner.trials.interfaces import TrainingSpec
-from tuner.trials.restore import missing_lines
+from tuner.trials.restore import restore, take_over
 from tuner.trials.stopping.base import StoppingRule
 
 
@@ -54,7 +54,7 @@ class SearchQueue(Bookkeeper):
         self._seed = seed
         self.exhausted: str | None = None
         """A sentence, once there are no points left for all the trials that were asked for."""
-        self._restore(self._log.lines())
+        self._restore()
         if retry_failed:
             self._retry_failed()
         self._dashboard = Dashboard(run.journal, study.space, self.board.trainings.values())
@@ -63,24 +63,14 @@ class SearchQueue(Bookkeeper):
         """Bring the dashboard's journal up to date."""
         self._dashboard.flush()
 
-    def _restore(self, lines: list[Line]) -> None:
-        if old := missing_lines(self._run, lines):
-            for line in old:
-                if "params" in line:
-                    line["params"] = self._study.complete(int(line["key"]), line["params"])
-            self._log.append(old)
-        trainings: dict[str, Training] = {}
-        for line in [*old, *lines]:
-            training = trainings.setdefault(line["key"], Training(key=line["key"]))
-            training.add(line)
+    def _restore(self) -> None:
+        lines = take_over(self._run, self._log, self._study)
+        self.board.trainings = restore(lines, self._study, self._rule)
+        self.board.planned = max(self.board.planned, len(self.board.trainings))
+        for line in lines:
             if "epoch" in line:
                 self._learn(line)
-                if training.best_score is not None and line["decision"] != "diverged":
-                    self._rule.record(training.number, line["epoch"], training.best_score)
-        self.board.trainings = in_order(trainings)
-        self.board.planned = max(self.board.planned, len(trainings))
         for training in self.board.trainings.values():
-            self._study.add(training)
             if training.has_ended:
                 self._folder(training.key).conclude()
             else:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tuner.report.live import make_console
-from tuner.report.tables import (
+from tuner.report.text_tables import (
     errors_text,
     finalist_rows,
     finalists_table,

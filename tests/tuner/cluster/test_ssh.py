@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tuner.cluster.login import Login
+from tuner.cluster.ssh import Login
 
 
 def login(**changes: Any) -> Login:

@@ -4,7 +4,7 @@ import csv
 from typing import Any
 
 from graphdb.command import count
-from tuner.report import tables
+from tuner.report import text_tables
 from tuner.report.plots import plot_curves, plot_importances
 from tuner.report.summary import RunSummary
 from tuner.run import jsonlines
@@ -62,31 +62,31 @@ def _mae_columns(units: dict[str, str]) -> list[str]:
 
 
 def _maes(summary: RunSummary, training: Training) -> list[float | None]:
-    return [tables.mae_of(training.best_metrics, task) for task in summary.units]
+    return [text_tables.mae_of(training.best_metrics, task) for task in summary.units]
 
 
 def _page(summary: RunSummary, files: list[str]) -> str:
     board, settings = summary.board, summary.settings
     rows = []
     for training in board.ranked()[:10]:
-        maes = map(tables.number_text, _maes(summary, training))
-        rows.append([*tables.ranking_cells(training), *maes, tables.params_text(training.params)])
+        maes = map(text_tables.number_text, _maes(summary, training))
+        rows.append([*text_tables.ranking_cells(training), *maes, text_tables.params_text(training.params)])
     lines = [
         f"# Search {summary.run.path.name}",
         "",
         f"Status: {summary.status}. {len(board.trainings)} of {count(board.planned, 'trial')} "
-        f"({tables.counts_text(board)}), up to {count(settings.max_epochs, 'epoch')} each; "
+        f"({text_tables.counts_text(board)}), up to {count(settings.max_epochs, 'epoch')} each; "
         f"space {settings.space_name}, sampler {settings.sampler}, seed {settings.seed}.",
         "",
         "The score is the mean over tasks of validation MAE over the mean absolute deviation on the training split, at "
         "the best epoch; lower is better, 1 is as good as predicting the mean.",
         "",
-        *tables.markdown_table([*tables.RANKING, *_mae_columns(summary.units), "parameters"], rows),
+        *text_tables.markdown_table([*text_tables.RANKING, *_mae_columns(summary.units), "parameters"], rows),
     ]
     if summary.finalists is not None:
         columns = ["trial", "validation score", *_mae_columns(summary.finalists["units"])]
         lines += ["", "## Finalists on the test split, mean (standard deviation over seeds)", ""]
-        lines += tables.markdown_table(columns, tables.finalist_rows(summary.finalists))
+        lines += text_tables.markdown_table(columns, text_tables.finalist_rows(summary.finalists))
     if summary.failed:
         lines += ["", "## Failed trials", ""]
         lines += [f"- {trial.key}: {trial.reason} (`failures/{trial.key}.txt`)" for trial in summary.failed]

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tuner.preflight.stand_ins import CheckMistake
-from tuner.preflight.aws_node_config import cpus_of, gpus_of
+from tuner.preflight.aws_offline import cpus_of, gpus_of
 
 pytestmark = pytest.mark.ray
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from graphdb.command import did_you_mean
 from graphdb.errors import CrystuneError
-from model.config import TrainConfig
 from model.network import Architecture
+from model.train_config import TrainConfig
 
 _LOADER = ("max_atoms",)
 _NONE = "none"

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.tuner.drive import Plan, search_in_process, settings_of
-from tuner.report.files import write_report
 from tuner.report.summary import summarize_run
+from tuner.report.written_files import write_report
 from tuner.run import jsonlines
 from tuner.run.layout import RunFolder
 

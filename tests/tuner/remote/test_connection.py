@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tuner.cluster.login import Login
+from tuner.cluster.ssh import Login
 from tuner.errors import SearchError
+from tuner.remote.connection import UNREACHABLE, HeadConnection, HeadUnreachable
 from tuner.remote.head import Head
-from tuner.remote.ssh import UNREACHABLE, HeadConnection, HeadUnreachable
 
 
 def head_of(**changes: Any) -> Head:
