@@ -22,7 +22,7 @@ from tuner.trials.epoch_timeout import EpochTimeout
 from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 
 MAX_EXCEPTIONS = 3
-"""Attempts that may end with the training's own exception, or in silence, before it is given up."""
+"""Attempts that may end with the training's own exception, or by hanging, before it is given up."""
 MAX_LOST_WORKERS = 10
 """Attempts in a row whose process vanishes (killed, node gone) without an epoch before the training is given up."""
 ABORT_AFTER = 3

@@ -53,3 +53,9 @@ def test_what_fits_better_still_goes_first() -> None:
 
 def test_what_fits_nowhere_starts_nothing() -> None:
     assert chosen([{"GPU": 3}]) == {}
+
+
+def test_cluster_files_of_users_find_the_scorer_under_its_old_name() -> None:
+    from tuner import nodetypes
+
+    assert nodetypes.prefer_available is prefer_available
