@@ -18,7 +18,7 @@ from tests.cluster.claims import Table, attempts_that_ended, check_run
 from tests.cluster.lab import HOSTS, Lab
 from tests.cluster.raylab import TOKEN, ray_down, ray_up, workers_of
 from tuner.run.jsonlines import write_json
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 
 DISK, DISK_MB = "/root/runs", 300
 """Of the head: a file system of its own, so that it can be full."""

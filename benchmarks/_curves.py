@@ -5,8 +5,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from tuner.protocol import TrainingSpec
 from tuner.seeds import derived_seed
-from tuner.trials.interfaces import TrainingSpec
 
 TASKS = ("a", "b", "c")
 REAL_CURVES = tuple(

@@ -19,11 +19,11 @@ from typing import Any
 from benchmarks._curves import Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
+from tuner.protocol import TrainingSpec
 from tuner.run.log import Decision, Training, key_of
 from tuner.seeds import derived_seed
 from tuner.study.samplers.tpe import WORST_SCORE
 from tuner.study.study import Study
-from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.stopping.asha import Asha
 
 MAX_EPOCHS, GRACE, REDUCTION = 18, 2, 3

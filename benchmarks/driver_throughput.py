@@ -23,8 +23,8 @@ from graphdb.cpus import usable_cpus
 from tuner.cluster.executor import execute
 from tuner.cluster.resources import Resources
 from tuner.cluster.session import Cluster
+from tuner.protocol import EpochResult, Failure, TrainingSpec
 from tuner.signals import Signals
-from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 
 FEW_EPOCHS, MANY_EPOCHS = 1, 16
 WINDOW = 250

@@ -20,10 +20,10 @@ from benchmarks import _report
 from graphdb.store import Store
 from graphdb.writer import StoreWriter
 from tests.cluster.lab import Lab
-from tuner import data, training
+from tuner import data, trainer_factory
 from tuner.cluster import session
-from tuner.training import CrystalTrainerFactory
-from tuner.trials.interfaces import TrainingSpec
+from tuner.protocol import TrainingSpec
+from tuner.trainer_factory import CrystalTrainerFactory
 
 HOSTS = {"head": "10.77.0.2", "gpu1": "10.77.0.3"}
 EVENTS = Path("/mnt/shared/events.jsonl")
@@ -188,7 +188,7 @@ def drive() -> int:
         made = make_factory(*arguments, **named)
         return NotedFactory(**{field.name: getattr(made, field.name) for field in fields(made)})
 
-    make_factory, training.make_factory = training.make_factory, make
+    make_factory, trainer_factory.make_factory = trainer_factory.make_factory, make
     data.load_crystals = noted("loaded", data.load_crystals)
     session.Cluster.__enter__ = noted("ray", session.Cluster.__enter__)  # type: ignore[method-assign]
     tune.with_parameters = noted("handed", tune.with_parameters)

@@ -17,14 +17,14 @@ from benchmarks._report import finish, parser, spread
 from tuner.cluster.executor import execute
 from tuner.cluster.resources import Resources
 from tuner.cluster.session import Cluster
+from tuner.protocol import TrainingSpec
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
 from tuner.run.log import Training, key_of
+from tuner.run.run_folder import RunFolder
 from tuner.signals import Signals
 from tuner.space.space import Space
 from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
-from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping import SECTIONS
 from tuner.trials.stopping.none import NoStopping

@@ -33,18 +33,18 @@ from rich.console import Console
 from benchmarks._curves import TASKS, Curves
 from benchmarks._report import finish, parser
 from benchmarks.search_overhead import table5
+from graphdb.records import Value
 from tests.tuner.logs import epochs_in
+from tuner.protocol import EpochResult, Failure, TrainingSpec
 from tuner.report.live import render
 from tuner.report.summary import summarize_run
 from tuner.report.written_files import write_report
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.run.trial_folder import pack
 from tuner.seeds import derived_seed
-from tuner.space.parameter import Value
 from tuner.space.toml import read_space_text
 from tuner.study.study import Study
-from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
 from tuner.trials.restore import read_trials
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.asha import Asha

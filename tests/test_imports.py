@@ -97,7 +97,7 @@ def test_every_module_of_graphdb_imports_without_the_packages_of_the_search(repo
                 "tuner.trials.stopping.asha",
                 "tuner.space.toml",
                 "tuner.trials.bookkeeper",
-                "tuner.training",
+                "tuner.trainer_factory",
                 "tuner.cluster.worker",
             ],
         ),

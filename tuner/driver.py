@@ -17,13 +17,15 @@ from tuner.cluster.resources import Resources
 from tuner.cluster.session import Cluster
 from tuner.cluster.store_server import served
 from tuner.errors import SearchError
+from tuner.protocol import TrainerFactory
 from tuner.report.live import Display
 from tuner.report.text_tables import finalists_table
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.lock import only_writer
 from tuner.run.log import Training
 from tuner.run.mirror import RunMirror, mirror_of
 from tuner.run.retry import Retry
+from tuner.run.run_folder import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.signals import Signals, may_hang
 from tuner.space.space import Space
@@ -31,7 +33,6 @@ from tuner.study.study import Study
 from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, TrialLimits
 from tuner.trials.finalists import Evaluate, FinalistQueue, choose_numbers, summarize
-from tuner.trials.interfaces import TrainerFactory
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping import make_rule
 
@@ -75,7 +76,7 @@ class SearchDriver:
             SearchError: if the resources do not suffice, or every trial fails for one reason.
             KeyboardInterrupt: after Ctrl-C; all is on disk.
         """
-        with self.run.only_writer(), mirror_of(self.run.path, self.run.uri, self._say) as mirror:
+        with only_writer(self.run), mirror_of(self.run.path, self.run.uri, self._say) as mirror:
             try:
                 return self._execute(mirror)
             except KeyboardInterrupt as error:

@@ -19,7 +19,7 @@ from tuner.errors import SearchError
 from tuner.report.summary import RunSummary, summarize_run
 from tuner.report.text_tables import errors_text
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 from tuner.run.runs import run_to_read
 from tuner.run.trial_folder import TrialFolder
 
@@ -138,7 +138,7 @@ def _new_files(output: Path) -> Iterator[Path]:
 
 def _max_atoms(summary: RunSummary, info: Mapping[str, Any]) -> int | None:
     """The bound of the loader that the trial was trained with."""
-    from tuner.training import LoaderSettings, pick, read_space
+    from tuner.trainer_factory import LoaderSettings, pick, read_space
 
     settings = summary.settings
     space = read_space(settings.space_text, settings.space_name, settings.tasks)

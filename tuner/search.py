@@ -14,7 +14,8 @@ from tuner.cluster.capacity import ExecutionOptions, check_machine
 from tuner.cluster.ray_token import show_token
 from tuner.errors import OtherCrystals, SearchError, SpaceError, TasksNotThere
 from tuner.flags import DEFAULTS, RESUME_COMMAND, add_flags
-from tuner.run.layout import RunFolder
+from tuner.run.lock import check_free, check_place
+from tuner.run.run_folder import RunFolder
 from tuner.run.runs import Runs
 from tuner.run.settings import (
     SearchSettings,
@@ -60,7 +61,7 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.address is not None:
         show_token()  # before ray is imported
     from tuner.driver import SearchDriver
-    from tuner.training import evaluate_on_test, make_factory
+    from tuner.trainer_factory import evaluate_on_test, make_factory
 
     threads = max(1, int(arguments.cpus_per_trial))
     factory = make_factory(crystals, run=folder.path.name, fixed=space.fixed, device=arguments.device, threads=threads)
@@ -148,7 +149,7 @@ def _open_run(
         if name is None:
             raise SearchError(f"--resume needs a run, but there is none in {runs}; leave --resume out to start one")
         folder = runs.open(name, say)
-        folder.check_free()
+        check_free(folder)
         return folder, SearchSettings.from_dict(folder.read()["settings"])
     name = arguments.name or default_name(arguments.space)
     if runs.is_taken(name):
@@ -157,7 +158,7 @@ def _open_run(
             "choose another --name, or remove it"
         )
     folder = runs.folder(name)
-    folder.check_place()
+    check_place(folder)
     return folder, None
 
 
@@ -173,7 +174,7 @@ def _resolve(
     fractions = _fractions(arguments, old)
     load("torch")
     from graphdb.copies import absolute
-    from tuner.training import check_device, read_space
+    from tuner.trainer_factory import check_device, read_space
 
     if arguments.address is None:
         from tuner.cluster.resources import this_machine

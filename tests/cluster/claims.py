@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.tuner.logs import epochs_in
-from tuner.run.layout import RunFolder
 from tuner.run.log import Training
+from tuner.run.run_folder import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.trials.restore import read_trials
 from tuner.trials.stopping import make_rule

@@ -17,8 +17,8 @@ from tests.cluster.raylab import TOKEN, raylet, wait_for_workers, workers_of
 from tests.tuner.drive import Plan
 from tests.tuner.logs import epochs_in
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
 from tuner.run.log import Training
+from tuner.run.run_folder import RunFolder
 
 # --- faults: (lab, worker) -> None; those that need fixing by hand have an opposite
 

@@ -12,7 +12,7 @@ from tests.cluster.lab import Lab
 from tests.cluster.raylab import TOKEN, nodes, ray_down, ray_up
 from tests.tuner.logs import epochs_in
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 
 pytestmark = [pytest.mark.lab, pytest.mark.ray]
 

@@ -15,11 +15,11 @@ from tests.tuner.conftest import KNOWN, accept_anything
 from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.capacity import ExecutionOptions
 from tuner.driver import SearchDriver
-from tuner.run.layout import RunFolder
+from tuner.protocol import EpochResult
+from tuner.run.run_folder import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space, read_space_text
 from tuner.study.study import Study
-from tuner.trials.interfaces import EpochResult
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping import SECTIONS, make_rule
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuner.protocol import TrainingSpec
 from tuner.run import jsonlines
-from tuner.trials.interfaces import TrainingSpec
 
 
 @dataclass

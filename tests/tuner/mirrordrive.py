@@ -12,12 +12,13 @@ from pathlib import Path
 from tests.tuner import drive
 from tests.tuner.faketrainer import FakeFactory, FakeReport, FakeTrainer
 from tests.tuner.mirrored import mirroring
+from tuner.protocol import TrainingSpec
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.lock import only_writer
 from tuner.run.mirror import mirror as module
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import is_there, pull_to_resume
-from tuner.trials.interfaces import TrainingSpec
+from tuner.run.run_folder import RunFolder
 
 
 class SlowBucket(Bucket):
@@ -60,7 +61,7 @@ def main(plan: drive.Plan, uri: str, seed: int) -> None:
 
     setattr(module, "Bucket", SlowBucket)  # noqa: B010
     setattr(drive, "FakeFactory", Factory)  # noqa: B010
-    with run.only_writer(), mirroring(run, [], interval=0.01) as mirror:
+    with only_writer(run), mirroring(run, [], interval=0.01) as mirror:
         print("began", flush=True)
         drive.search_in_process(plan)
         run.update(status="done")

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tuner.run.layout import RunFolder
 from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
+from tuner.run.run_folder import RunFolder
 
 LIMIT = 30.0
 

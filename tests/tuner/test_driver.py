@@ -19,7 +19,7 @@ from tuner.cluster.capacity import ExecutionOptions
 from tuner.errors import SearchError
 from tuner.report import __main__ as report
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 from tuner.trials.finalists import choose_numbers
 
 pytestmark = pytest.mark.usefixtures("without_ray")

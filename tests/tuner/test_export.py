@@ -19,13 +19,13 @@ from model.checkpoint import load_checkpoint
 from model.hyperparameter_file import Hyperparameters
 from tuner import export
 from tuner.data import load_crystals
+from tuner.protocol import EpochResult
 from tuner.run import trial_folder
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.space.toml import parse_space
 from tuner.study.study import Study
-from tuner.training import make_factory
-from tuner.trials.interfaces import EpochResult
+from tuner.trainer_factory import make_factory
 from tuner.trials.search import SearchQueue
 from tuner.trials.stopping.none import NoStopping
 

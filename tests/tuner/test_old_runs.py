@@ -16,8 +16,8 @@ from tests.tuner.study.test_dashboard import shown
 from tests.tuner.without_ray import without_ray as without_ray
 from tuner import export, search
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
 from tuner.run.log import Training
+from tuner.run.run_folder import RunFolder
 from tuner.trials.restore import read_trials
 
 

@@ -18,8 +18,8 @@ import ray
 from tests.tuner.drive import Plan, driver, search_in_process
 from tests.tuner.logs import epochs_in
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
 from tuner.run.log import Training
+from tuner.run.run_folder import RunFolder
 from tuner.trials.restore import read_trials
 from tuner.trials.stopping.asha import Asha
 

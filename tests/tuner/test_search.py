@@ -10,7 +10,8 @@ from tests.tuner.drive import Plan, driver, settings_of
 from tests.tuner.without_ray import NoCluster
 from tuner import search
 from tuner.errors import SearchError
-from tuner.run.layout import RunFolder
+from tuner.run.lock import only_writer
+from tuner.run.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("arguments", [["--gpus-per-trial", "0.5"], ["--concurrent", "3"], ["--cpus-per-trial", "4"]])
@@ -34,7 +35,7 @@ def test_a_refused_resume_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     run.write({"settings": settings_of(Plan(folder=str(run.path))).as_dict(), "status": "interrupted"})
     busy = driver(Plan(folder=str(run.path), trials=99))
     before = run.read()
-    with run.only_writer(), pytest.raises(SearchError, match="one writer"):
+    with only_writer(run), pytest.raises(SearchError, match="one writer"):
         busy.execute()
     assert run.read() == before
 
@@ -42,10 +43,11 @@ def test_a_refused_resume_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_two_searches_cannot_write_to_one_run(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     script = (
-        "import sys; from pathlib import Path; from tuner.run.layout import RunFolder\n"
-        "with RunFolder(Path(sys.argv[1])).only_writer(): pass"
+        "import sys; from pathlib import Path; from tuner.run.lock import only_writer\n"
+        "from tuner.run.run_folder import RunFolder\n"
+        "with only_writer(RunFolder(Path(sys.argv[1]))): pass"
     )
-    with run.only_writer():
+    with only_writer(run):
         assert run.is_being_written()
         other = subprocess.run(
             [sys.executable, "-c", script, str(run.path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import pytest
 from graphdb.records import finite_or_none
 from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.resources import Resources
+from tuner.protocol import EpochResult, Failure, TrainingQueue, TrainingSpec
 from tuner.run import trial_folder
 from tuner.signals import Signals
-from tuner.trials.interfaces import EpochResult, Failure, TrainingQueue, TrainingSpec
 
 
 class NoCluster:

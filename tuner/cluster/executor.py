@@ -22,8 +22,8 @@ from tuner.cluster.failures import failure_of
 from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import temporary_folder
 from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, SavedState, TrainingWorker
+from tuner.protocol import EpochResult, Failure, TrainerFactory, TrainingQueue, TrainingSpec
 from tuner.signals import Signals
-from tuner.trials.interfaces import EpochResult, Failure, TrainerFactory, TrainingQueue, TrainingSpec
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

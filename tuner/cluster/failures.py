@@ -4,7 +4,7 @@ import re
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from tuner.trials.interfaces import Failure
+from tuner.protocol import Failure
 
 LOST_WORKER = "the worker process disappeared (killed, or out of memory)"
 LOST_NODE = "its node disappeared (switched off, taken back, or cut off)"

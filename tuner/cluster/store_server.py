@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from graphdb.copies import CHUNK_BYTES, Server
 from graphdb.errors import first_line
-from tuner.trials.interfaces import TrainerFactory
+from tuner.protocol import TrainerFactory
 
 T = TypeVar("T")
 _KEPT_CHUNKS = 16

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ray import tune
 
 from graphdb.records import finite_or_none
+from tuner.protocol import EpochTrainer, TrainerFactory, TrainingSpec
 from tuner.run import trial_folder
-from tuner.trials.interfaces import EpochTrainer, TrainerFactory, TrainingSpec
 
 T = TypeVar("T")
 REPORT_KEY, STATE_KEY, BEST_KEY = "report", "state", "best"

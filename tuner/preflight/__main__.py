@@ -15,9 +15,9 @@ from tuner.cluster.cluster_file import ClusterFile, ClusterFileError, read_clust
 from tuner.cluster.ray_token import show_token
 from tuner.errors import SearchError
 from tuner.preflight import aws_offline, commands, local_files, schema
+from tuner.preflight.ask_hosts import check_hosts
 from tuner.preflight.aws_account import check_account
 from tuner.preflight.finding import Finding, Severity, error
-from tuner.preflight.hosts import check_hosts
 from tuner.preflight.node_numbers import check_numbers_of_nodes
 from tuner.report.live import make_console
 

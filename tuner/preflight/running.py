@@ -10,7 +10,7 @@ from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.nodes import probe_nodes
 from tuner.cluster.session import Cluster
 from tuner.preflight.finding import Finding, error, gigabytes, ok
-from tuner.preflight.machines import ANSWER_SECONDS, CACHE, TEMPORARY, judge_nodes
+from tuner.preflight.judge_machines import ANSWER_SECONDS, CACHE, TEMPORARY, judge_nodes
 
 _ACCESS = "check the name, and that the instance profile (or your credentials) may read and write there"
 

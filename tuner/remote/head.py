@@ -49,7 +49,7 @@ def find_head(cluster_file: str) -> Head:
         )
     address, key = file.provider.get("external_head_ip") or file.provider.get("head_ip"), None
     if not file.is_local:
-        from tuner.cluster.launcher import find_head_node  # ray
+        from tuner.cluster.head_address import find_head_node  # ray
 
         address, key = find_head_node(cluster_file, file.config)
     if not address:

@@ -46,7 +46,7 @@ def read_input(arguments: argparse.Namespace) -> Input:
         name, text = read_space_text(arguments.space)
         if arguments.space not in builtin_spaces():
             space = {"file": Path(arguments.space).name, "text": text}
-        from tuner.training import read_space
+        from tuner.trainer_factory import read_space
 
         read_space(text, name, tasks)
     return Input(store=store, fingerprint=fingerprint, space=space)

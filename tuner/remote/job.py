@@ -18,7 +18,7 @@ from typing import IO, Any
 from graphdb.files import hold, is_held
 from tuner.errors import SearchError
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 from tuner.run.runs import Runs
 
 PROTOCOL = 1  # of requests and answers between the two machines; one more whenever they mean something else

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from graphdb.records import Value
 from tuner.run.log import Training
-from tuner.space.parameter import Value
 
 MIN_TRIALS = 8
 """Fewer trials tell nothing."""

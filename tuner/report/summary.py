@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.run.layout import RunFolder
 from tuner.run.log import Training
+from tuner.run.run_folder import RunFolder
 from tuner.run.settings import SearchSettings
 from tuner.trials.board import Board
 from tuner.trials.restore import read_trials

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from graphdb.records import Value
 from tuner.run import jsonlines
 from tuner.run.retry import RetryWrite, once
-from tuner.space.parameter import Value
 
 Decision = Literal["continue", "stopped", "finished", "diverged"]
 State = Literal["waiting", "running", "stopped", "finished", "diverged", "failed"]
@@ -86,7 +86,7 @@ class Training:
 
 
 class Log:
-    """The file. One process at a time writes to it (`tuner.run.layout.RunFolder.only_writer`)."""
+    """The file. One process at a time writes to it (`tuner.run.lock.only_writer`)."""
 
     def __init__(self, path: Path, retry: RetryWrite = once) -> None:
         """Take over a file, or begin it; a line that a killed writer left unfinished is removed.

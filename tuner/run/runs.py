@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graphdb.command import did_you_mean, os_error_text
 from tuner.errors import SearchError
-from tuner.run.layout import RunFolder, run_names
+from tuner.run.run_folder import RunFolder, run_names
 from tuner.run.trial_folder import BEST, STATE
 
 

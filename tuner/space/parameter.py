@@ -5,7 +5,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-Value = bool | int | float | str
+from graphdb.records import Value
+
 PER_TASK = "loss_weight"
 """The one parameter that exists once per task."""
 

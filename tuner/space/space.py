@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner.space.parameter import Parameter, Value
+from graphdb.records import Value
+from tuner.space.parameter import Parameter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from graphdb.command import did_you_mean, os_error_text
+from graphdb.records import Value
 from tuner.errors import SpaceError
-from tuner.space.parameter import PER_TASK, Parameter, Value
+from tuner.space.parameter import PER_TASK, Parameter
 from tuner.space.space import Space
 
 _MOST_BYTES = 1_000_000

@@ -4,7 +4,8 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Mapping
 
-from tuner.space.parameter import Parameter, Value
+from graphdb.records import Value
+from tuner.space.parameter import Parameter
 from tuner.space.space import Space
 
 NEIGHBORS = 10

@@ -2,8 +2,8 @@
 
 from bisect import insort
 
+from graphdb.records import Value
 from tuner.run.log import Training
-from tuner.space.parameter import Value
 from tuner.space.space import Space
 from tuner.study.divergence import Divergences
 from tuner.study.tried import Tried

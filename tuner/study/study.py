@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from graphdb.records import Value
 from tuner.run.log import Training
-from tuner.space.parameter import Value
 from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers import make_sampler

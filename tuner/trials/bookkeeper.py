@@ -14,19 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuner.protocol import EpochResult, Failure, TrainingSpec
 from tuner.run.log import Decision, Line, Log, Training
 from tuner.run.retry import RetryWrite, once
 from tuner.run.trial_folder import TrialFolder
 from tuner.trials.board import Board
 from tuner.trials.epoch_timeout import EpochTimeout
-from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
-
-MAX_EXCEPTIONS = 3
-"""Attempts that may end with the training's own exception, or by hanging, before it is given up."""
-MAX_LOST_WORKERS = 10
-"""Attempts in a row whose process vanishes (killed, node gone) without an epoch before the training is given up."""
-ABORT_AFTER = 3
-"""Jobs that fail for one reason, while none ever finished an epoch, before the whole work is given up."""
+from tuner.trials.retries import ABORT_AFTER, Retries, all_fail_alike
 
 STATE_BYTES_PER_SECOND = 50e6
 """What the driver takes of states; trainings hand them over less often when there are many."""
@@ -63,7 +57,7 @@ class Bookkeeper(ABC):
         self._specs: dict[str, TrainingSpec] = {}
         self._running: set[str] = set()
         self._last_report: dict[str, float] = {}
-        self._gpus: dict[str, float] = {}
+        self._retries = Retries(self._limits.gpus)
         self._timeout = EpochTimeout(self._limits.epoch_timeout)
         self._state_bytes = 0
         self._trained = False
@@ -151,20 +145,17 @@ class Bookkeeper(ABC):
         self._running.discard(key)
         self._keep(training, failure)
         training.reason = failure.reason
-        if failure.kind == "out of GPU memory" and 0 < (spec.gpus or 0) < 1:
-            self._gpus[key] = min(1.0, 2 * (spec.gpus or 0))
-            self._notice(self, "memory", training)
-        elif failure.kind == "lost worker":
-            training.lost_workers += 1
-            if training.lost_workers < MAX_LOST_WORKERS:
-                self._notice(self, "lost", training)
-        else:
-            training.failures += 1
+        what = self._retries.add(training, failure)
+        again = self._retries.again(training)
+        if what == "error":
             if self.first_error is None:
                 self.first_error = (key, failure)
                 self._notice(self, "error", training)
-            self._abort_if_all_fail_alike(failure.reason)
-        if training.failures < MAX_EXCEPTIONS and training.lost_workers < MAX_LOST_WORKERS:
+            if not self._trained and all_fail_alike(self.board.trainings.values(), self.board.planned):
+                self.abort_reason = failure.reason  # a resume tries the same trainings again
+        elif again:
+            self._notice(self, what, training)
+        if again:
             training.state = "waiting"
             self._queue.appendleft(spec)
             return
@@ -185,7 +176,7 @@ class Bookkeeper(ABC):
     def _granted(self, spec: TrainingSpec) -> TrainingSpec:
         return replace(
             spec,
-            gpus=self._gpus.get(spec.key, self._limits.gpus),
+            gpus=self._retries.gpus(spec.key),
             epoch_timeout=self._timeout.seconds(),
             state_every=(len(self._running) + 1) * self._state_bytes / STATE_BYTES_PER_SECOND,
         )
@@ -248,14 +239,3 @@ class Bookkeeper(ABC):
                 file.write(text)
 
         self._limits.retry(write)
-
-    def _abort_if_all_fail_alike(self, reason: str) -> None:
-        """Stop before every training is spent on a mistake that is not its own; a resume tries the same ones again."""
-        unlucky = [training for training in self.board.trainings.values() if training.failures]
-        if (
-            not self._trained
-            and all(training.reason == reason for training in unlucky)
-            and len(unlucky) >= min(ABORT_AFTER, self.board.planned)
-            and sum(training.failures for training in unlucky) >= ABORT_AFTER
-        ):
-            self.abort_reason = reason

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.run.layout import RunFolder
+from tuner.protocol import TrainingSpec
 from tuner.run.log import Training, trainings_of
+from tuner.run.run_folder import RunFolder
 from tuner.run.trial_folder import BEST, TrialFolder
 from tuner.seeds import derived_seed
 from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
-from tuner.trials.interfaces import TrainingSpec
 
 Evaluate = Callable[[Path], Mapping[str, Mapping[str, float | None]]]
 """Metrics by task of a checkpoint on the test split."""

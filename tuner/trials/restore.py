@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
 from tuner.run.log import Line, Log, Training, in_order, trainings_of
+from tuner.run.run_folder import RunFolder
 from tuner.study.study import Study
 from tuner.trials.stopping.base import StoppingRule
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from tuner.run.layout import RunFolder
+from graphdb.records import Value
+from tuner.protocol import TrainingSpec
 from tuner.run.log import Training, key_of, trainings_of
+from tuner.run.run_folder import RunFolder
 from tuner.run.trial_folder import TrialFolder
 from tuner.seeds import derived_seed
-from tuner.space.parameter import Value
 from tuner.study.dashboard import Dashboard
 from tuner.study.study import Study
 from tuner.trials.board import Board
 from tuner.trials.bookkeeper import Bookkeeper, Notice, TrialLimits
-from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.restore import restore, take_over
 from tuner.trials.stopping.base import StoppingRule
 

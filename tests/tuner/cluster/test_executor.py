@@ -8,7 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from tuner.cluster.executor import _CAPACITY_SECONDS, _Scheduler, _Searcher
-from tuner.trials.interfaces import TrainingQueue, TrainingSpec
+from tuner.protocol import TrainingQueue, TrainingSpec
 
 NUMBERS = itertools.count()
 

@@ -12,8 +12,8 @@ import pytest
 from graphdb.copies import CHUNK_BYTES, Server, node_copy
 from tuner import data, search
 from tuner.data import load_crystals
-from tuner.run.layout import RunFolder
-from tuner.training import make_factory
+from tuner.run.run_folder import RunFolder
+from tuner.trainer_factory import make_factory
 from tuner.trials.restore import read_trials
 
 

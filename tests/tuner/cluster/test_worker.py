@@ -9,8 +9,8 @@ import pytest
 
 from tests.tuner.faketrainer import FakeFactory
 from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, TrainingWorker
+from tuner.protocol import TrainingSpec
 from tuner.run import trial_folder
-from tuner.trials.interfaces import TrainingSpec
 
 SPEC = TrainingSpec(key="0000", params={"learning_rate": 0.01, "num_convs": 3}, seed=1, epochs=3)
 

@@ -10,7 +10,7 @@ from tests.tuner.drive import Plan, search_in_process, settings_of
 from tuner import export
 from tuner.report import __main__ as report
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 
 
 def test_the_report_of_a_search_that_died_tells_what_is_known(

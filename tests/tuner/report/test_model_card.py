@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.tuner.drive import Plan, search_in_process, settings_of
 from tuner.report.model_card import model_card
 from tuner.report.summary import summarize_run
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 
 
 def test_the_model_card_names_the_folder_that_it_was_exported_to(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from tests.tuner.drive import Plan, search_in_process, settings_of
 from tuner.report.summary import summarize_run
 from tuner.report.written_files import write_report
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 
 SPREAD = {"mean": 0.5, "std": None}
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from tuner.space.parameter import Parameter, Value, same
+from graphdb.records import Value
+from tuner.space.parameter import Parameter, same
 
 LISTED = Parameter(name="schedule", values=("cosine", True, 1))
 STEPS = Parameter(name="warmup", low=0.0, high=0.3, step=0.1)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tuner.space.parameter import Value
+from graphdb.records import Value
 from tuner.space.space import Space
 
 SIZES = (

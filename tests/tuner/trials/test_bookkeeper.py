@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from tuner.protocol import EpochResult, Failure, TrainingSpec
 from tuner.run import jsonlines
 from tuner.run.log import Training
 from tuner.run.trial_folder import TrialFolder
 from tuner.trials.board import Board
-from tuner.trials.bookkeeper import MAX_EXCEPTIONS, MAX_LOST_WORKERS, Bookkeeper, TrialLimits
-from tuner.trials.interfaces import EpochResult, Failure, TrainingSpec
+from tuner.trials.bookkeeper import Bookkeeper, TrialLimits
+from tuner.trials.retries import MAX_EXCEPTIONS, MAX_LOST_WORKERS
 
 
 class Trainings(Bookkeeper):

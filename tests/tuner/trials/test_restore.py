@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.run.layout import RunFolder
 from tuner.run.log import Log
+from tuner.run.run_folder import RunFolder
 from tuner.space.space import Space
 from tuner.study.study import Study
 from tuner.trials.restore import read_trials, restore, take_over

@@ -10,7 +10,7 @@ from tests.tuner.drive import Plan, search_in_process
 from tests.tuner.study.test_dashboard import shown
 from tests.tuner.trials.test_bookkeeper import begin, exception, report
 from tuner.run import jsonlines
-from tuner.run.layout import RunFolder
+from tuner.run.run_folder import RunFolder
 from tuner.space.space import Space
 from tuner.study.samplers import SAMPLERS
 from tuner.study.study import Study

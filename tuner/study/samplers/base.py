@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from random import Random
 
+from graphdb.records import Value
 from tuner.seeds import derived_seed
-from tuner.space.parameter import Value
 from tuner.space.space import Space
 from tuner.study.history import History
 

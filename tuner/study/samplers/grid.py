@@ -4,8 +4,8 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 
+from graphdb.records import Value
 from tuner.seeds import derived_seed
-from tuner.space.parameter import Value
 from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Point, Sampler

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tuner.space.parameter import Value
+from graphdb.records import Value
 from tuner.study.samplers.base import Sampler
 
 

@@ -14,8 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from graphdb.records import Value
 from tuner.run.log import Training
-from tuner.space.parameter import Parameter, Value
+from tuner.space.parameter import Parameter
 from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Sampler

@@ -12,10 +12,10 @@ import pytest
 
 from tests.tuner.drive import Plan, search_in_process
 from tests.tuner.logs import epochs_in
-from tuner.run.layout import RunFolder
 from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import pull
+from tuner.run.run_folder import RunFolder
 from tuner.trials.restore import read_trials
 
 pytestmark = pytest.mark.slow

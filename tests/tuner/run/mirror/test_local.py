@@ -9,10 +9,10 @@ from tests.tuner.mirrored import (
     run_of,
     uri_of,
 )
-from tuner.run.layout import RunFolder
 from tuner.run.mirror.local import begins_with, equals
 from tuner.run.mirror.objects import Part
 from tuner.run.mirror.pull import pull_to_resume
+from tuner.run.run_folder import RunFolder
 
 
 def test_a_local_folder_that_another_head_has_gone_on_from_is_replaced_and_kept_aside(tmp_path: Path) -> None:

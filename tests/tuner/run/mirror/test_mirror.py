@@ -8,11 +8,12 @@ import pytest
 
 from tests.tuner.mirrored import LIMIT, append, content, quick, run_of, tick_until, uri_of
 from tuner.errors import SearchError
-from tuner.run.layout import RunFolder
+from tuner.run.lock import only_writer
 from tuner.run.mirror import NoMirror, mirror_of, objects
 from tuner.run.mirror import pull as pulling
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import is_being_written, pull, pull_to_resume
+from tuner.run.run_folder import RunFolder
 
 
 def test_leaving_the_context_waits_until_everything_is_there(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_search_that_is_taken_over_stops_with_a_clear_error(tmp_path: Path) ->
 
 def test_a_search_that_never_began_leaves_no_trace(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run", uri_of(tmp_path))
-    with pytest.raises(ZeroDivisionError), run.only_writer(), quick(run, []) as mirror:
+    with pytest.raises(ZeroDivisionError), only_writer(run), quick(run, []) as mirror:
         mirror.tick()
         raise ZeroDivisionError
     assert not pulling.is_there(uri_of(tmp_path))

@@ -9,10 +9,10 @@ import pytest
 
 from tests.tuner.mirrored import append, content, mirroring, run_of, tick_until, write
 from tuner.errors import SearchError
-from tuner.run.layout import RunFolder
 from tuner.run.mirror import objects
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import pull, pull_to_resume
+from tuner.run.run_folder import RunFolder
 from tuner.run.runs import Runs, run_to_read
 
 moto_server = pytest.importorskip("moto.server")

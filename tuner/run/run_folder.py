@@ -1,15 +1,12 @@
 """The folder of one search: where each file is, who may write, and what run.json holds."""
 
-import errno
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from graphdb.command import did_you_mean, os_error_text
-from graphdb.files import hold, is_held
+from graphdb.files import is_held
 from tuner.errors import SearchError
 from tuner.run import jsonlines
 
@@ -35,7 +32,7 @@ class RunFolder:
         self.finalists_json = path / "finalists.json"
         self.failures = path / "failures"
         self.report = path / "report"
-        self._lock = path / ".lock"
+        self.lock_file = path / ".lock"
 
     @property
     def address(self) -> str:
@@ -99,80 +96,9 @@ class RunFolder:
         """
         self.write({**json.loads(self.run_json.read_text()), **changes})
 
-    @contextmanager
-    def only_writer(self) -> Iterator[None]:
-        """Hold the run for this process; the lock goes with the process, however it ends.
-
-        Raises:
-            SearchError: if another process holds it.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = hold(self._lock)
-        except OSError as error:
-            raise self._not_writable(error) from error
-        if lock is None:
-            raise self._held()
-        with lock:
-            with suppress(OSError):  # a full disk; the lock itself needs no room
-                os.truncate(lock.fileno(), 0)
-                os.write(lock.fileno(), str(os.getpid()).encode())
-            try:
-                yield
-            finally:
-                if not self.exists():  # never begun: the name stays free
-                    self._lock.unlink(missing_ok=True)
-                    with suppress(OSError):  # files of somebody else
-                        self.path.rmdir()
-
-    def check_free(self) -> None:
-        """Refuse to go on with a run that this process could not hold, before anything is said or started.
-
-        Raises:
-            SearchError: if another process holds it, or it cannot be written to.
-        """
-        if is_held(self._lock):
-            raise self._held()
-        for place in (self.path, self.run_json):
-            if place.exists() and not os.access(place, os.W_OK):
-                raise self._not_writable(PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
-
-    def check_place(self) -> None:
-        """Refuse a place where no folder can be made, as far as it can be told without making one.
-
-        Raises:
-            SearchError: naming what is in the way.
-        """
-        above = next((path for path in (self.path, *self.path.parents) if path.exists()), Path())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise self._cannot_be_made(f"{above} {'cannot be written to' if above.is_dir() else 'is a file'}")
-
-    def _held(self) -> SearchError:
-        holder = ""
-        with suppress(OSError):
-            holder = self._lock.read_text().strip()
-        return SearchError(
-            f"a run must have one writer, but process {holder or 'unknown'} is searching in {self.path}; "
-            "wait for it, stop it with Ctrl-C, or choose another --name"
-        )
-
-    def _not_writable(self, error: OSError) -> SearchError:
-        reason = (error.strerror or str(error)).lower()
-        if not self.exists():
-            return self._cannot_be_made(reason)
-        return SearchError(
-            f"a run must be writable to go on with it, but {self.path} is not: {reason}; change its permissions"
-        )
-
-    def _cannot_be_made(self, reason: str) -> SearchError:
-        return SearchError(
-            f"--runs must be a folder that can be written to, but {self.path} cannot be made: {reason}; "
-            "choose another with --runs"
-        )
-
     def is_being_written(self) -> bool:
         """Whether a process holds the run."""
-        return self._written_elsewhere or is_held(self._lock)
+        return self._written_elsewhere or is_held(self.lock_file)
 
     def read_finalists(self) -> dict[str, Any] | None:
         """What finalists.json holds, or None before it is there."""

@@ -9,7 +9,7 @@ from tests.tuner.preflight.stand_ins import VENV, texts
 from tuner.cluster import probe
 from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.machine import Machine, NodeFacts
-from tuner.preflight.machines import CACHE, TEMPORARY, judge_hosts, judge_nodes
+from tuner.preflight.judge_machines import CACHE, TEMPORARY, judge_hosts, judge_nodes
 
 MINE = {"python": "3.12.3", "ray": "2.60.0", "torch": "2.13.0", "numpy": "2.3.0", "crystune": "0.1.0 (code aa)"}
 GB = 10**9

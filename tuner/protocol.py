@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from graphdb.records import read_record
-from tuner.space.parameter import Value
+from graphdb.records import Value, read_record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

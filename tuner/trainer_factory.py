@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from graphdb.copies import Server, node_copy
 from graphdb.loader import InMemoryGraphs, Loader, StreamedGraphs
+from graphdb.records import Value
 from model.allocator import keep_freed_memory
 from model.checkpoint import load_checkpoint
 from model.inference import choose_device, evaluate
@@ -24,10 +25,10 @@ from model.train_config import TrainConfig
 from model.training import Trainer
 from tuner.data import Crystals
 from tuner.errors import SearchError
-from tuner.space.parameter import PER_TASK, Value
+from tuner.protocol import TrainingSpec
+from tuner.space.parameter import PER_TASK
 from tuner.space.space import Space
 from tuner.space.toml import parse_space
-from tuner.trials.interfaces import TrainingSpec
 from tuner.trials.stopping import SECTIONS
 
 

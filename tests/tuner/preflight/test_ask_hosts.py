@@ -8,7 +8,7 @@ import pytest
 from tests.tuner.preflight.stand_ins import texts
 from tuner.cluster import probe
 from tuner.cluster.cluster_file import ClusterFile
-from tuner.preflight.hosts import check_hosts
+from tuner.preflight.ask_hosts import check_hosts
 
 
 @pytest.mark.needs("bash")

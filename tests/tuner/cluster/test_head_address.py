@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ray.autoscaler import sdk
 
-from tuner.cluster.launcher import find_head_node
+from tuner.cluster.head_address import find_head_node
 from tuner.errors import SearchError
 
 

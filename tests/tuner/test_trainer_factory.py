@@ -9,8 +9,8 @@ from model.network import Architecture
 from model.train_config import TrainConfig
 from tuner.data import Crystals, load_crystals
 from tuner.errors import SearchError, SpaceError
-from tuner.training import LoaderSettings, check_device, make_factory, read_space
-from tuner.trials.interfaces import TrainingSpec
+from tuner.protocol import TrainingSpec
+from tuner.trainer_factory import LoaderSettings, check_device, make_factory, read_space
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.machine import Machine
 from tuner.cluster.ssh import Login
 from tuner.preflight.finding import Finding, error
-from tuner.preflight.machines import judge_hosts
+from tuner.preflight.judge_machines import judge_hosts
 
 _CONNECT_SECONDS = 5
 _LOGIN_SECONDS = 30
