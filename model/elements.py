@@ -19,7 +19,7 @@ def element_features() -> Float[Tensor, "101 features"]:
         0.
 
     Source:
-        Xie and Grossman 2018, Table S1; values from pymatgen by graphdb/elements.py.
+        Xie and Grossman 2018, Table S1; values from pymatgen by graphdb/element_table.py.
     """
     table = _table()
     sizes = [entry["num_categories"] for entry in table["properties"]]

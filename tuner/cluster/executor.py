@@ -18,7 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from tuner.cluster.failures import failure_of
+from tuner.cluster.failure_kinds import failure_of
 from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import temporary_folder
 from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, SavedState, TrainingWorker

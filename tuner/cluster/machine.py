@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 
 _ALWAYS_EQUAL = ("python", "ray")  # also where nothing is trained
 
@@ -16,7 +16,7 @@ class Machine:
     address: str
     head: bool
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """As `tuner.cluster.probe.facts` gives them; empty if it did not answer."""
+    """As `tuner.cluster.machine_facts.facts` gives them; empty if it did not answer."""
     clock_offset: float = 0.0
     """Its clock minus ours, in s."""
     clock_error: float = 0.0
@@ -29,7 +29,7 @@ class Machine:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """As `tuner.cluster.probe.versions` gives them."""
+        """As `tuner.cluster.machine_facts.versions` gives them."""
         versions: Mapping[str, str] = self.facts.get("versions", {})
         return versions
 
@@ -64,7 +64,8 @@ def version_differences(nodes: Sequence[NodeFacts], mine: Mapping[str, str]) -> 
         differing = [
             f"{name} {there} instead of {mine[name]}"
             for name in names
-            if (there := node.versions.get(name, probe.ABSENT)).partition("+")[0] != mine[name].partition("+")[0]
+            if (there := node.versions.get(name, machine_facts.ABSENT)).partition("+")[0]
+            != mine[name].partition("+")[0]
         ]
         if node.answered and differing:
             found.setdefault(", ".join(differing), []).append(node)

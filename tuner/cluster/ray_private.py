@@ -124,7 +124,7 @@ def ours_first(root: str) -> "JobConfig":
 
     Ray has them look into the driver's current folder first, where a ``model.py`` of the user's would be taken for our
     package. Of the folders in its list the last one is looked into first, and it puts its own at the end. Of no use on
-    a cluster, where each node has its own copy of our packages, which `tuner.cluster.nodes` compares with this one.
+    a cluster, where each node has its own copy of our packages, which `tuner.cluster.ask_nodes` compares with this one.
     """
     from ray.job_config import JobConfig
 

@@ -17,7 +17,7 @@ from ray.exceptions import AuthenticationError
 from graphdb.cpus import usable_cpus
 from graphdb.errors import first_line
 from tuner.cluster import ray_private
-from tuner.cluster.nodes import alive_nodes, check_nodes
+from tuner.cluster.ask_nodes import alive_nodes, check_nodes
 from tuner.cluster.resources import Resources
 from tuner.cluster.temporary import remove_stale_folders, temporary_folder
 from tuner.errors import SearchError

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.machine import Machine
 from tuner.cluster.ssh import Login
@@ -110,7 +110,7 @@ def _program(file: ClusterFile, *, is_head: bool) -> str:
     to_head = [(str(file.provider.get("head_ip")), file.head_port)]
     peers = [(address, 22) for address in file.worker_addresses] if is_head else to_head
     return (
-        f"{Path(probe.__file__).read_text(encoding='utf-8')}\nimport json\n"
+        f"{Path(machine_facts.__file__).read_text(encoding='utf-8')}\nimport json\n"
         f"answer = facts({(file.environment() or '~', '/tmp')!r})\n"
         f"answer['reach'] = {{address: reach(address, port) for address, port in {peers!r}}}\n"
         "print('\\n' + json.dumps(answer))\n"

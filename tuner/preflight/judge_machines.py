@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.machine import Machine, NodeFacts, version_differences
 from tuner.preflight.finding import Finding, Severity, error, gigabytes, ok, otherwise, warning
@@ -68,7 +68,7 @@ def _software(file: ClusterFile, host: Machine) -> Iterator[Finding]:
     if tuple(int(part) for part in versions["python"].split(".")[:2]) < _OLDEST_PYTHON:
         fix = "install a newer Python, and let the setup commands make the virtual environment with it"
         yield error(host.name, f"must have Python 3.11 or newer, but has {versions['python']}", fix)
-    absent = [name for name in ("ray", "crystune") if versions[name] == probe.ABSENT]
+    absent = [name for name in ("ray", "crystune") if versions[name] == machine_facts.ABSENT]
     if absent and not _installs(file):
         fix = "install it there, or let setup_commands do so (cluster.yaml shows how)"
         yield error(host.name, f"must have {' and '.join(absent)} in {facts['executable']}", fix)
@@ -84,7 +84,7 @@ def _software(file: ClusterFile, host: Machine) -> Iterator[Finding]:
 def _space(file: ClusterFile, host: Machine) -> Iterator[Finding]:
     """On disks and in memory."""
     facts, environment = host.facts, file.environment() or "~"
-    setup = _SETUP_BYTES if host.versions["torch"] == probe.ABSENT and _installs(file) else 1e9
+    setup = _SETUP_BYTES if host.versions["torch"] == machine_facts.ABSENT and _installs(file) else 1e9
     for folder, needed, use, fix in (
         (environment, setup, "", "make room, or name another folder in the commands"),
         (TEMPORARY, 1e9, " for Ray", "make room"),
@@ -144,11 +144,11 @@ def _host_gpus(file: ClusterFile, workers: Sequence[Machine]) -> Iterator[Findin
 
 def _version_groups(file: ClusterFile, hosts: Sequence[Machine]) -> Iterator[Finding]:
     """Ray demands equal versions of Python, to the last number, and of itself."""
-    for name in ("python", *probe.DISTRIBUTIONS):
+    for name in ("python", *machine_facts.DISTRIBUTIONS):
         groups: dict[str, list[str]] = {}
         for host in hosts:
             version = host.versions[name].partition("+")[0]
-            if version != probe.ABSENT:
+            if version != machine_facts.ABSENT:
                 groups.setdefault(version, []).append(host.name)
         if len(groups) < 2:
             continue

@@ -5,9 +5,9 @@ from pathlib import Path
 from pyarrow.fs import FileSystem, FileType
 
 from graphdb.errors import first_line
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
+from tuner.cluster.ask_nodes import probe_nodes
 from tuner.cluster.cluster_file import ClusterFile
-from tuner.cluster.nodes import probe_nodes
 from tuner.cluster.session import Cluster
 from tuner.preflight.finding import Finding, error, gigabytes, ok
 from tuner.preflight.judge_machines import ANSWER_SECONDS, CACHE, TEMPORARY, judge_nodes
@@ -26,7 +26,7 @@ def check_running(address: str, file: ClusterFile | None, store_bytes: int | Non
     with Cluster(address):
         nodes = probe_nodes(folders=(CACHE, TEMPORARY), with_gpus=True, with_clock=True, timeout=ANSWER_SECONDS)
     min_workers = file.min_workers if file else None
-    return judge_nodes(nodes, min_workers=min_workers, store_bytes=store_bytes, mine=probe.versions())
+    return judge_nodes(nodes, min_workers=min_workers, store_bytes=store_bytes, mine=machine_facts.versions())
 
 
 def check_store(store: str) -> tuple[int | None, list[Finding]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.preflight.stand_ins import texts
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 from tuner.cluster.cluster_file import ClusterFile
 from tuner.preflight.ask_hosts import check_hosts
 
@@ -31,7 +31,7 @@ def test_hosts_are_asked_with_the_ssh_of_the_path(
     monkeypatch.setenv("PATH", f"{stub.parent}:/usr/bin:/bin")
     own_hosts.auth["ssh_proxy_command"] = "through somewhere"  # hence no look at port 22 of addresses that do not exist
     own_hosts.provider["worker_ips"] = ["10.0.0.2", "10.0.0.3"]
-    monkeypatch.setattr(probe, "__file__", _without_network(tmp_path))
+    monkeypatch.setattr(machine_facts, "__file__", _without_network(tmp_path))
     errors = texts(check_hosts(own_hosts), "error")
     assert any("(10.0.0.2): must have the time of this machine" in e and "ahead" in e for e in errors), errors
     assert any(e.startswith("10.0.0.3: must let me log in") and "Permission denied" in e for e in errors)
@@ -39,6 +39,6 @@ def test_hosts_are_asked_with_the_ssh_of_the_path(
 
 
 def _without_network(folder: Path) -> str:
-    path = folder / "probe.py"
-    path.write_text(Path(probe.__file__).read_text() + "\ndef reach(address, port): return 'open'\n")
+    path = folder / "machine_facts.py"
+    path.write_text(Path(machine_facts.__file__).read_text() + "\ndef reach(address, port): return 'open'\n")
     return str(path)

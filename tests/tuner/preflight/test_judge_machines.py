@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.tuner.preflight.stand_ins import VENV, texts
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 from tuner.cluster.cluster_file import ClusterFile
 from tuner.cluster.machine import Machine, NodeFacts
 from tuner.preflight.judge_machines import CACHE, TEMPORARY, judge_hosts, judge_nodes
@@ -76,7 +76,10 @@ def test_healthy_hosts_pass_with_a_line_each(own_hosts: ClusterFile) -> None:
         ({"versions": {"python": "3.12.4"}}, r"python must be the same.*3.12.4 on host3 \(10.0.0.3\)"),
         ({"offset": 60.0}, r"60.0 s ahead.*set-ntp"),
         ({"offset": -3.0}, r"3.0 s behind"),
-        ({"free_disk": {VENV: 10**9, "/tmp": 10**10}, "versions": {"torch": probe.ABSENT}}, r"7.0 GB free.*1.0 GB"),
+        (
+            {"free_disk": {VENV: 10**9, "/tmp": 10**10}, "versions": {"torch": machine_facts.ABSENT}},
+            r"7.0 GB free.*1.0 GB",
+        ),
         ({"raylets": ["10.9.9.9:6379"]}, r"runs Ray for the head at 10.9.9.9:6379.*ray stop"),
         ({"reach": {"127.0.0.1": "timed out"}}, r"must reach 127.0.0.1 on port 6380, but: timed out.*firewall"),
         ({"reach": {"127.0.0.1": "name unknown"}}, r"must reach 127.0.0.1 on port 6380, but: name unknown"),
@@ -118,7 +121,7 @@ def test_a_cluster_without_any_gpu_is_a_warning(own_hosts: ClusterFile) -> None:
 
 def test_versions_that_no_setup_command_will_fix_are_errors(own_hosts: ClusterFile) -> None:
     own_hosts.config["setup_commands"] = []
-    errors = texts(judge_hosts(own_hosts, [answer(1), answer(2, versions={"ray": probe.ABSENT})]), "error")
+    errors = texts(judge_hosts(own_hosts, [answer(1), answer(2, versions={"ray": machine_facts.ABSENT})]), "error")
     assert any("must have ray in /home/me/venv/bin/python" in error for error in errors)
     errors = texts(judge_hosts(own_hosts, [answer(1), answer(2, versions={"ray": "2.59.0"})]), "error")
     assert any("2.60.0 on host1 (10.0.0.1); 2.59.0 on host2 (10.0.0.2)" in error for error in errors)

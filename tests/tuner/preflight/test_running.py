@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuner.preflight.stand_ins import texts
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 from tuner.preflight.running import check_results, check_store
 
 REPOSITORY = Path(__file__).parents[3]
@@ -61,4 +61,4 @@ def test_a_running_ray_that_demands_a_token_is_asked(tmp_path: Path) -> None:
     assert done.returncode == 0, done
     answer = json.loads(done.stdout)
     assert answer["next"].startswith(f"python -m tuner.search --address {address}")
-    assert any(probe.versions()["python"] in finding["what"] for finding in answer["findings"])
+    assert any(machine_facts.versions()["python"] in finding["what"] for finding in answer["findings"])

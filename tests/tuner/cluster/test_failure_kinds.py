@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import ray.exceptions
 
-from tuner.cluster.failures import LOST_NODE, LOST_WORKER, failure_of
+from tuner.cluster.failure_kinds import LOST_NODE, LOST_WORKER, failure_of
 
 RAY: Any = ray.exceptions  # without types
 LONG = "Killed by Ray.\nRefer to the documentation on how to address the out of memory issue: https://..."

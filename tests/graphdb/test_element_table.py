@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graphdb.elements import element_table
+from graphdb.element_table import element_table
 
 
 @pytest.fixture(scope="module")

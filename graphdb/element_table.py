@@ -1,4 +1,4 @@
-"""Compute the element table that `model` ships: ``python -m graphdb.elements > model/data/elements.json``.
+"""Compute the element table that `model` ships: ``python -m graphdb.element_table > model/data/elements.json``.
 
 The nine properties, their ranges and their numbers of categories are those of Table S1 of Xie and Grossman 2018; the
 values are pymatgen's. A value outside its range counts to the nearest category, an unknown one to none.

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tuner.cluster import probe
+from tuner.cluster import machine_facts
 from tuner.cluster.machine import NodeFacts, version_differences
 from tuner.errors import SearchError
 
@@ -31,12 +31,12 @@ def probe_nodes(
     Returns:
         The head first, then by address.
     """
-    source = Path(probe.__file__).read_text(encoding="utf-8")
+    source = Path(machine_facts.__file__).read_text(encoding="utf-8")
 
     # Inside a function, so that Ray sends it by value: the node may lack this package, and shall say so.
     def answer(function: str, *arguments: Any) -> Any:
-        namespace: dict[str, Any] = {"__name__": "probe"}
-        exec(compile(source, "probe.py", "exec"), namespace)
+        namespace: dict[str, Any] = {"__name__": "machine_facts"}
+        exec(compile(source, "machine_facts.py", "exec"), namespace)
         return namespace[function](*arguments)
 
     def now() -> float:
@@ -92,7 +92,7 @@ def check_versions(nodes: Sequence[NodeFacts], mine: Mapping[str, str] | None = 
     Raises:
         SearchError: naming each difference once, with the nodes that have it, and each node that does not answer.
     """
-    differences = version_differences(nodes, probe.versions() if mine is None else mine)
+    differences = version_differences(nodes, machine_facts.versions() if mine is None else mine)
     lines = [f"{', '.join(node.name for node in them)}: {what}" for what, them in differences.items()]
     silent = [node.name for node in nodes if not node.answered]
     if silent:
