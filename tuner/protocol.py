@@ -128,7 +128,7 @@ class EpochTrainer(Protocol):
 
 
 class TrainerFactory(Protocol):
-    """Makes a training for a training; travels to the workers once."""
+    """Makes the trainer of a training; travels to the workers once."""
 
     def build(self, spec: TrainingSpec) -> EpochTrainer:
         """A training at epoch 0."""

@@ -209,7 +209,7 @@ def _resolve(
         **chosen,
     )
     if old is not None:
-        check_resumed(old, settings, folder.path.name, finalists_begun=folder.finalist_epochs.exists())
+        check_resumed(old, settings, folder.path.name, finalists_begun=folder.finalists_begun())
     return settings, space, crystals
 
 

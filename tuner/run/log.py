@@ -10,7 +10,7 @@ All else that a resumed search needs is rebuilt from these lines, in their order
 import errno
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -65,8 +65,8 @@ class Training:
 
     def add(self, line: Line) -> None:
         """Take a line of the log."""
-        self.updated = line.get("time", 0.0)
-        self.started = self.started or self.updated
+        moment = line.get("time", 0.0)
+        self.started, self.updated = min(self.started or moment, moment), max(self.updated, moment)
         if "params" in line:
             self.params = line["params"]
         elif "failed" in line:
@@ -101,13 +101,18 @@ class Log:
         jsonlines.cut_torn_tail(path)
         path.touch()
 
-    def lines(self) -> list[Line]:
-        """All lines so far."""
-        return jsonlines.read(self._path)
+    def lines(self) -> Iterator[Line]:
+        """All lines so far, one after the other."""
+        return jsonlines.lines(self._path)
+
+    def complete(self, missing: list[Line]) -> None:
+        """Write what the log lacks behind its lines: all, or none of it, whatever happens."""
+        whole = [*self.lines(), *missing]
+        self._retry(lambda: self._once(lambda: jsonlines.write(self._path, whole)))
 
     def append(self, lines: list[Line]) -> None:
         """Write these lines together, or none of them."""
-        self._retry(lambda: self._append_once(lines))
+        self._retry(lambda: self._once(lambda: jsonlines.append(self._path, *lines)))
 
     def begin(self, trials: Mapping[str, Mapping[str, Value]]) -> list[Line]:
         """Trials are begun with these parameters: on disk together, or not at all; returns the lines."""
@@ -125,10 +130,10 @@ class Log:
         """A trial has failed for good."""
         self.append([{"key": key, "time": _now(), "failed": reason}])
 
-    def _append_once(self, lines: list[Line]) -> None:
+    def _once(self, write: Callable[[], None]) -> None:
         if not self._path.exists():  # a new file, in a folder that came back empty, would lack the beginning
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
-        jsonlines.append(self._path, *lines)
+        write()
 
 
 def trainings_of(lines: Iterable[Line]) -> dict[str, Training]:

@@ -100,6 +100,10 @@ class RunFolder:
         """Whether a process holds the run."""
         return self._written_elsewhere or is_held(self.lock_file)
 
+    def finalists_begun(self) -> bool:
+        """Whether some finalist has trained an epoch."""
+        return self.finalist_epochs.exists() and self.finalist_epochs.stat().st_size > 0
+
     def read_finalists(self) -> dict[str, Any] | None:
         """What finalists.json holds, or None before it is there."""
         if not self.finalists_json.exists():

@@ -1,7 +1,6 @@
 """The journal that optuna-dashboard opens: written behind the search, read by nobody here, made anew at each start."""
 
 import json
-import os
 import time
 import warnings
 from collections import deque
@@ -14,6 +13,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from graphdb.files import write_atomically
 from tuner.run.log import Training
 from tuner.space.space import Space
 from tuner.study.samplers.tpe import distribution_of, frozen
@@ -58,18 +58,18 @@ class Dashboard:
         """Bring the file up to date, if it can be written to."""
         self._next_flush = time.monotonic() + _FLUSH_SECONDS
         with suppress(OSError):
-            if self._size < 0:
-                temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-                temporary.write_bytes(self._lines.unwritten)
-                os.replace(temporary, self._path)
+            if self._size < 0 and self._path.parent.is_dir():  # else it is away, and must not be begun anew
+                write_atomically(self._path, self._lines.unwritten)
                 self._size = 0
+            elif self._size < 0:
+                return
             else:
                 with open(self._path, "r+b") as file:
                     file.truncate(self._size)  # what an attempt left that failed
                     file.seek(self._size)
                     file.write(self._lines.unwritten)
             self._size += len(self._lines.unwritten)
-            self._lines.unwritten = b""
+            self._lines.unwritten = bytearray()
 
     def _write(self, trial: Training) -> None:
         number, storage = trial.number, self._storage
@@ -97,7 +97,7 @@ class _Lines(BaseJournalBackend):
     """The lines of Optuna's journal, kept until they are written."""
 
     def __init__(self) -> None:
-        self.unwritten = b""
+        self.unwritten = bytearray()
         self._unread: deque[dict[str, Any]] = deque()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:

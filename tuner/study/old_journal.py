@@ -1,5 +1,6 @@
-"""Runs begun before November 2026 had their trials in Optuna's journal; here it becomes lines of the log."""
+"""Runs begun before December 2026 had their trials in Optuna's journal; here it becomes lines of the log."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ def lines_of(journal: Path) -> list[Line]:
 
 
 def _lines_of(trial: FrozenTrial) -> list[Line]:
-    key, moment = key_of(trial.number), trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    params: dict[str, Any] = trial.params or dict(trial.system_attrs.get("fixed_params", {}))
+    key, moment = key_of(trial.number), trial.datetime_start.timestamp() if trial.datetime_start else time.time()
+    params: dict[str, Any] = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     lines: list[Line] = [{"key": key, "time": moment, "params": params}]
     if trial.state == TrialState.FAIL:
         lines.append({"key": key, "time": moment, "failed": str(trial.user_attrs.get("reason", ""))})
+    elif trial.state.is_finished() and "outcome" not in trial.user_attrs:
+        lines.append({"key": key, "time": moment, "failed": "another program wrote it into study.journal"})
     return lines

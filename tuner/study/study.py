@@ -60,5 +60,10 @@ class Study:
         return (self._grid.first_not_in(self._history.tried) if self._grid is not None else None) or point
 
     def complete(self, number: int, given: Mapping[str, Value]) -> dict[str, Value]:
-        """A point of which some values are given."""
-        return self._sampler.point(number, given=given)
+        """A point of which some values are given; those that lie outside the space are drawn."""
+        possible = {
+            parameter.name: given[parameter.name]
+            for parameter in self.space.parameters
+            if parameter.name in given and parameter.contains(given[parameter.name])
+        }
+        return self._sampler.point(number, given=possible)

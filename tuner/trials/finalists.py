@@ -130,7 +130,7 @@ class FinalistQueue(Bookkeeper):
 def summarize(
     run: RunFolder, trials: Sequence[Training], board: Board, units: Mapping[str, str], evaluate: Evaluate
 ) -> dict[str, Any] | None:
-    """Read the test split with every finalist's checkpoint and write finalists.json.
+    """Read the test split with every finalist's checkpoint.
 
     The winner is the trial with the lowest mean validation score; of its trainings, the one with the lowest validation
     score is the one to ship. The test split decides nothing.

@@ -11,7 +11,7 @@ MAX_EXCEPTIONS = 3
 MAX_LOST_WORKERS = 10
 """Attempts in a row whose process vanishes (killed, node gone) without an epoch before the training is given up."""
 ABORT_AFTER = 3
-"""Jobs that fail for one reason, while none ever finished an epoch, before the whole work is given up."""
+"""Trainings that fail for one reason, while none ever finished an epoch, before the whole work is given up."""
 
 
 class Retries:

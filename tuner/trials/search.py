@@ -64,12 +64,9 @@ class SearchQueue(Bookkeeper):
         self._dashboard.flush()
 
     def _restore(self) -> None:
-        lines = take_over(self._run, self._log, self._study)
-        self.board.trainings = restore(lines, self._study, self._rule)
+        take_over(self._run, self._log, self._study)
+        self.board.trainings = restore(self._run, self._log.lines(), self._study, self._rule, self._learn)
         self.board.planned = max(self.board.planned, len(self.board.trainings))
-        for line in lines:
-            if "epoch" in line:
-                self._learn(line)
         for training in self.board.trainings.values():
             if training.has_ended:
                 self._folder(training.key).conclude()

@@ -20,6 +20,7 @@ def study(tmp_path: Path) -> optuna.Study:
 
 def test_parameters_and_failures_become_lines(tmp_path: Path, study: optuna.Study) -> None:
     first = study.ask({"learning_rate": RATE})
+    first.set_user_attr("outcome", "finished")
     study.tell(first, 0.5)
     second = study.ask({"learning_rate": RATE})
     second.set_user_attr("reason", "OSError: no luck")

@@ -93,8 +93,9 @@ class TPESampler(Sampler):
         """Ended trials; of diverged ones so few that TPE, which takes a tenth for good, takes none of them."""
         ended = self.history.ended()
         usable = sum(trial.state != "diverged" for trial in ended)
-        too_many = len(ended) - 10 * usable
-        return [trial for trial in ended if trial.state != "diverged" or (too_many := too_many - 1) < 0]
+        diverged = [trial.number for trial in ended if trial.state == "diverged"]
+        hidden = set(diverged[: max(0, len(ended) - 10 * usable)])
+        return [trial for trial in ended if trial.number not in hidden]
 
     def _frozen(self, trial: Training) -> FrozenTrial:
         key = trial.number, trial.has_ended

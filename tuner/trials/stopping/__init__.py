@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tuner.errors import SearchError
 from tuner.trials.stopping.asha import Asha
 from tuner.trials.stopping.base import StoppingRule
 from tuner.trials.stopping.none import NoStopping
@@ -18,6 +19,12 @@ def make_rule(settings: Mapping[str, Any], max_epochs: int) -> StoppingRule:
     Args:
         settings: name of the ``rule``, and its resolved options.
         max_epochs: of a trial that nothing stops.
+
+    Raises:
+        SearchError: if there is no such rule, or it has no such options.
     """
     options = dict(settings)
-    return RULES[options.pop("rule")](max_epochs=max_epochs, **options)
+    rule = RULES.get(options.pop("rule", ""))
+    if rule is None or not options.keys() <= rule.options.keys():
+        raise SearchError(f"the rule that stops trials must be one of {', '.join(RULES)}, got {dict(settings)!r}")
+    return rule(max_epochs=max_epochs, **options)
