@@ -14,8 +14,8 @@ from typing import Any
 from benchmarks._report import finish, parser, spread
 from tuner.run import jsonlines
 from tuner.run.mirror import objects
+from tuner.run.mirror.background import INTERVAL
 from tuner.run.mirror.bucket import Bucket
-from tuner.run.mirror.mirror import INTERVAL
 from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
 from tuner.run.run_folder import RunFolder

@@ -15,7 +15,7 @@ from tests.tuner.mirrored import mirroring
 from tuner.protocol import TrainingSpec
 from tuner.run import jsonlines
 from tuner.run.lock import only_writer
-from tuner.run.mirror import mirror as module
+from tuner.run.mirror import background as module
 from tuner.run.mirror.bucket import Bucket
 from tuner.run.mirror.pull import is_there, pull_to_resume
 from tuner.run.run_folder import RunFolder

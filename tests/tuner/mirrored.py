@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.run.mirror import objects
+from tuner.run.mirror.background import Mirror
 from tuner.run.mirror.bucket import Bucket
-from tuner.run.mirror.mirror import Mirror
 from tuner.run.mirror.snapshot import Snapshotter
 from tuner.run.mirror.upload import Uploader
 from tuner.run.run_folder import RunFolder

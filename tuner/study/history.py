@@ -6,7 +6,7 @@ from graphdb.records import Value
 from tuner.run.log import Training
 from tuner.space.space import Space
 from tuner.study.divergence import Divergences
-from tuner.study.tried import Tried
+from tuner.study.tried_points import Tried
 
 BEST_SHOWN = 25
 """Best trials that a sampler is always shown: as many as Optuna's TPE ever takes for the good ones."""

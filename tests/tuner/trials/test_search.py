@@ -46,9 +46,9 @@ def play(queue: SearchQueue, unlucky: str = "none") -> None:
 
 @pytest.mark.parametrize("lost", ["nothing", "the journal", "half a line of the log", "the last epochs"])
 def test_a_restarted_search_is_what_the_whole_one_would_have_been(tmp_path: Path, lost: str) -> None:
-    whole = Plan(folder=str(tmp_path / "whole"), trials=8)
+    whole = Plan(folder=str(tmp_path / "whole"), trials=20)
     search_in_process(whole)
-    plan = Plan(folder=str(tmp_path / "run"), trials=5)
+    plan = Plan(folder=str(tmp_path / "run"), trials=12)  # TPE begins with the tenth that has ended
     search_in_process(plan)
     run = RunFolder(Path(plan.folder))
     if lost == "the journal":  # nothing is read from it
@@ -58,7 +58,7 @@ def test_a_restarted_search_is_what_the_whole_one_would_have_been(tmp_path: Path
     elif lost == "the last epochs":
         lines = run.epochs.read_bytes().splitlines(keepends=True)
         run.epochs.write_bytes(b"".join(lines[:-2]))
-    plan.trials = 8
+    plan.trials = 20
     queue = search_in_process(plan)
     mine, theirs = (read_trials(folder) for folder in (run, RunFolder(Path(whole.folder))))
     for trial in (*mine.values(), *theirs.values()):

@@ -36,6 +36,6 @@ def mirror_of(folder: Path, uri: str | None, say: Callable[[str], None]) -> RunM
     """What mirrors a run, held by this process, to a URI; None is for no mirror. `say` shows a line to the user."""
     if uri is None:
         return NoMirror()
-    from tuner.run.mirror.mirror import Mirror  # pyarrow takes 0.2 s to import
+    from tuner.run.mirror.background import Mirror  # pyarrow takes 0.2 s to import
 
     return Mirror(folder, uri, say)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from tuner.errors import SearchError
 from tuner.run.mirror import objects
+from tuner.run.mirror.background import INTERVAL
 from tuner.run.mirror.bucket import AT_A_TIME, Bucket, join
 from tuner.run.mirror.local import comes_from, equals, has_begun, read_owner, write_owner
 from tuner.run.mirror.objects import MANIFESTS, PARTS, Files, Manifest, Part, size_of
 
 _ATTEMPTS = 5
 """A run that is being searched moves on while it is read; what was read already is kept."""
-_DEAD_AFTER = 75.0
+_DEAD_AFTER = 3 * INTERVAL
 """Seconds without a heartbeat after which a writer counts as dead: two intervals and an upload."""
 _LONG_AGO = 600.0
 """Seconds so long that clocks apart do not matter."""

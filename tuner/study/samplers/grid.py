@@ -9,7 +9,7 @@ from tuner.seeds import derived_seed
 from tuner.space.space import Space
 from tuner.study.history import History
 from tuner.study.samplers.base import Point, Sampler
-from tuner.study.tried import Tried
+from tuner.study.tried_points import Tried
 
 
 class GridSampler(Sampler):

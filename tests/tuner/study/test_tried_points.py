@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from tuner.space.space import Space
-from tuner.study.tried import Tried
+from tuner.study.tried_points import Tried
 
 
 def test_points_are_told_apart_by_places_not_by_how_numbers_are_written(make_space: Callable[..., Space]) -> None:
