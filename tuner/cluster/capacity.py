@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from graphdb.command import count
 from graphdb.progress import duration_text
-from tuner.cluster.resources import Resources, amount
+from tuner.cluster.resources import Resources, amount, of_trial
 from tuner.errors import SearchError
 
 if TYPE_CHECKING:
     from tuner.cluster.session import Cluster
 
-DEFAULT_GPU_SHARE = 0.25
-"""GPU of a trial where there are GPUs: such networks leave most of one idle."""
 _WAIT_SECONDS = 1800.0
 _REMIND_SECONDS = 30.0
 
@@ -68,7 +66,7 @@ def find_capacity(
     reminder = started
     while True:  # an autoscaler takes minutes to start the first node; `ray up` returns before its workers are there
         nodes = cluster.nodes()
-        trial = _of_trial(options, nodes)
+        trial = of_trial(options.cpus_per_trial, options.gpus_per_trial, nodes)
         if num_fitting(trial, nodes):
             cluster.check_versions()
             return trial, options.concurrency
@@ -89,7 +87,7 @@ def find_capacity(
 
 def check_machine(options: ExecutionOptions, machine: Resources) -> tuple[Resources, int]:
     """What a trial gets on one machine, and how many run at a time; a SearchError names the flag that asks for more."""
-    trial = _of_trial(options, [machine])
+    trial = of_trial(options.cpus_per_trial, options.gpus_per_trial, [machine])
     for flag, wanted, there, unit in (
         ("--cpus-per-trial", trial.cpus, machine.cpus, "CPU"),
         ("--gpus-per-trial", trial.gpus, machine.gpus, "GPU"),
@@ -120,13 +118,6 @@ def num_fitting(trial: Resources, nodes: Sequence[Resources]) -> int:
             fits = min(fits, int(node.gpus) * per_gpu if per_gpu else math.floor(node.gpus / trial.gpus + 1e-9))
         total += fits
     return total
-
-
-def _of_trial(options: ExecutionOptions, nodes: Sequence[Resources]) -> Resources:
-    gpus = options.gpus_per_trial
-    if gpus is None:
-        gpus = DEFAULT_GPU_SHARE if any(node.gpus for node in nodes) else 0.0
-    return Resources(cpus=options.cpus_per_trial, gpus=gpus)
 
 
 def _text(nodes: Sequence[Resources]) -> str:
