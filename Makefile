@@ -28,7 +28,7 @@ help:
 
 search: $(RUNTIME)
 	@echo "== 1/3 search: $(TRIALS) trials over the sample that ships"
-	$(BIN)/python -m tuner.search $(if $(wildcard runs/$(RUN)),--resume,--space table5) --trials $(TRIALS) --name $(RUN) $(OPTIONS)
+	$(BIN)/python -m tuner.search $(if $(wildcard runs/$(RUN)/run.json),--resume,--space table5) --trials $(TRIALS) --name $(RUN) $(OPTIONS)
 	@echo "== 2/3 export: the best model"
 	$(BIN)/python -m tuner.export runs/$(RUN) -o $(EXPORT)
 	@echo "== 3/3 predict: crystals from examples/, with the exported model"

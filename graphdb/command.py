@@ -121,8 +121,10 @@ class _Version(argparse.Action):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest of the known names; empty if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """``; did you mean 'x'?`` for a name that this one begins, or else the nearest; empty if none is near."""
+    names = list(known)
+    longer = [other for other in names if len(name) > 2 and other.startswith(name)]
+    near = longer[:1] or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
