@@ -244,9 +244,9 @@ class _Reader:
 
     def _stopping(self) -> Mapping[str, Mapping[str, int]]:
         found = [name for name in self._rules if name in self._document]
-        self._must(
-            len(found) < 2, f"at most one rule may stop trials, got {', '.join(f'[{name}]' for name in found)}", "file"
-        )
+        if len(found) > 1:
+            sections = " and ".join(f"[{name}]" for name in found)
+            raise SpaceError(f"at most one rule may stop trials, got {sections} ({self._source}); remove one")
         return {name: self._rule(name) for name in found}
 
     def _rule(self, name: str) -> Mapping[str, int]:

@@ -147,9 +147,7 @@ def test_a_space_is_found_by_name_or_path(tmp_path: object) -> None:
 def test_two_rules_that_stop_trials_are_one_too_many() -> None:
     text = "[parameters]\nnum_convs = [2, 3]\n[first]\nepochs = 2\n[second]\nepochs = 3"
     rules = {name: {"epochs": (1, "epochs")} for name in ("first", "second")}
-    with pytest.raises(
-        SpaceError, match=r"at most one rule may stop trials, got \[first\] and \[second\] \(mine.toml\)"
-    ):
+    with pytest.raises(SpaceError, match=r"at most one rule may stop trials, got \[first\] and \[second\] "):
         parse_space(text, "mine.toml", ["a"], ["num_convs"], lambda name, value: None, rules)
     with pytest.raises(SpaceError, match=r"epochs must be a whole number of at least 1 \(epochs\), got 0 \(mine.toml"):
         parse_space(
