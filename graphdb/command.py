@@ -20,6 +20,7 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -161,7 +162,7 @@ def run(
         What `execute` returned, or 2 after a mistake, 70 after a fault of crystune's, 130 after Ctrl-C, 143 after
         SIGTERM. A reader of our output that has seen enough (``| head``) is no error: 0.
     """
-    with _interruptible():
+    with _interruptible() as received:
         try:
             try:
                 status = execute(parser.parse_args(argv))
@@ -181,6 +182,9 @@ def run(
         except MemoryError:
             _say("error: there must be more memory for this; take less at a time")
         except Exception as error:  # noqa: BLE001 - a command ends with a status and one line, whatever it was
+            if received.number:  # of which a library, NumPy while it loads for one, has made an error of its own
+                _say(f"interrupted: {interrupted}".removesuffix(": "))
+                return 128 + received.number
             if not (isinstance(error, ValueError) and _is_ours(error)):
                 _say(f"error: {_fault_text(error)}")
                 return FAULT
@@ -282,19 +286,27 @@ def _keep_from_children() -> None:
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
+@dataclass(slots=True)
+class _Received:
+    number: int = 0
+    """Of the signal that came first; 0 before."""
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[_Received]:
     """SIGTERM like Ctrl-C; a second of them ends the process at once, even where it hangs in a library.
 
     Python runs its handlers between two instructions of the main thread, which a call into C can keep from ever
     coming. The handler in C, though, writes the signal's number to the wakeup descriptor, and a thread reads that.
     """
+    received = _Received()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield received
         return
 
-    def terminated(number: int, frame: FrameType | None) -> NoReturn:
-        raise Terminated
+    def handler(number: int, frame: FrameType | None) -> NoReturn:
+        received.number = received.number or number
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -312,15 +324,18 @@ def _interruptible() -> Iterator[None]:
             before_hook(problem)
 
     before_hook, sys.unraisablehook = sys.unraisablehook, unraisable
-    before_term = signal.signal(signal.SIGTERM, terminated)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, handler)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or in use
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, handler)
     before_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, daemon=True, name="second Ctrl-C")
     thread.start()
     try:
-        yield
+        yield received
     finally:
         signal.set_wakeup_fd(before_fd)
-        signal.signal(signal.SIGTERM, before_term)
+        for number, its in before.items():
+            signal.signal(number, its)
         sys.unraisablehook = before_hook
         os.write(writer, b"\0")
         thread.join()

@@ -1,5 +1,6 @@
 """The wrapper around all commands, tried in processes of its own: signals, pipes, faults."""
 
+import argparse
 import contextlib
 import os
 import signal
@@ -219,3 +220,18 @@ def test_a_signal_while_packages_load_waits_until_they_are_loaded(
     assert run(parser, execute, []) == 128 + number
     assert raised == [error]
     assert sys.modules[name].whole
+
+
+def test_an_interrupt_of_which_a_library_makes_another_error_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def numpy_while_it_loads(arguments: argparse.Namespace) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("IMPORTANT: PLEASE READ THIS") from error
+        return 0
+
+    assert run(Parser("graphdb.info", "Does nothing."), numpy_while_it_loads, [], interrupted="nothing was done") == 130
+    assert capsys.readouterr().err == "interrupted: nothing was done\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
