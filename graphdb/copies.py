@@ -36,15 +36,12 @@ class Origin(Protocol):
     @property
     def name(self) -> str:
         """For messages."""
-        ...
 
     def version(self) -> tuple[int, str]:
         """Size in bytes, and a text that changes when the content does."""
-        ...
 
     def read(self, offset: int, length: int) -> Any:
         """These bytes, as an object with the buffer interface; fewer at the end only. Called by several threads."""
-        ...
 
 
 class Server(Origin, Protocol):
@@ -52,7 +49,6 @@ class Server(Origin, Protocol):
 
     def sha256(self) -> str:
         """Checksum of the whole file."""
-        ...
 
 
 def is_uri(source: str) -> bool:

@@ -33,15 +33,12 @@ class GraphSource(Protocol):
     @property
     def material_ids(self) -> Sequence[str]:
         """Of the crystals."""
-        ...
 
     def __len__(self) -> int:
         """Number of crystals."""
-        ...
 
     def collate(self, indices: Int[NDArray[np.int64], " crystals"]) -> GraphBatch:
         """The crystals at these positions, in this order."""
-        ...
 
 
 class InMemoryGraphs:

@@ -49,15 +49,12 @@ class Source(Protocol):
         Raises:
             SourceError: if the source as a whole cannot be read to its end.
         """
-        ...
 
     def progress(self) -> float:
         """The share of the source that was read, 0 to 1."""
-        ...
 
     def may_repeat(self, material_id: str) -> bool:
         """Whether several entries with this id are to be expected, as of CONTCAR and POSCAR in one folder."""
-        ...
 
 
 def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | None = None) -> Source:

@@ -21,24 +21,19 @@ class BatchSource(Protocol):
     @property
     def tasks(self) -> Sequence[Task]:
         """What the target columns are."""
-        ...
 
     @property
     def targets(self) -> Float[NDArray[np.float32], "crystals tasks"]:
         """NaN where unknown."""
-        ...
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
-        ...
 
     def __len__(self) -> int:
         """Batches of this epoch."""
-        ...
 
     def __iter__(self) -> Iterator[GraphBatch]:
         """The batches of this epoch."""
-        ...
 
 
 def predict(

@@ -69,27 +69,21 @@ class TrainingQueue(Protocol):
 
     def next_training(self) -> TrainingSpec | None:
         """A training to start now, or None if there is none at the moment."""
-        ...
 
     def done(self) -> bool:
         """Whether no training runs and none will come."""
-        ...
 
     def saved_state(self, key: str) -> bytes | None:
         """What a training goes on from; None for its beginning."""
-        ...
 
     def on_start(self, key: str) -> None:
         """Take that a process works on a training; until then it waits for one."""
-        ...
 
     def on_result(self, key: str, report: EpochResult) -> bool:
         """Take an epoch's report; return whether the training goes on."""
-        ...
 
     def on_failure(self, key: str, failure: Failure) -> None:
         """Take a failed attempt. If the training deserves another one, `next_training` hands it out again."""
-        ...
 
 
 class EpochTrainer(Protocol):
@@ -98,33 +92,26 @@ class EpochTrainer(Protocol):
     @property
     def epoch(self) -> int:
         """Epochs trained so far."""
-        ...
 
     @property
     def best_epoch(self) -> int:
         """Epoch of the best score, 0 before the first."""
-        ...
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
-        ...
 
     def run_epoch(self) -> Any:
         """Train one epoch and return an object with ``as_dict()``."""
-        ...
 
     def save_state(self, folder: Path) -> None:
         """Save all it takes to go on, atomically."""
-        ...
 
     def load_state(self, folder: Path) -> None:
         """Go on from a saved state."""
-        ...
 
     def save_best(self, folder: Path, extra: dict[str, Any]) -> None:
         """Save the checkpoint of the best epoch."""
-        ...
 
 
 class TrainerFactory(Protocol):
@@ -132,8 +119,6 @@ class TrainerFactory(Protocol):
 
     def build(self, spec: TrainingSpec) -> EpochTrainer:
         """A training at epoch 0."""
-        ...
 
     def provenance(self, spec: TrainingSpec) -> dict[str, Any]:
         """What the checkpoint's config.json shall say of the training."""
-        ...

@@ -80,7 +80,7 @@ def _check_rungs(asha: Asha, records: list[Training], lines: list[dict[str, Any]
         assert line["decision"] == ("continue" if goes_on else "stopped") or line["decision"] == "finished"
     reached = {
         rung: {r.number: min(v for e, v in r.curve.items() if e <= rung) for r in records if rung in r.curve}
-        for rung in asha.rung_epochs
+        for rung in asha.rungs()
     }
     assert asha.rungs() == reached
 

@@ -77,7 +77,7 @@ def table(records: list[Training]) -> list[Any]:
 
 def rungs(run: RunFolder, records: list[Training], max_epochs: int) -> dict[int, dict[int, float]]:
     """Rung sets as Optuna's storage implies them: best value up to the rung's epoch, of every trial that got there."""
-    epochs = Asha(grace_epochs=1, reduction=3, max_epochs=max_epochs).rung_epochs
+    epochs = Asha(grace_epochs=1, reduction=3, max_epochs=max_epochs).rungs()
     return {
         rung: {r.number: min(v for e, v in r.curve.items() if e <= rung) for r in records if rung in r.curve}
         for rung in epochs

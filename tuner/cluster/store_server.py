@@ -29,11 +29,9 @@ class ReadsFile(Protocol):
     @property
     def file(self) -> Path | None:
         """The file; None if they need none."""
-        ...
 
     def served_by(self, server: Server) -> TrainerFactory:
         """The same factory for other machines, which have the file from this server."""
-        ...
 
 
 @contextmanager

@@ -37,7 +37,6 @@ class RetryWrite(Protocol):
 
     def __call__(self, write: Callable[[], T], /) -> T:
         """Do it; returns what it returns."""
-        ...
 
 
 class Retry:

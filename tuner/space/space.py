@@ -23,10 +23,6 @@ class Space:
     stopping: Mapping[str, Mapping[str, int]]
     """What the file sets of the rule that stops trials, by its name; empty for the default."""
 
-    def is_whole(self, point: Mapping[str, Value]) -> bool:
-        """Whether a point has all parameters that exist for it."""
-        return all(parameter.name in point for parameter in self.parameters if parameter.is_active(point))
-
     def size(self) -> int | None:
         """Number of different points if all parameters are discrete, else None."""
         counts: Counter[frozenset[tuple[str, str]]] = Counter({frozenset(): 1})

@@ -36,8 +36,6 @@ def test_the_size_of_a_space_counts_each_point_once_whatever_the_conditions(
             longer += [{**point, parameter.name: value} for value in values] if active else [point]
         points = longer
     assert space.size() == len(points)
-    assert all(space.is_whole(point) for point in points)
-    assert not space.is_whole({})
 
 
 def test_the_size_of_a_huge_space_is_known_at_once(make_space: Callable[..., Space]) -> None:

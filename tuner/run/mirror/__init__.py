@@ -11,11 +11,9 @@ class RunMirror(AbstractContextManager["RunMirror"], Protocol):
 
     def tick(self, *, now: bool = False) -> bool:
         """Take a snapshot if it is time, or `now`, since a long calculation follows; False if `check` will raise."""
-        ...
 
     def check(self) -> None:
         """Raise a `SearchError` when another search has taken the run over."""
-        ...
 
 
 class NoMirror(RunMirror):

@@ -63,11 +63,6 @@ class Asha(StoppingRule):
             raise ValueError(f"grace_epochs must be at most --max-epochs ({max_epochs}), got {grace}")
         return {"grace_epochs": grace, "reduction": reduction}
 
-    @property
-    def rung_epochs(self) -> tuple[int, ...]:
-        """Epochs at which trials are compared, ascending."""
-        return tuple(self._rungs)
-
     def rungs(self) -> dict[int, dict[int, float]]:
         """What is recorded: rung epoch -> trial number -> best score up to that epoch (a copy)."""
         return {epoch: dict(values) for epoch, values in self._rungs.items()}

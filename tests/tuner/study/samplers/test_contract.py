@@ -39,7 +39,6 @@ def played(space: Space, sampler: str, trials: int = 24) -> Trials:
 def test_points_lie_in_the_space_and_are_whole(make_space: Callable[..., Space], sampler: str) -> None:
     space = make_space(SPACE)
     for trial in played(space, sampler).all:
-        assert space.is_whole(trial.params)
         for parameter in space.parameters:
             assert (parameter.name in trial.params) == parameter.is_active(trial.params)
             assert parameter.name not in trial.params or parameter.contains(trial.params[parameter.name])
@@ -64,4 +63,4 @@ def test_given_values_are_kept(make_space: Callable[..., Space], sampler: str) -
     point = make_sampler(sampler, space, 3, History(space)).point(0, given={"num_convs": 2, "num_head_layers": 4})
     assert same(point["num_convs"], 2)
     assert same(point["num_head_layers"], 4)
-    assert space.is_whole(point)
+    assert point.keys() == {parameter.name for parameter in space.parameters if parameter.is_active(point)}

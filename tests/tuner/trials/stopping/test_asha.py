@@ -20,7 +20,7 @@ def make(grace_epochs: int = 1, reduction: int = 3, max_epochs: int = 30) -> Ash
 def test_rungs_are_powers_of_the_reduction_below_the_last_epoch(
     grace_epochs: int, reduction: int, max_epochs: int, rungs: tuple[int, ...]
 ) -> None:
-    assert make(grace_epochs, reduction, max_epochs).rung_epochs == rungs
+    assert tuple(make(grace_epochs, reduction, max_epochs).rungs()) == rungs
 
 
 def test_the_best_third_goes_on_judged_by_what_was_recorded_before() -> None:
