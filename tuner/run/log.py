@@ -136,11 +136,18 @@ class Log:
         write()
 
 
-def trainings_of(lines: Iterable[Line]) -> dict[str, Training]:
-    """What the lines of a log say of each training, by key; trials in the order of their numbers."""
+def trainings_of(
+    lines: Iterable[Line], added: Callable[[Training, Line], None] = lambda training, line: None
+) -> dict[str, Training]:
+    """What the lines of a log say of each training, by key; trials in the order of their numbers.
+
+    `added` is told of each line once its training has it.
+    """
     found: dict[str, Training] = {}
     for line in lines:
-        found.setdefault(line["key"], Training(key=line["key"])).add(line)
+        training = found.setdefault(line["key"], Training(key=line["key"]))
+        training.add(line)
+        added(training, line)
     return in_order(found)
 
 

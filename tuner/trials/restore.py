@@ -5,7 +5,7 @@ from itertools import chain
 
 from tuner.errors import SearchError
 from tuner.run import jsonlines
-from tuner.run.log import Line, Log, Training, in_order, key_of
+from tuner.run.log import Line, Log, Training, key_of, trainings_of
 from tuner.run.run_folder import RunFolder
 from tuner.study.study import Study
 from tuner.trials.stopping.base import StoppingRule
@@ -74,19 +74,19 @@ def _missing_lines(run: RunFolder) -> list[Line]:
 def _replayed(
     run: RunFolder, lines: Iterable[Line], on_epoch: Callable[[Training, Line], None] = lambda trial, line: None
 ) -> dict[str, Training]:
-    trials: dict[str, Training] = {}
     begun: set[str] = set()
-    for line in lines:
-        trial = trials.setdefault(line["key"], Training(key=line["key"]))
-        trial.add(line)
+
+    def added(trial: Training, line: Line) -> None:
         if "params" in line:
             begun.add(trial.key)
         elif "epoch" in line:
             on_epoch(trial, line)
+
+    trials = trainings_of(lines, added)
     for number in range(len(trials)):
         if key_of(number) not in begun:
             raise SearchError(
                 f"{run.epochs} must hold the beginning of every trial, but that of {number} is missing; restore the "
                 "file (of a run begun before December 2026: study.journal) from a copy"
             )
-    return in_order(trials)
+    return trials

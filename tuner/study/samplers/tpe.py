@@ -72,10 +72,10 @@ class TPESampler(Sampler):
         this = frozen(Training(key=str(number)), {})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            tpe = _CautiousTPE(self.history, self._rows, seed=self.seed_of(number, "jointly", repeat))
+            tpe = _CautiousTPE(self.history, self._rows, self._constant, seed=self.seed_of(number, "jointly", repeat))
         drawn: dict[str, Value] = {}
         for group in self.groups:
-            tpe.group, tpe.constant = group, self._constant
+            tpe.group = group
             drawn.update(tpe.sample_relative(study, this, group))
         if drawn or not self.history.divergences:
             return drawn
@@ -114,17 +114,17 @@ class _CautiousTPE(optuna.samplers.TPESampler):
     cautious.
     """
 
-    def __init__(self, history: History, rows: "_Rows", *, seed: int) -> None:
+    def __init__(self, history: History, rows: "_Rows", constant: Mapping[str, Value], *, seed: int) -> None:
         super().__init__(seed=seed, multivariate=True, constant_liar=True)
         self._history = history
         self._rows = rows
+        self._constant = constant
         self.group: Mapping[str, BaseDistribution] = {}
-        self.constant: Mapping[str, Value] = {}
 
     def _compute_acquisition_func(self, samples: dict[str, NDArray[Any]], *estimators: Any) -> NDArray[Any]:
         logarithm: NDArray[Any] = super()._compute_acquisition_func(samples, *estimators)
         against = np.zeros(len(logarithm))
-        points: list[dict[str, Value]] = [dict(self.constant) for _ in logarithm]
+        points: list[dict[str, Value]] = [dict(self._constant) for _ in logarithm]
         for name, values in samples.items():
             different, where = np.unique(values, return_inverse=True)
             external = [self.group[name].to_external_repr(value) for value in different]
