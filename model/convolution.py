@@ -70,14 +70,9 @@ class Topology:
     @classmethod
     def of(cls, batch: GraphBatch) -> "Topology":
         """The topology of a batch."""
-        count = batch.neighbor_ptr.diff()
-        num_edges = len(batch.neighbor_index)
-        node = torch.arange(len(count), device=count.device)
-        receiver = torch.repeat_interleave(node, count, output_size=num_edges)
-        sent = torch.bincount(batch.neighbor_index, minlength=len(count))
-        sender_ptr = functional.pad(sent.cumsum(0), (1, 0))
+        receiver, device = batch.receiver, batch.receiver.device
         endpoints = torch.stack([2 * receiver, 2 * batch.neighbor_index + 1], dim=1)
-        edge = torch.arange(num_edges, device=count.device)
+        edge = torch.arange(len(receiver), device=device)
         bonds = batch.neighbor_weight * batch.multiplicity[receiver]
         num_bonds, num_atoms = bonds.sum(), batch.multiplicity.sum()
         share = (bonds / num_bonds)[:, None]
@@ -89,11 +84,11 @@ class Topology:
                     edges=e,
                     receiver=receiver[e],
                     endpoints=endpoints[e].view(-1),
-                    endpoints_ptr=torch.arange(0, 2 * (e.stop - e.start) + 1, 2, device=count.device),
+                    endpoints_ptr=torch.arange(0, 2 * (e.stop - e.start) + 1, 2, device=device),
                     edge=edge[: e.stop - e.start],
                     receiver_ptr=batch.neighbor_ptr[ends] - e.start,
                     edge_by_sender=batch.edge_by_sender[e] - e.start,
-                    sender_ptr=sender_ptr[ends] - e.start,
+                    sender_ptr=batch.sender_ptr[ends] - e.start,
                     weight=batch.neighbor_weight[e],
                     share=share[e],
                 )

@@ -142,12 +142,9 @@ class MTCGCNN(nn.Module):
         atoms: Tensor = self.embedding(self.elements).index_select(0, batch.atomic_numbers)
         for conv in self.convs:
             atoms = conv(atoms, rbf, graph)
-        crystal = torch.repeat_interleave(
-            torch.arange(batch.num_crystals, device=atoms.device), batch.atom_ptr.diff(), output_size=len(atoms)
-        )
         summed: Tensor = atoms.new_zeros(batch.num_crystals, atoms.shape[1])
-        num_atoms = summed[:, 0].index_add(0, crystal, batch.multiplicity)
-        summed = summed.index_add(0, crystal, atoms * batch.multiplicity[:, None])
+        num_atoms = summed[:, 0].index_add(0, batch.crystal, batch.multiplicity)
+        summed = summed.index_add(0, batch.crystal, atoms * batch.multiplicity[:, None])
         return summed / num_atoms[:, None]
 
     def forward(self, batch: GraphBatch) -> Float[Tensor, "crystals tasks"]:
