@@ -54,8 +54,9 @@ class GatedConvolution(nn.Module):
         """The atom vectors after the convolution."""
         norm = self.edge_norm
         fixed = None if self.training else (norm.running_mean, norm.running_var)
-        products = atoms @ self.node_weight
-        total, mean, variance = edges.gated_sum(products, self.edge_weight, norm.weight, norm.bias, fixed)
+        total, mean, variance = edges.gated_sum(
+            atoms, self.node_weight, self.edge_weight, norm.weight, norm.bias, fixed
+        )
         if self.training:
             norm.update(mean, variance, edges.num_bonds)
         return functional.softplus(atoms + self.node_norm(total, nodes.share, nodes.num_atoms))

@@ -58,8 +58,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from graphdb.progress import Progress
     from model.allocator import keep_freed_memory
     from model.metrics import score
+    from model.threads import compute_with
 
     keep_freed_memory()
+    compute_with()
     with Progress("evaluating") as progress:
         found = evaluate_store(
             arguments.model, arguments.store, arguments.split, arguments.device, tell=progress.update

@@ -78,8 +78,10 @@ def _train(arguments: argparse.Namespace) -> int:
     load("torch")
     from model.allocator import keep_freed_memory
     from model.hyperparameter_file import Hyperparameters
+    from model.threads import compute_with
 
     keep_freed_memory()
+    compute_with()
     train_model(
         arguments.store,
         arguments.output,

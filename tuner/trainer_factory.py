@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from graphdb.copies import Server, node_copy
@@ -21,6 +20,7 @@ from model.allocator import keep_freed_memory
 from model.checkpoint import load_checkpoint
 from model.inference import choose_device, evaluate
 from model.network import Architecture
+from model.threads import compute_with
 from model.train_config import TrainConfig
 from model.training import Trainer
 from tuner.data import Crystals
@@ -122,7 +122,7 @@ class CrystalTrainerFactory:
     def build(self, spec: TrainingSpec) -> Trainer:
         """A training at epoch 0."""
         keep_freed_memory()
-        torch.set_num_threads(self.threads)
+        compute_with(self.threads)
         architecture, config, batches = self.settings(spec)
         graphs = self._graphs()
         options: dict[str, Any] = {"batch_size": config.batch_size, "seed": spec.seed, **asdict(batches)}

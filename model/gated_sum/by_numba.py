@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,7 +16,9 @@ from graphdb.batch import GraphBatch
 from graphdb.shapes import Float
 from model.batch_norm import EPS
 from model.gated_sum import loops
+from model.gated_sum.loops import Array
 from model.gated_sum.radial import RadialBasis
+from model.threads import loop_threads
 
 
 class CompiledEdges:
@@ -47,11 +48,13 @@ class CompiledEdges:
         loops.shares(ptr, sender, band, first, self.share, received, sent, spread)
         self._node_share = torch.from_numpy(np.stack([received, sent]))
         self._rbf_share = torch.from_numpy(spread.astype(np.float32))
-        self.pieces = _pieces(batch, torch.get_num_threads())
+        self.pieces = _pieces(batch, loop_threads())
+        """Nodes of consecutive whole crystals: the first, and the one behind the last."""
 
     def gated_sum(
         self,
-        products: Float[Tensor, "atoms products"],
+        atoms: Float[Tensor, "atoms dim"],
+        node_weight: Float[Tensor, "dim products"],
         edge_weight: Float[Tensor, "rbf width"],
         gamma: Float[Tensor, " width"],
         beta: Float[Tensor, " width"],
@@ -61,33 +64,30 @@ class CompiledEdges:
         if min(self._num_rbf) < loops.BAND:
             parts = torch.split(edge_weight, self._num_rbf)
             edge_weight = torch.cat([functional.pad(w, (0, 0, 0, max(loops.BAND - len(w), 0))) for w in parts])
-        result = _GatedSum.apply(products, edge_weight, gamma, beta, self, fixed)  # type: ignore[no-untyped-call]
+        result = _GatedSum.apply(atoms, node_weight, edge_weight, gamma, beta, self, fixed)  # type: ignore[no-untyped-call]
         return result  # type: ignore[no-any-return]
 
-    def mean(self, products: Float[Tensor, "atoms products"], edge_weight: Tensor) -> Float[Tensor, " width"]:
-        """Of z over all bonds."""
-        width = edge_weight.shape[1]
-        received, sent = self._node_share
-        of_nodes = torch.mv(products[:, :width].t(), received) + torch.mv(products[:, width:].t(), sent)
-        return of_nodes + torch.mv(edge_weight.t(), self._rbf_share)
+    def mean(self, atoms: Tensor, node_weight: Tensor, edge_weight: Tensor) -> Float[Tensor, " width"]:
+        """Of z over all bonds: z is linear in the atom vectors and the radial functions, and so is its mean."""
+        as_receiver, as_sender = self._node_share @ atoms  # (2, dim)
+        to_receiver, to_sender = node_weight.chunk(2, dim=1)
+        mean: Tensor = as_receiver @ to_receiver + as_sender @ to_sender + self._rbf_share @ edge_weight
+        return mean
 
-    def each(self, loop: Callable[..., None], *arguments: Any, into: Sequence[NDArray[Any]] = ()) -> None:
-        """Run a loop over all pieces, on as many threads.
+    def each(self, work: Callable[..., None], *into: Array) -> None:
+        """Do a piece of work for all pieces of the batch, on as many threads.
 
         Args:
-            loop: of `loops`.
-            arguments: behind the piece's bounds.
-            into: arrays that all pieces add to, the last arguments; each piece gets zeros of its own.
+            work: told the first node of a piece, the one behind its last, and the arrays of `into`.
+            into: what all pieces add to; each gets zeros of its own.
         """
         if len(self.pieces) == 1:
-            loop(*self.pieces[0], *arguments, *into)
+            work(*self.pieces[0], *into)
             return
         own = [[np.zeros_like(array) for array in into] for _ in self.pieces]
-        jobs = [
-            _threads(len(self.pieces), os.getpid()).submit(loop, *piece, *arguments, *arrays)
-            for piece, arrays in zip(self.pieces[1:], own[1:], strict=True)
-        ]
-        loop(*self.pieces[0], *arguments, *own[0])
+        threads = _threads(len(self.pieces) - 1, os.getpid())
+        jobs = [threads.submit(work, *piece, *arrays) for piece, arrays in zip(self.pieces[1:], own[1:], strict=True)]
+        work(*self.pieces[0], *own[0])
         for job in jobs:
             job.result()
         for array, parts in zip(into, zip(*own, strict=True), strict=True):
@@ -96,12 +96,13 @@ class CompiledEdges:
 
 
 class _GatedSum(torch.autograd.Function):
-    """Gradients by hand: see `model.gated_sum`."""
+    """Forward and backward by hand: see `model.gated_sum`."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        products: Tensor,
+        atoms: Tensor,
+        node_weight: Tensor,
         edge_weight: Tensor,
         gamma: Tensor,
         beta: Tensor,
@@ -109,61 +110,74 @@ class _GatedSum(torch.autograd.Function):
         fixed: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `CompiledEdges.gated_sum`."""
-        num_nodes, width = len(products), edge_weight.shape[1]
-        products, edge_weight = products.contiguous(), edge_weight.contiguous()
-        inputs = (*edges.graph, products.view(num_nodes, 2, width).numpy(), edge_weight.numpy())
-        if fixed is None:
-            mean = edges.mean(products, edge_weight)
-            sums = np.zeros(width)
-            edges.each(loops.moments, *inputs, mean.numpy(), edges.share, into=[sums])
-            variance = torch.from_numpy(sums).float()
-        else:
-            mean, variance = fixed
+        width = edge_weight.shape[1]
+        # Whether gradients are recorded is a setting of each thread: only tensors without any are safe in all of them.
+        atoms, node_weight, edge_weight = atoms.detach().contiguous(), node_weight.detach(), edge_weight.detach()
+        mean = edges.mean(atoms, node_weight, edge_weight) if fixed is None else fixed[0]
+        products = torch.empty(len(atoms), 2 * width)
+        linear = (*edges.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight), _numpy(mean))
+
+        def multiply(start: int, stop: int, *sums: Array) -> None:
+            torch.mm(atoms[start:stop], node_weight, out=products[start:stop])
+            if fixed is None:
+                loops.moments(start, stop, *linear, edges.share, *sums)
+
+        squares = np.zeros(width)
+        edges.each(multiply, squares)
+        variance = torch.from_numpy(squares).float() if fixed is None else fixed[1]
         inverse_std = (variance + EPS).rsqrt()
         scale = gamma * inverse_std
-        total = torch.empty(num_nodes, width // 2)
-        slopes = torch.empty(num_nodes, 4, width // 2)
-        normalised = (mean.numpy(), edges.count, scale.numpy(), beta.numpy())
-        edges.each(loops.forward, *inputs, *normalised, total.numpy(), slopes.numpy())
-        ctx.save_for_backward(products, edge_weight, scale, beta, mean, inverse_std, slopes)
+        total = torch.empty(len(atoms), width // 2)
+        normalised = (*linear, edges.count, _numpy(scale), _numpy(beta))
+        if not any(ctx.needs_input_grad):
+            edges.each(lambda start, stop: loops.forward_only(start, stop, *normalised, _numpy(total)))
+            return total, mean, variance
+        slopes = torch.empty(len(atoms), 4, width // 2)
+        edges.each(lambda start, stop: loops.forward(start, stop, *normalised, _numpy(total), _numpy(slopes)))
+        ctx.save_for_backward(atoms, node_weight, edge_weight, products, scale, beta, mean, inverse_std, slopes)
         ctx.edges, ctx.batch_statistics = edges, fixed is None
         ctx.mark_non_differentiable(mean, variance)
         return total, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        """Gradients of products, edge_weight, gamma and beta."""
-        products, edge_weight, scale, beta, mean, inverse_std, slopes = ctx.saved_tensors
+        """Gradients of atoms, node_weight, edge_weight, gamma and beta."""
+        saved = (tensor.detach() for tensor in ctx.saved_tensors)
+        atoms, node_weight, edge_weight, products, scale, beta, mean, inverse_std, slopes = saved
         edges: CompiledEdges = ctx.edges
-        num_nodes, width = len(products), edge_weight.shape[1]
+        width = edge_weight.shape[1]
         grad = grad_outputs[0].contiguous()
         sums = np.zeros((4, width // 2))
-        edges.each(loops.weighted_sums, grad.numpy(), slopes.numpy(), into=[sums])
+        edges.each(lambda start, stop, sums: loops.weighted_sums(start, stop, _numpy(grad), _numpy(slopes), sums), sums)
         grad_beta, grad_gamma = torch.from_numpy(sums).float().view(2, width)
         grad_gamma = grad_gamma * inverse_std
-        has_own_statistics = float(ctx.batch_statistics)
-        constant = scale * grad_beta * has_own_statistics
-        linear = scale * inverse_std * grad_gamma * has_own_statistics
-        grad_products = torch.zeros(num_nodes, 2, width)
-        grad_edge_weight = np.zeros((len(edge_weight), width))
-        edges.each(
-            loops.backward,
-            *edges.graph,
-            *(tensor.numpy() for tensor in (products.view(num_nodes, 2, width), edge_weight, mean)),
-            edges.count,
-            *(tensor.numpy() for tensor in (scale, beta)),
-            edges.share,
-            *(tensor.numpy() for tensor in (grad, constant, linear, grad_products)),
-            into=[grad_edge_weight],
+        constant, slope = scale * grad_beta, scale * inverse_std * grad_gamma
+        if not ctx.batch_statistics:
+            constant, slope = torch.zeros_like(constant), torch.zeros_like(slope)
+        grad_products = torch.empty(len(atoms), 2 * width)
+        grad_atoms = torch.empty_like(atoms)
+        normalised = (
+            *(*edges.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight), _numpy(mean)),
+            *(edges.count, _numpy(scale), _numpy(beta)),
+            *(edges.share, _numpy(grad), _numpy(constant), _numpy(slope), _numpy(grad_products.view(-1, 2, width))),
         )
-        return (
-            grad_products.view(num_nodes, -1),
-            torch.from_numpy(grad_edge_weight).float(),
-            grad_gamma,
-            grad_beta,
-            None,
-            None,
-        )
+
+        def multiply(start: int, stop: int, to_nodes: Array, to_edges: Array) -> None:
+            loops.backward(start, stop, *normalised, to_edges)
+            piece = grad_products[start:stop]
+            torch.mm(piece, node_weight.t(), out=grad_atoms[start:stop])
+            torch.mm(atoms[start:stop].t(), piece, out=torch.from_numpy(to_nodes))
+
+        grad_node_weight = np.zeros(node_weight.shape, np.float32)
+        grad_edge_weight = np.zeros(edge_weight.shape)
+        edges.each(multiply, grad_node_weight, grad_edge_weight)
+        of_weights = torch.from_numpy(grad_node_weight), torch.from_numpy(grad_edge_weight).float()
+        return grad_atoms, *of_weights, grad_gamma, grad_beta, None, None
+
+
+def _numpy(tensor: Tensor) -> Array:
+    """The same memory."""
+    return tensor.detach().numpy()
 
 
 def _pieces(batch: GraphBatch, num_threads: int) -> list[tuple[int, int]]:
@@ -178,4 +192,5 @@ def _pieces(batch: GraphBatch, num_threads: int) -> list[tuple[int, int]]:
 @cache
 def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads beside this one, of this process: one that was forked has none of its parent's."""
-    return ThreadPoolExecutor(num_threads - 1, thread_name_prefix="gated sum")
+    # PyTorch's number of threads is one of each thread.
+    return ThreadPoolExecutor(num_threads, "gated sum", initializer=torch.set_num_threads, initargs=(1,))

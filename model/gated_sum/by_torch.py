@@ -64,13 +64,15 @@ class TorchEdges:
 
     def gated_sum(
         self,
-        products: Float[Tensor, "atoms products"],
+        atoms: Float[Tensor, "atoms dim"],
+        node_weight: Float[Tensor, "dim products"],
         edge_weight: Float[Tensor, "rbf width"],
         gamma: Float[Tensor, " width"],
         beta: Float[Tensor, " width"],
         fixed: tuple[Float[Tensor, " width"], Float[Tensor, " width"]] | None,
     ) -> tuple[Float[Tensor, "atoms dim"], Float[Tensor, " width"], Float[Tensor, " width"]]:
-        """See `model.gated_sum.Edges`."""
+        """See `model.gated_sum.choice.Edges`."""
+        products = atoms @ node_weight
         chunks = self.chunks(edge_weight.shape[1])
         result = _GatedSum.apply(products, self._rbf, edge_weight, gamma, beta, chunks, fixed)  # type: ignore[no-untyped-call]
         return result  # type: ignore[no-any-return]

@@ -25,7 +25,8 @@ class Edges(Protocol):
 
     def gated_sum(
         self,
-        products: Float[Tensor, "atoms products"],
+        atoms: Float[Tensor, "atoms dim"],
+        node_weight: Float[Tensor, "dim products"],
         edge_weight: Float[Tensor, "rbf width"],
         gamma: Float[Tensor, " width"],
         beta: Float[Tensor, " width"],
@@ -34,7 +35,8 @@ class Edges(Protocol):
         """The sum t, and the mean and variance that were used, of which gradients know nothing.
 
         Args:
-            products: r and s of each node, side by side: 4 dim columns.
+            atoms: the atom vectors.
+            node_weight: makes of them r and s, side by side: 4 dim columns.
             edge_weight: W, the rows of all bases one after the other; the width is 2 dim.
             gamma: scale of the normalisation.
             beta: its shift.

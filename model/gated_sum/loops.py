@@ -221,6 +221,32 @@ def forward(
 
 
 @_compiled
+def forward_only(
+    start: Number, stop: Number, ptr: Array, sender: Array, band: Array, first: Array,
+    products: Array, edge_weight: Array, mean: Array, count: Array, scale: Array, shift: Array, total: Array
+) -> None:  # fmt: skip
+    """What `forward` writes into `total`, without what only gradients need."""
+    width = products.shape[2]
+    dim = width // 2
+    z, received = np.empty(width, _f32), np.empty(width, _f32)
+    gate, core = z[:dim], z[dim:]
+    gate_scale, core_scale, gate_shift, core_shift = scale[:dim], scale[dim:], shift[:dim], shift[dim:]
+    for r in range(start, stop):
+        t = total[r]
+        t[:] = 0
+        for j in range(width):
+            received[j] = products[r, 0, j] - mean[j]
+        for e in range(ptr[r], ptr[r + 1]):
+            _input(z, received, products[sender[e], 1], edge_weight, band[e], first[e])
+            w = count[e]
+            for j in range(dim):
+                message, _, _ = _message(
+                    gate[j] * gate_scale[j] + gate_shift[j], core[j] * core_scale[j] + core_shift[j]
+                )
+                t[j] += w * message
+
+
+@_compiled
 def weighted_sums(start: Number, stop: Number, grad: Array, slopes: Array, sums: Array) -> None:
     """Add the sum over nodes of G (atoms, dim) times `slopes` to `sums` (4, dim; float64)."""
     for r in range(start, stop):
@@ -255,7 +281,7 @@ def backward(
     count: Array, scale: Array, shift: Array, share: Array, grad: Array, constant: Array, linear: Array,
     grad_products: Array, grad_edge_weight: Array
 ) -> None:  # fmt: skip
-    """Add the gradients of `products` and `edge_weight` (rbf, width; float64) to zeros.
+    """Write the gradient of `products`, and add that of `edge_weight` (rbf, width; float64).
 
     That of an edge's z is scale w G h - q (constant + linear (z - mean)).
     """
@@ -266,6 +292,7 @@ def backward(
     gate_scale, core_scale, gate_shift, core_shift = scale[:dim], scale[dim:], shift[:dim], shift[dim:]
     gate_constant, core_constant, gate_linear, core_linear = constant[:dim], constant[dim:], linear[:dim], linear[dim:]
     some = np.zeros((len(edge_weight), width), _f32)  # of grad_edge_weight: what the last nodes add
+    grad_products[start:stop] = 0
     for r in range(start, stop):
         g, to_receiver = grad[r], grad_products[r, 0]
         for j in range(width):

@@ -54,18 +54,18 @@ def test_logarithm_is_precise() -> None:
     assert np.abs(values_of(loops._log1p, u) / expected - 1).max() < 3e-7
 
 
-def test_threads_get_whole_crystals_and_all_of_them(make_batch: Callable[..., GraphBatch]) -> None:
+@pytest.mark.parametrize("threads", [1, 2, 5, 100])
+def test_threads_get_whole_crystals_and_all_of_them(
+    threads: int, make_batch: Callable[..., GraphBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = make_batch()
-    before = torch.get_num_threads()
-    for threads in (1, 2, 5, 100):
-        torch.set_num_threads(threads)
-        pieces = CompiledEdges(batch, bases_of(batch, [MANY])).pieces
-        torch.set_num_threads(before)
-        starts, stops = [start for start, _ in pieces], [stop for _, stop in pieces]
-        assert starts == [0, *stops[:-1]]
-        assert stops[-1] == len(batch.multiplicity)
-        assert {*starts, *stops} <= set(batch.atom_ptr.tolist())
-        assert len(pieces) <= threads
+    monkeypatch.setattr("model.gated_sum.by_numba.loop_threads", lambda: threads)
+    pieces = CompiledEdges(batch, bases_of(batch, [MANY])).pieces
+    starts, stops = [start for start, _ in pieces], [stop for _, stop in pieces]
+    assert starts == [0, *stops[:-1]]
+    assert stops[-1] == len(batch.multiplicity)
+    assert {*starts, *stops} <= set(batch.atom_ptr.tolist())
+    assert len(pieces) <= threads
 
 
 def _in_child(batch: GraphBatch, expected: Any, answer: Any) -> None:
@@ -74,22 +74,20 @@ def _in_child(batch: GraphBatch, expected: Any, answer: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_process_starts_threads_of_its_own(make_batch: Callable[..., GraphBatch]) -> None:
+def test_forked_process_starts_threads_of_its_own(
+    make_batch: Callable[..., GraphBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = make_batch()
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        edges = CompiledEdges(batch, bases_of(batch, [MANY]))
-        assert len(edges.pieces) == 2
-        total = gated_sum(edges, weights(len(batch.multiplicity), 41), None)[0]
-        context = multiprocessing.get_context("fork")
-        answer = context.Queue()
-        child = context.Process(target=_in_child, args=(batch, total.numpy(), answer))
-        child.start()
-        assert answer.get(timeout=60)
-        child.join()
-    finally:
-        torch.set_num_threads(before)
+    monkeypatch.setattr("model.gated_sum.by_numba.loop_threads", lambda: 2)
+    edges = CompiledEdges(batch, bases_of(batch, [MANY]))
+    assert len(edges.pieces) == 2
+    total = gated_sum(edges, weights(len(batch.multiplicity), 41), None)[0]
+    context = multiprocessing.get_context("fork")
+    answer = context.Queue()
+    child = context.Process(target=_in_child, args=(batch, total.numpy(), answer))
+    child.start()
+    assert answer.get(timeout=60)
+    child.join()
 
 
 def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def test_gradients_agree_with_finite_differences(fixed: bool, make_batch: Callab
     batch = double(make_batch())
     edges = prepare(batch, bases_of(batch, [FEW]))
     values = [value.double().requires_grad_() for value in weights(len(batch.multiplicity), len(FEW))]
-    width = len(values[2])
+    width = len(values[3])
     statistics = (torch.randn(width).double(), torch.rand(width).double() + 1) if fixed else None
     assert torch.autograd.gradcheck(lambda *inputs: gated_sum(edges, inputs, statistics)[0], values)
 

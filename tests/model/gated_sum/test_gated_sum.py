@@ -1,6 +1,7 @@
 """Both implementations of the gated sum: against a plain transcription of its formulas in float64."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,13 +22,11 @@ BASES = {"few Gaussians": [FEW], "many": [MANY], "two bases": [MANY, FEW]}
 
 
 @pytest.fixture(params=["torch, whole", "torch, in chunks", "numba, one thread", "numba, three threads"])
-def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Each implementation, with the batch in one piece and in several."""
     monkeypatch.setattr(by_torch, "CHUNK_NUMBERS", 400 if "chunks" in request.param else 10**9)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3 if "three" in request.param else 1)
-    yield "numba" in request.param
-    torch.set_num_threads(threads)
+    monkeypatch.setattr(by_numba, "loop_threads", lambda: 3 if "three" in request.param else 1)
+    return "numba" in request.param
 
 
 def bases_of(batch: GraphBatch, centers: list[Tensor]) -> list[RadialBasis]:
@@ -39,25 +38,25 @@ def bases_of(batch: GraphBatch, centers: list[Tensor]) -> list[RadialBasis]:
 
 
 def weights(num_nodes: int, num_rbf: int) -> list[Tensor]:
-    """Products, edge weight, gamma and beta, of the order that they have in a network."""
+    """Atoms, node weight, edge weight, gamma and beta."""
     torch.manual_seed(4)
-    shapes = [(num_nodes, 4 * DIM), (num_rbf, 2 * DIM), (2 * DIM,), (2 * DIM,)]
+    shapes = [(num_nodes, DIM), (DIM, 4 * DIM), (num_rbf, 2 * DIM), (2 * DIM,), (2 * DIM,)]
     return [torch.randn(shape) for shape in shapes]
 
 
 def gated_sum(
     edges: Edges, values: Sequence[Tensor], fixed: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    products, edge_weight, gamma, beta = values
-    return edges.gated_sum(products, edge_weight, gamma, beta, fixed)
+    atoms, node_weight, edge_weight, gamma, beta = values
+    return edges.gated_sum(atoms, node_weight, edge_weight, gamma, beta, fixed)
 
 
 def plain(
     batch: GraphBatch, bases: list[RadialBasis], values: list[Tensor], fixed: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The formulas of `model.gated_sum`, one after the other."""
-    products, edge_weight, gamma, beta = values
-    width = 2 * DIM
+    atoms, node_weight, edge_weight, gamma, beta = values
+    width, products = 2 * DIM, atoms @ node_weight
     z = products[batch.receiver, :width] + products[batch.neighbor_index, width:] + expand_all(bases) @ edge_weight
     bonds = batch.neighbor_weight * batch.multiplicity[batch.receiver]
     share = (bonds / bonds.sum())[:, None]
@@ -65,7 +64,7 @@ def plain(
     variance = (share * (z - mean) ** 2).sum(0) if fixed is None else fixed[1]
     y = gamma * (z - mean) / (variance + EPS).sqrt() + beta
     message = batch.neighbor_weight[:, None] * y[:, :DIM].sigmoid() * functional.softplus(y[:, DIM:])
-    return torch.zeros(len(products), DIM, dtype=z.dtype).index_add(0, batch.receiver, message), mean, variance
+    return torch.zeros(len(atoms), DIM, dtype=z.dtype).index_add(0, batch.receiver, message), mean, variance
 
 
 def double(batch: GraphBatch) -> GraphBatch:
@@ -93,9 +92,11 @@ def test_sum_and_gradients_are_those_of_the_formulas(
     expected = plain(precise, bases_of(precise, centers), theirs, doubled)
     toward = torch.randn(got[0].shape)
     torch.autograd.backward([(got[0] * toward).sum(), (expected[0] * toward).sum()])
+    with torch.no_grad():
+        torch.testing.assert_close(gated_sum(edges, values, statistics)[0], got[0], rtol=1e-6, atol=1e-6)
     for name, one, other in zip(("sum", "mean", "variance"), got, expected, strict=True):
         assert (one.double() - other).norm() <= 2e-6 * other.norm(), name
-    for name, leaf, wanted in zip(("products", "edge weight", "gamma", "beta"), mine, theirs, strict=True):
+    for name, leaf, wanted in zip(("atoms", "node weight", "edge weight", "gamma", "beta"), mine, theirs, strict=True):
         assert leaf.grad is not None
         assert wanted.grad is not None
         assert (leaf.grad.double() - wanted.grad).norm() <= 5e-6 * wanted.grad.norm(), name
@@ -108,31 +109,45 @@ def test_bonds_are_those_of_the_unmerged_crystals(compiled: bool, make_batch: Ca
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("fixed", [False, True], ids=["batch statistics", "fixed statistics"])
+@pytest.mark.parametrize("column", [0, -1], ids=["gate", "core"])
 def test_what_is_not_finite_stays_visible(
-    bad: float, fixed: bool, compiled: bool, make_batch: Callable[..., GraphBatch]
+    bad: float, column: int, compiled: bool, make_batch: Callable[..., GraphBatch]
 ) -> None:
     batch = make_batch()
     values = weights(len(batch.multiplicity), len(MANY))
-    values[0][3, -1] = bad  # the core of a sender
-    values[2].abs_()
-    statistics = (torch.zeros(2 * DIM), torch.ones(2 * DIM)) if fixed else None
+    values[4][column] = bad  # in beta, and so in y of every edge
     with torch.no_grad():
-        total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, statistics)
-    receivers = batch.receiver[batch.neighbor_index == 3]
-    if fixed and bad == -float("inf"):  # softplus(-inf) is 0
+        total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, None)
+    if math.isnan(bad) or (bad > 0 and column == -1):
+        assert not torch.isfinite(total[:, column]).any()
+    else:  # a gate is between 0 and 1 at both ends, and softplus(-inf) is 0
         assert torch.isfinite(total).all()
-    else:
-        assert not torch.isfinite(total[receivers, -1]).any()
-    if fixed:
-        assert torch.isfinite(total[:, :-1]).all()
+    assert torch.isfinite(total[:, 1:-1]).all()
+
+
+def test_atoms_that_are_not_finite_spoil_their_receivers_only(
+    compiled: bool, make_batch: Callable[..., GraphBatch]
+) -> None:
+    batch = make_batch()
+    values = weights(len(batch.multiplicity), len(MANY))
+    values[0][3] = float("nan")
+    fixed = (torch.zeros(2 * DIM), torch.ones(2 * DIM))
+    with torch.no_grad():
+        total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, fixed)
+    spoilt = torch.zeros(len(total), dtype=torch.bool)
+    spoilt[batch.receiver[batch.neighbor_index == 3]] = True
+    spoilt[3] = True
+    assert torch.isnan(total[spoilt]).all()
+    assert torch.isfinite(total[~spoilt]).all()
 
 
 def test_numbers_far_from_zero_neither_overflow_nor_vanish(
     compiled: bool, make_batch: Callable[..., GraphBatch]
 ) -> None:
     batch = make_batch()
-    values = [value * scale for value, scale in zip(weights(len(batch.multiplicity), 41), (100, 1, 1, 1), strict=True)]
+    values = [
+        value * scale for value, scale in zip(weights(len(batch.multiplicity), 41), (100, 1, 1, 1, 1), strict=True)
+    ]
     statistics = (torch.zeros(2 * DIM), torch.ones(2 * DIM))
     total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, statistics)
     precise = double(batch)
