@@ -4,7 +4,7 @@ Numbers of nodes and edges, which decide the sizes of arrays, are known on the h
 uploaded at once. So nothing waits while an epoch runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from graphdb.batch import GraphBatch, Task, sender_order
 from graphdb.graph import FlatGraphs
 from graphdb.padding import NUM_FILLERS, SLOTS, BatchSize, batch_size, filler_rows, with_fillers
-from graphdb.shapes import Float, Int
+from graphdb.shapes import Bool, Float, Int
 
 _SHARE_OF_FREE_MEMORY = 0.5
 """Of the device: the rest is for training, and for others."""
@@ -183,8 +183,8 @@ class DeviceLoader:
             else:
                 yield FilledRows(on_device, filled_size, len(rows))
 
-    def known_elements(self) -> Sequence[Int[NDArray[np.int64], " elements"]]:
-        """For each task the atomic numbers that occur in this loader's crystals with a known target; on the host."""
+    def known_elements(self) -> Bool[NDArray[np.bool_], "tasks numbers"]:
+        """Which atomic numbers occur in this loader's crystals with a known target; on the host."""
         known = ~np.isnan(self.targets)
         numbers = self.graphs.on_host.atomic_numbers
         found = np.zeros((known.shape[1], 256), bool)
@@ -193,7 +193,7 @@ class DeviceLoader:
             chosen = np.zeros(len(self._num_nodes), bool)
             chosen[self._loader.indices[known[:, task]]] = True
             found[task, numbers[chosen[crystal]]] = True
-        return [np.flatnonzero(row) for row in found]
+        return found
 
     def _size(self, rows: Int[NDArray[np.int64], " crystals"]) -> BatchSize:
         return BatchSize(int(self._num_nodes[rows].sum()), int(self._num_edges[rows].sum()))

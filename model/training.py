@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,9 +18,11 @@ from graphdb.records import finite_or_none
 from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.differences import differences
 from model.errors import CheckpointError
+from model.graphed import GraphedStep
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture
+from model.resident import FilledBatch, ResidentSource, on_device
 from model.scaler import TargetScaler
 from model.seen import KEY as SEEN
 from model.seen import SeenElements
@@ -78,6 +80,7 @@ class Trainer:
         train: BatchSource,
         validation: BatchSource,
         device: torch.device | str = "auto",
+        cuda_graphs: bool = False,
     ) -> None:
         """A network with random weights drawn from ``config.seed``, scaled to the training split.
 
@@ -87,15 +90,23 @@ class Trainer:
             train: its tasks are the network's.
             validation: what the score is measured on.
             device: "cpu", "cuda", "mps" or "auto" for the best there is.
+            cuda_graphs: record a step for each size of batch and replay it, on batches that are filled up to a few
+                sizes (`model.graphed`); needs graphs that lie on the device.
 
         Raises:
-            ValueError: for loss weights that are not one per task, or a task without spread or without a known value
-                in the validation split.
+            ValueError: for loss weights that are not one per task, a task without spread or without a known value
+                in the validation split, or `cuda_graphs` with graphs that are not on the device.
         """
         self.config = config
         self.device = choose_device(device)
         self.tasks = tuple(train.tasks)
-        self._train, self._validation = train, validation
+        self._train, self._validation = on_device(train, self.device), on_device(validation, self.device)
+        self._cuda_graphs = cuda_graphs
+        if cuda_graphs and not isinstance(self._train, ResidentSource):
+            raise ValueError(
+                f"cuda_graphs needs graphs that lie on the device, got {type(train).__name__} on {self.device}; "
+                "leave it out, or give a loader over InMemoryGraphs that the device has room for"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = MTCGCNN(architecture, self.tasks)
@@ -105,6 +116,7 @@ class Trainer:
                 raise ValueError(f"a task needs a known value in the validation split, got none of {task.name}")
         self.model.to(self.device)
         self._training_step = TrainingStep(self.model, config)
+        self._graphed_step: GraphedStep | None = None
         self.history: list[EpochReport] = []
         self._best: dict[str, Tensor] = {}
         self._seen = SeenElements.nothing([task.name for task in self.tasks])
@@ -152,11 +164,9 @@ class Trainer:
         self._training_step.loss_sum.zero_()
         num_crystals = 0
         rate = 0.0
-        for step, batch in enumerate(self._train):
+        for step, batch in enumerate(self._batches()):
             rate = self._learning_rate((self.epoch + (step + 1) / steps) / self.config.epochs)
-            if not self._seen_all:
-                self._seen.add(batch)
-            self._step(batch.to(self.device), rate)
+            self._step(batch, rate)
             num_crystals += batch.num_crystals
         self._seen_all = True
         train_loss = float(self._training_step.loss_sum) / num_crystals
@@ -181,10 +191,28 @@ class Trainer:
         self.history.append(report)
         return report
 
-    def _step(self, batch: GraphBatch, rate: float) -> None:
+    def _batches(self) -> Iterator[GraphBatch | FilledBatch]:
+        """The batches of the epoch on the device; the first epoch tells which elements there are."""
+        if isinstance(self._train, ResidentSource):
+            if not self._seen_all:
+                self._seen.add_known(self._train.known_elements())
+            yield from self._train.filled() if self._cuda_graphs else self._train
+            return
+        for batch in self._train:
+            if not self._seen_all:
+                self._seen.add(batch)
+            yield batch.to(self.device)
+
+    def _step(self, batch: GraphBatch | FilledBatch, rate: float) -> None:
         """One step of Adam."""
         self._training_step.set_rate(rate)
-        self._training_step(batch, batch.num_crystals)
+        if isinstance(batch, GraphBatch):
+            self._training_step(batch, batch.num_crystals)
+            return
+        if self._graphed_step is None:
+            assert isinstance(self._train, ResidentSource)
+            self._graphed_step = GraphedStep(self._training_step, self._train.graphs)
+        self._graphed_step(batch)
 
     def _learning_rate(self, progress: float) -> float:
         """Step size when this share of all steps is done."""
@@ -304,6 +332,7 @@ class Trainer:
         for name, tensor in part("adam.").items():
             index, key = name.split(".", 1)
             slots.setdefault(int(index), {})[key] = tensor
+        self._graphed_step = None  # what it recorded works on the tensors that are replaced here
         self._training_step.optimizer.load_state_dict({**self._training_step.optimizer.state_dict(), "state": slots})
         self.history = history
 

@@ -100,7 +100,7 @@ def test_batch_for_which_fillers_are_lacking_comes_as_it_is(
 def test_known_elements_are_those_of_crystals_with_a_known_target(graphs: InMemoryGraphs) -> None:
     on_device = loader(graphs).on("cpu")
     assert on_device is not None
-    found = [set(numbers.tolist()) for numbers in on_device.known_elements()]
+    found = [set(np.flatnonzero(numbers).tolist()) for numbers in on_device.known_elements()]
     wanted: list[set[int]] = [set(), set()]
     for row in range(5, 60):
         first, end = graphs.flat.atom_ptr[row : row + 2]

@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphdb.batch import GraphBatch, Task
+from graphdb.device import FilledRows
+from graphdb.loader import InMemoryGraphs, Loader
+from model.graphed import GraphedStep
 from model.network import MTCGCNN, Architecture
 from model.scaler import TargetScaler
 from model.step import TrainingStep, multitask_loss
@@ -61,6 +64,22 @@ def test_whole_step_runs_on_tensors_that_hold_no_numbers(
     assert step.loss_sum is before
     assert step.optimizer.param_groups[0]["lr"].device == META
     assert all(parameter.grad is not None for parameter in step.model.parameters())
+
+
+@pytest.mark.usefixtures("_capturable_without_a_gpu")
+def test_whole_epoch_on_resident_graphs_runs_on_tensors_that_hold_no_numbers(graphs: InMemoryGraphs) -> None:
+    source = Loader(graphs, batch_size=5, shuffle=True).on(META)
+    assert source is not None
+    step = make_step(TrainConfig(), META)
+    graphed = GraphedStep(step, source.graphs)
+    step.set_rate(0.1)
+    for batch in source.filled():
+        assert isinstance(batch, FilledRows)
+        with _NothingFromTheHost():  # type: ignore[no-untyped-call]
+            graphed(batch)
+    for batch in source:
+        with _NothingFromTheHost():  # type: ignore[no-untyped-call]
+            step(batch, batch.num_crystals)
 
 
 @pytest.mark.usefixtures("_capturable_without_a_gpu")
