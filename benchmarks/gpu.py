@@ -19,15 +19,10 @@ of the same sizes are made up, and the result says so. To try the command withou
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +31,7 @@ import torch
 from benchmarks import _gpu_parts as parts
 from benchmarks._gpu_data import Data, load, pack
 from benchmarks._gpu_peer import Peer, crystals_per_second, peer_batches
+from benchmarks._gpu_processes import mps, together
 from benchmarks._report import ROOT, document, parser, skip, spread
 from graphdb.loader import Loader
 from model.network import Architecture
@@ -128,8 +124,10 @@ def processes(run: Run) -> dict[str, Any]:
     results: dict[str, Any] = {"width": run.widths[0]}
     mode = best_mode(run.results, run.widths[0])
     results["mode"] = mode
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", str(run.device), "--data", str(run.args.data)]
+    command += [*(["--small"] if run.small else []), _WORKER]
     counts = (2,) if run.small else (2, 4, 8)
-    for name, sharing in (("without_mps", _nothing), ("with_mps", _mps)):
+    for name, sharing in (("without_mps", nullcontext), ("with_mps", mps)):
         with sharing() as problem:
             if problem:
                 results[name] = {"skipped": problem}
@@ -138,8 +136,11 @@ def processes(run: Run) -> dict[str, Any]:
                 if run.left < 25 and not run.small:
                     results[f"{name}_{count}_processes"] = {"skipped": f"{run.left:.0f} s were left"}
                     continue
-                sums = _together(run, count, mode)
-                results[f"{name}_{count}_processes"] = spread(sums, "crystals_per_second_summed")
+                try:
+                    sums = together([*command, mode], count, REPEATS, max(run.left, 60))
+                    results[f"{name}_{count}_processes"] = spread(sums, "crystals_per_second_summed")
+                except (RuntimeError, OSError, ValueError) as error:  # such as memory for fewer processes only
+                    results[f"{name}_{count}_processes"] = {"failed": f"{type(error).__name__}: {error}"}
     return results
 
 
@@ -147,46 +148,6 @@ def best_mode(results: dict[str, Any], width: int) -> parts.Mode:
     """The mode that was fastest for one training."""
     found = results.get("speed", {}).get(f"width_{width}", {})
     return max(parts.MODES, key=lambda mode: found.get(mode, {}).get("median_crystals_per_second", 0.0))
-
-
-def _together(run: Run, count: int, mode: parts.Mode) -> list[float]:
-    """Sums over processes that start measuring at the same moment, one for each repeat."""
-    command = [sys.executable, "-m", "benchmarks.gpu", _WORKER, mode, "--device", str(run.device)]
-    command += ["--data", str(run.args.data), *(["--small"] if run.small else [])]
-    workers = [
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
-    watch = threading.Timer(max(run.left, 60), _kill, [workers])
-    watch.start()
-    try:
-        for worker in workers:
-            _line_of(worker)  # ready
-        sums = []
-        for _ in range(REPEATS):
-            for worker in workers:
-                assert worker.stdin is not None
-                print("go", file=worker.stdin, flush=True)
-            sums.append(sum(float(_line_of(worker)) for worker in workers))
-        return sums
-    finally:
-        watch.cancel()
-        _kill(workers)
-        for worker in workers:
-            worker.communicate()
-
-
-def _kill(workers: "list[subprocess.Popen[str]]") -> None:
-    for worker in workers:
-        worker.kill()
-
-
-def _line_of(worker: "subprocess.Popen[str]") -> str:
-    assert worker.stdout is not None
-    line = worker.stdout.readline()
-    if not line:
-        raise RuntimeError(f"a training process ended with exit status {worker.wait()}")
-    return line
 
 
 def serve(run: Run, mode: parts.Mode) -> int:
@@ -197,35 +158,8 @@ def serve(run: Run, mode: parts.Mode) -> int:
     parts.synchronize(run.device)
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(runner.measure(3 * run.measured_seconds), flush=True)
+        print(runner.measure(2 * run.measured_seconds), flush=True)
     return 0
-
-
-@contextmanager
-def _nothing() -> Iterator[str]:
-    yield ""
-
-
-@contextmanager
-def _mps() -> Iterator[str]:
-    """NVIDIA's server that lets processes share a GPU at a time, for the time of the block; says why not, if not."""
-    control = shutil.which("nvidia-cuda-mps-control")
-    if control is None:
-        yield "nvidia-cuda-mps-control is not there"
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        places = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
-        before = {name: os.environ.get(name) for name in places}
-        os.environ.update(places)
-        try:
-            started = subprocess.run([control, "-d"], capture_output=True, text=True, timeout=20, check=False)
-            yield "" if started.returncode == 0 else f"it does not start: {started.stderr.strip()[:200]}"
-        finally:
-            subprocess.run([control], input="quit\n", capture_output=True, text=True, timeout=20, check=False)
-            for name, value in before.items():
-                os.environ.pop(name)
-                if value is not None:
-                    os.environ[name] = value
 
 
 def peer(run: Run) -> dict[str, Any]:

@@ -112,3 +112,26 @@ def test_each_size_is_recorded_once_after_two_steps_and_serves_any_crystals(grap
         assert float(step.loss_sum) != before, "every call is a step, the recorded one too"
         assert (recorder.warmed_up, len(recorder.recorded)) == (min(number, 2), int(number > 2))
     assert graphed.num_recorded == 1
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_train_as_the_steps_do(graphs: InMemoryGraphs) -> None:
+    def trained(*, cuda_graphs: bool) -> Trainer:
+        train, validation = loader(graphs, range(14), shuffle=True), loader(graphs, range(14, 21))
+        source = train.on("cuda")
+        assert source is not None
+        return run(
+            Trainer(
+                architecture=SMALL,
+                config=CONFIG,
+                train=source,
+                validation=validation,
+                device="cuda",
+                cuda_graphs=cuda_graphs,
+            )
+        )
+
+    recorded = trained(cuda_graphs=True)
+    assert recorded._graphed_step is not None
+    assert recorded._graphed_step.num_recorded > 0
+    assert_same(recorded, trained(cuda_graphs=False), exactly=False)
