@@ -68,10 +68,14 @@ class GraphBatch:
         return len(self.atom_ptr) - 1
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch on another device."""
-        if self.atomic_numbers.device == torch.device(device):
+        """The same batch on another device; to a GPU it is copied while the caller goes on."""
+        here, device = self.atomic_numbers.device, torch.device(device)
+        if here == device or (here.type == device.type and device.index is None):
             return self
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__})
+        tensors = {name: getattr(self, name) for name in self.__slots__}
+        if device.type == "cuda":  # only from pinned memory does the host not wait for the copy
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True, slots=True)

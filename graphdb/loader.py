@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch, Task, collate, sender_order
 from graphdb.command import did_you_mean
+from graphdb.device import DeviceGraphs, DeviceLoader, fits
 from graphdb.errors import CorruptRecord, StoreError, TaskError
 from graphdb.graph import FlatGraphs
 from graphdb.graphsettings import GraphSettings
@@ -70,6 +71,7 @@ class InMemoryGraphs:
         self.fingerprint = fingerprint
         self.num_nodes: NDArray[np.int64] = np.diff(flat.atom_ptr)
         self._order = sender_order(flat)
+        self._on_devices: dict[torch.device, DeviceGraphs] = {}
         if self.targets.shape != (len(self), len(self.tasks)) or len(material_ids) != len(self):
             raise ValueError(
                 f"targets must be ({len(self)}, {len(self.tasks)}) and ids {len(self)} for {len(self)} graphs, "
@@ -113,6 +115,17 @@ class InMemoryGraphs:
         other = copy.copy(self)
         other.material_ids = ()
         return other
+
+    def on(self, device: torch.device | str) -> DeviceGraphs:
+        """The same graphs on a device, copied there once."""
+        device = torch.device(device)
+        if device not in self._on_devices:
+            self._on_devices[device] = DeviceGraphs(self.flat, self.targets, device)
+        return self._on_devices[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what lies on devices."""
+        return {**self.__dict__, "_on_devices": {}}
 
     def __len__(self) -> int:
         """Number of graphs."""
@@ -310,6 +323,16 @@ class Loader:
                 start, atoms = stop, 0
             atoms += nodes
         return [*batches, order[start:]]
+
+    def on(self, device: torch.device | str) -> DeviceLoader | None:
+        """The same batches, gathered on a device.
+
+        Returns:
+            None if the graphs are read from disk or would take more than half of the device's free memory.
+        """
+        if isinstance(self.graphs, InMemoryGraphs) and fits(self.graphs.nbytes, device):
+            return DeviceLoader(self, self.graphs.on(device))
+        return None
 
     def __len__(self) -> int:
         """Batches in this epoch."""

@@ -192,7 +192,7 @@ class Store:
     def bytes_in_memory(self) -> int:
         """What `loader.InMemoryGraphs` would take, without reading a graph: per node, edge and crystal."""
         _, nodes, edges = self.sizes.sum(axis=0, dtype=np.int64).tolist()
-        return int(9 * nodes + 16 * edges + (28 + 4 * len(self.properties)) * len(self))
+        return int(13 * nodes + 16 * edges + (28 + 4 * len(self.properties)) * len(self))
 
     @property
     def num_nodes(self) -> Int[NDArray[np.int32], " crystals"]:

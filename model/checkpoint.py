@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
 from graphdb.batch import Task
@@ -39,6 +37,8 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     Raises:
         ValueError: for an `info` with a reserved key.
     """
+    from safetensors.torch import save  # a machine that only trains need not have it
+
     reserved = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -55,7 +55,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     folder = Path(folder)
     write_atomically(folder / NEXT_CONFIG, (config + "\n").encode())
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
+    write_atomically(folder / WEIGHTS, save(tensors, metadata=metadata))
     os.replace(folder / NEXT_CONFIG, folder / CONFIG)
 
 
@@ -109,10 +109,12 @@ def read_tensors(path: Path, *, advice: str) -> tuple[dict[str, torch.Tensor], d
     Raises:
         CheckpointError: for a file that is none, with the advice.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no safetensors file ({error}); {advice}") from error
 
 

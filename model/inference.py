@@ -1,12 +1,14 @@
 """Batches to predictions and errors, on whatever device there is."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graphdb.batch import GraphBatch, Task
 from graphdb.shapes import Float, Int
@@ -45,11 +47,17 @@ def predict(
         In the units of the tasks, and `GraphBatch.index` of each row.
     """
     model.eval()
-    rows, index = [np.empty((0, len(model.tasks)), np.float32)], [np.empty(0, np.int64)]
+    rows = [torch.empty((0, len(model.tasks)), device=device)]
+    index = [torch.empty(0, dtype=torch.int64)]
     for batch in batches:
-        rows.append(model.predict(batch.to(device)).cpu().numpy())
-        index.append(batch.index.numpy())
-    return np.concatenate(rows), np.concatenate(index)
+        rows.append(model.predict(batch.to(device)))  # left on the device: the next batch need not wait for it
+        index.append(batch.index)
+    return _join(rows), _join(index)
+
+
+def _join(parts: list[Tensor]) -> NDArray[Any]:
+    """The rows of all parts, on the host; the first part tells dtype and width."""
+    return torch.cat([part.to(parts[-1].device) for part in parts]).cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +81,15 @@ def evaluate(model: MTCGCNN, batches: Iterable[GraphBatch], device: torch.device
         batches: in any order; it is that of the rows.
         device: of the model.
     """
-    targets = [np.empty((0, len(model.tasks)), np.float32)]
+    targets = [torch.empty((0, len(model.tasks)))]
 
     def remembering() -> Iterator[GraphBatch]:
         for batch in batches:
-            targets.append(np.where(batch.target_mask.numpy(), batch.target.numpy(), np.float32(np.nan)))
+            targets.append(batch.target.masked_fill(~batch.target_mask, math.nan))
             yield batch
 
     prediction, index = predict(model, remembering(), device)
-    target = np.concatenate(targets)
+    target = _join(targets)
     mad = model.scaler.mad.cpu().numpy()
     metrics = task_metrics(prediction, target, mad, [task.name for task in model.tasks])
     return Evaluation(metrics=metrics, index=index, target=target, prediction=prediction)

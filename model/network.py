@@ -127,7 +127,7 @@ class MTCGCNN(nn.Module):
         summed: Tensor = atoms.new_zeros(batch.num_crystals, atoms.shape[1])
         num_atoms = summed[:, 0].index_add(0, batch.crystal, batch.multiplicity)
         summed = summed.index_add(0, batch.crystal, atoms * batch.multiplicity[:, None])
-        return summed / num_atoms[:, None]
+        return summed / num_atoms.clamp(min=1)[:, None]  # a crystal without atoms only fills a batch up
 
     def forward(self, batch: GraphBatch) -> Float[Tensor, "crystals tasks"]:
         """Scaled predictions; `predict` gives physical units."""

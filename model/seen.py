@@ -65,6 +65,11 @@ class SeenElements:
         for task in range(len(self.tasks)):
             self.seen[task, numbers[known[:, task]]] = True
 
+    def add_known(self, known: Bool[NDArray[np.bool_], "tasks numbers"]) -> None:
+        """Remember the elements (by atomic number) of each task's training crystals."""
+        for row, numbers in zip(self.seen, known, strict=True):
+            row[np.flatnonzero(numbers)] = True
+
     def warning(self, atomic_numbers: Iterable[int]) -> str:
         """What to say of a crystal with these elements: empty, or which of them the training did not have."""
         numbers = np.unique(np.asarray(list(atomic_numbers), np.int64))

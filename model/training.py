@@ -3,31 +3,31 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from graphdb.batch import GraphBatch
 from graphdb.files import write_atomically
 from graphdb.records import finite_or_none
-from graphdb.shapes import Bool, Float
 from model.checkpoint import digest, read_tensors, save_checkpoint
 from model.differences import differences
 from model.errors import CheckpointError
+from model.graphed import GraphedStep
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture
+from model.resident import FilledBatch, ResidentSource, on_device
 from model.scaler import TargetScaler
 from model.seen import KEY as SEEN
 from model.seen import SeenElements
 from model.shipped import STATE
+from model.step import TrainingStep
 from model.train_config import TrainConfig
 
 
@@ -80,6 +80,7 @@ class Trainer:
         train: BatchSource,
         validation: BatchSource,
         device: torch.device | str = "auto",
+        cuda_graphs: bool = False,
     ) -> None:
         """A network with random weights drawn from ``config.seed``, scaled to the training split.
 
@@ -89,19 +90,23 @@ class Trainer:
             train: its tasks are the network's.
             validation: what the score is measured on.
             device: "cpu", "cuda", "mps" or "auto" for the best there is.
+            cuda_graphs: record a step for each size of batch and replay it, on batches that are filled up to a few
+                sizes (`model.graphed`); needs graphs that lie on the device.
 
         Raises:
-            ValueError: for loss weights that are not one per task, or a task without spread or without a known value
-                in the validation split.
+            ValueError: for loss weights that are not one per task, a task without spread or without a known value
+                in the validation split, or `cuda_graphs` with graphs that are not on the device.
         """
         self.config = config
         self.device = choose_device(device)
         self.tasks = tuple(train.tasks)
-        self._train, self._validation = train, validation
-        if config.loss_weights is not None and len(config.loss_weights) != len(self.tasks):
-            raise ValueError(f"loss_weights must be one per task ({len(self.tasks)}), got {len(config.loss_weights)}")
-        weights = torch.tensor(config.loss_weights or (1.0,) * len(self.tasks))
-        self._loss_weights = (weights / weights.mean()).to(self.device)
+        self._train, self._validation = on_device(train, self.device), on_device(validation, self.device)
+        self._cuda_graphs = cuda_graphs
+        if cuda_graphs and not isinstance(self._train, ResidentSource):
+            raise ValueError(
+                f"cuda_graphs needs graphs that lie on the device, got {type(train).__name__} on {self.device}; "
+                "leave it out, or give a loader over InMemoryGraphs that the device has room for"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = MTCGCNN(architecture, self.tasks)
@@ -110,12 +115,8 @@ class Trainer:
             if np.isnan(validation.targets[:, column]).all():
                 raise ValueError(f"a task needs a known value in the validation split, got none of {task.name}")
         self.model.to(self.device)
-        self._optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
+        self._training_step = TrainingStep(self.model, config)
+        self._graphed_step: GraphedStep | None = None
         self.history: list[EpochReport] = []
         self._best: dict[str, Tensor] = {}
         self._seen = SeenElements.nothing([task.name for task in self.tasks])
@@ -160,17 +161,15 @@ class Trainer:
         self._train.set_epoch(self.epoch)
         self.model.train()
         steps = len(self._train)
-        loss_sum = torch.zeros((), device=self.device)
+        self._training_step.loss_sum.zero_()
         num_crystals = 0
         rate = 0.0
-        for step, batch in enumerate(self._train):
+        for step, batch in enumerate(self._batches()):
             rate = self._learning_rate((self.epoch + (step + 1) / steps) / self.config.epochs)
-            if not self._seen_all:
-                self._seen.add(batch)
-            loss_sum += self._step(batch.to(self.device), rate) * batch.num_crystals
+            self._step(batch, rate)
             num_crystals += batch.num_crystals
         self._seen_all = True
-        train_loss = float(loss_sum) / num_crystals
+        train_loss = float(self._training_step.loss_sum) / num_crystals
         metrics = evaluate(self.model, self._validation, self.device).metrics
         value = score(metrics)
         diverged = not (math.isfinite(train_loss) and math.isfinite(value))
@@ -192,23 +191,28 @@ class Trainer:
         self.history.append(report)
         return report
 
-    def _step(self, batch: GraphBatch, rate: float) -> Float[Tensor, ""]:
-        """One step of Adam; returns the batch's loss."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = multitask_loss(
-            self.model(batch),
-            self.model.scaler.scale(batch.target),
-            batch.target_mask,
-            self._loss_weights,
-            self.config.loss,
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        self._optimizer.step()
-        return loss.detach()
+    def _batches(self) -> Iterator[GraphBatch | FilledBatch]:
+        """The batches of the epoch on the device; the first epoch tells which elements there are."""
+        if isinstance(self._train, ResidentSource):
+            if not self._seen_all:
+                self._seen.add_known(self._train.known_elements())
+            yield from self._train.filled() if self._cuda_graphs else self._train
+            return
+        for batch in self._train:
+            if not self._seen_all:
+                self._seen.add(batch)
+            yield batch.to(self.device)
+
+    def _step(self, batch: GraphBatch | FilledBatch, rate: float) -> None:
+        """One step of Adam."""
+        self._training_step.set_rate(rate)
+        if isinstance(batch, GraphBatch):
+            self._training_step(batch, batch.num_crystals)
+            return
+        if self._graphed_step is None:
+            assert isinstance(self._train, ResidentSource)
+            self._graphed_step = GraphedStep(self._training_step, self._train.graphs)
+        self._graphed_step(batch)
 
     def _learning_rate(self, progress: float) -> float:
         """Step size when this share of all steps is done."""
@@ -256,9 +260,11 @@ class Trainer:
             folder: made if it is not there.
             origin: JSON-able values that tell what is trained on; `load_state` compares them.
         """
+        from safetensors.torch import save  # training itself needs PyTorch and NumPy alone
+
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for index, slot in self._optimizer.state_dict()["state"].items():
+        for index, slot in self._training_step.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in slot.items()}
         if self._seen_all:
             tensors["seen"] = torch.from_numpy(self._seen.seen)
@@ -271,7 +277,7 @@ class Trainer:
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata["sha256"] = _digest(tensors, metadata)
-        write_atomically(Path(folder) / STATE, safetensors.torch.save(tensors, metadata=metadata))
+        write_atomically(Path(folder) / STATE, save(tensors, metadata=metadata))
 
     def load_state(self, folder: str | Path, origin: Mapping[str, Any] | None = None) -> None:
         """Go on from `save_state`.
@@ -326,32 +332,9 @@ class Trainer:
         for name, tensor in part("adam.").items():
             index, key = name.split(".", 1)
             slots.setdefault(int(index), {})[key] = tensor
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
+        self._graphed_step = None  # what it recorded works on the tensors that are replaced here
+        self._training_step.optimizer.load_state_dict({**self._training_step.optimizer.state_dict(), "state": slots})
         self.history = history
-
-
-def multitask_loss(
-    output: Float[Tensor, "crystals tasks"],
-    target: Float[Tensor, "crystals tasks"],
-    mask: Bool[Tensor, "crystals tasks"],
-    weights: Float[Tensor, " tasks"],
-    kind: Literal["mse", "l1"] = "mse",
-) -> Float[Tensor, ""]:
-    """Mean over tasks of weight times mean error over the crystals whose target is known (Eq. 6 and 7, masked).
-
-    Args:
-        output: scaled predictions.
-        target: scaled; ignored where the mask is False.
-        mask: where the target is known.
-        weights: of the tasks.
-        kind: squared or absolute errors.
-
-    Returns:
-        A number; a task without a known target in the batch adds nothing.
-    """
-    error = torch.where(mask, output - target, 0.0)
-    error = error.abs() if kind == "l1" else error * error
-    return (weights * error.sum(0) / mask.sum(0).clamp(min=1)).mean()
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

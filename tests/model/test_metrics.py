@@ -9,7 +9,7 @@ import torch
 
 from model.metrics import score, task_metrics
 from model.scaler import TargetScaler
-from model.training import multitask_loss
+from model.step import multitask_loss
 
 NAN = math.nan
 
