@@ -215,13 +215,22 @@ class Store:
     def flat(self, indices: Sequence[int] | NDArray[np.integer[Any]] | None = None) -> FlatGraphs:
         """Graphs end to end in memory, in the order of the indices; all of them (0.2 s for 30,000) without.
 
+        A range of steps of 1 is read as fast as all, a block of the file at a time.
+
         Raises:
+            IndexError: if there is no such crystal.
             CorruptRecord: if bytes have changed on disk.
         """
         if indices is None:
-            builder = FlatBuilder(self.sizes)
-            for number in range(-(-len(self) // BLOCK_SIZE)):
-                for record in self._records(number):
+            indices = range(len(self))
+        if isinstance(indices, range) and indices.step == 1:
+            if len(indices) and not 0 <= indices.start < indices.stop <= len(self):
+                raise IndexError(f"indices must be in 0 to {len(self) - 1}, got {indices} ({self.path})")
+            builder = FlatBuilder(self.sizes[indices.start : indices.stop])
+            for number in range(indices.start // BLOCK_SIZE, -(-indices.stop // BLOCK_SIZE)):
+                first = number * BLOCK_SIZE
+                end = min(indices.stop - first, BLOCK_SIZE)
+                for record in self._records(number, range(max(indices.start - first, 0), end)):
                     builder.add(record)
             return builder.finish()
         records = [self._record(int(index)) for index in indices]

@@ -20,7 +20,7 @@ from graphdb.store import Store
 POISON, HARMLESS = b"data_poison", b"data_harmless"
 
 
-def fake_build(chunk: list[tuple[RawCrystal, bytes]], settings: GraphSettings) -> list[Built]:
+def fake_build(chunk: list[tuple[RawCrystal, bytes]], settings: GraphSettings, elements: None) -> list[Built]:
     """Stands in for a library that takes its whole process down."""
     if any(raw.content == POISON for raw, _ in chunk):
         os._exit(7)
@@ -34,7 +34,7 @@ def test_a_text_that_kills_its_worker_costs_only_itself(monkeypatch: pytest.Monk
     monkeypatch.setattr(ingest, "_CHUNK_CRYSTALS", 4)
     texts = [RawCrystal(str(i), "cif", POISON if i == 9 else HARMLESS, f"file {i}") for i in range(40)]
     built = list(build_all(((raw, text_digest(raw)) for raw in texts), SoftNeighbors(), num_workers=2))
-    assert sorted(int(one.material_id) for one in built) == list(range(40))
+    assert [int(one.material_id) for one in built] == list(range(40))
     (skipped,) = [one.outcome for one in built if isinstance(one.outcome, SkippedCrystal)]
     assert (skipped.material_id, skipped.reason) == ("9", Reason.WORKER_CRASHED)
 

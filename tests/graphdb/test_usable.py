@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 
 from graphdb.build import build_store
-from graphdb.convert import Converted, to_crystal, to_graph
+from graphdb.convert import Converted, to_graph
 from graphdb.crystal import Crystal
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.graphsettings import SoftNeighbors
-from graphdb.usable import iter_usable
-from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, text, write_csv, write_tar
+from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, read_usable, text, write_csv, write_tar
 
 
 def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_path: Path) -> None:
@@ -24,7 +23,7 @@ def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_pa
         (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "f" / name).write_text(content)
     for source in (tmp_path / "f", write_tar(tmp_path / "f.tar", files)):
-        notes = {item.where: item for _, item in iter_usable(source, to_crystal) if isinstance(item, SkippedCrystal)}
+        notes = {item.where: item for _, item in read_usable(source) if isinstance(item, SkippedCrystal)}
         assert {where: note.reason for where, note in notes.items()} == {
             "x/relax/POSCAR": Reason.DUPLICATE_ID,
             "y/relax/CONTCAR": Reason.ID_TAKEN,
@@ -34,9 +33,7 @@ def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_pa
         assert "rename the file or its folder" in notes["y/relax/CONTCAR"].message
     rows = [["id", "cif"], ["a", NACL_CIF], ["a", IRON_CIF], ["a", NACL_CIF]]
     table = write_csv(tmp_path / "t.csv", rows)
-    reasons = [
-        (item.reason, item.message) for _, item in iter_usable(table, to_crystal) if isinstance(item, SkippedCrystal)
-    ]
+    reasons = [(item.reason, item.message) for _, item in read_usable(table) if isinstance(item, SkippedCrystal)]
     assert [reason for reason, _ in reasons] == [Reason.ID_TAKEN, Reason.DUPLICATE_ID]
     assert reasons[0][1].endswith("give each row an id of its own")
 
@@ -46,7 +43,7 @@ def test_the_first_usable_structure_of_an_id_counts_in_predictions(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "CONTCAR").write_text(contcar)
         (tmp_path / folder / "POSCAR").write_text(text(NACL, "poscar") if folder != "c" else "")
-    found = list(iter_usable(tmp_path, to_crystal))
+    found = list(read_usable(tmp_path))
     crystals = {name: len(item.atomic_numbers) for name, item in found if isinstance(item, Crystal)}
     assert crystals == {"a": 8, "b": 2}
     notes = [(name, item.reason, item.where, item.message) for name, item in found if isinstance(item, SkippedCrystal)]
@@ -65,7 +62,7 @@ def test_a_text_without_a_graph_gives_way_to_a_later_one_in_predictions_as_in_a_
     (tmp_path / "f" / "a" / "CONTCAR").write_text(text(far_apart, "poscar"))
     (tmp_path / "f" / "a" / "POSCAR").write_text(text(IRON, "poscar"))
     settings = SoftNeighbors()
-    found = [item for _, item in iter_usable(tmp_path / "f", partial(to_graph, settings=settings))]
+    found = [item for _, item in read_usable(tmp_path / "f", partial(to_graph, settings=settings))]
     graph, note = found
     assert isinstance(graph, Converted)
     assert isinstance(note, SkippedCrystal)
