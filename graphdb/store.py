@@ -21,7 +21,15 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdb.codec import BLOCK_SIZE, FlatBuilder, block_records, decode_column, decode_graph, record_sizes
+from graphdb.codec import (
+    BLOCK_SIZE,
+    FlatBuilder,
+    block_records,
+    decode_column,
+    decode_graph,
+    decode_graphs,
+    record_sizes,
+)
 from graphdb.command import invocation
 from graphdb.errors import (
     CorruptRecord,
@@ -233,11 +241,7 @@ class Store:
                 for record in self._records(number, range(max(indices.start - first, 0), end)):
                     builder.add(record)
             return builder.finish()
-        records = [self._record(int(index)) for index in indices]
-        builder = FlatBuilder(np.array([record_sizes(record) for record in records], np.int32).reshape(-1, 3))
-        for record in records:
-            builder.add(record)
-        return builder.finish()
+        return decode_graphs([self._record(int(index)) for index in indices])
 
     def targets(self, names: Sequence[str]) -> Float[NDArray[np.float64], "crystals tasks"]:
         """Targets in their units, nan where unknown.

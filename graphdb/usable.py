@@ -38,7 +38,7 @@ class Found(Generic[Result]):
     """What was made of its text (None if that is known from before), or why nothing was; a `SourceError` tells that the
     source as a whole cannot be read any further."""
     digest: bytes = b""
-    """Of its text, if that was converted."""
+    """Of its text, if that was converted now."""
     is_deferred: bool = False
     """Whether it cannot be used and comes again at the end of its source."""
 
@@ -93,7 +93,7 @@ def _settle_known(
             if not read.is_settled():
                 if read.digest != digest:
                     raise SourceChanged
-                yield read.settle(refusal)
+                yield replace(read.settle(refusal), digest=b"")
                 break
             yield from read.settle_without()
         else:

@@ -1,8 +1,10 @@
 """Batches to predictions and errors, on whatever device there is."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from graphdb.shapes import Float, Int
 from model.errors import DeviceError
 from model.metrics import TaskMetrics, task_metrics
 from model.network import MTCGCNN
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 class BatchSource(Protocol):
@@ -50,6 +55,28 @@ def predict(
         rows.append(model.predict(batch.to(device)).cpu().numpy())
         index.append(batch.index.numpy())
     return np.concatenate(rows), np.concatenate(index)
+
+
+def in_order(work: Callable[[Given], Result], items: Iterable[Given], num_threads: int = 1) -> Iterator[Result]:
+    """What `work` makes of each item, in their order; of several at a time if there are threads for it.
+
+    PyTorch's operations let go of the interpreter, so that threads compute side by side. Two results more than there
+    are threads are made ahead of the one that is wanted.
+    """
+    if num_threads == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        running: deque[Future[Result]] = deque()
+        for item in items:
+            running.append(pool.submit(work, item))
+            while running and (len(running) > num_threads + 2 or running[0].done()):
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

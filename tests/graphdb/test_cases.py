@@ -11,10 +11,10 @@ from pymatgen.core.structure import Structure
 from graphdb import build
 from graphdb.crystal import Crystal
 from graphdb.store import Store
+from tests.graphdb.sourcefiles import read_usable
 
 CASES = Path(__file__).parent / "cases"
 SALT, SILICON = "mp-22862", "mp-149"
-from tests.graphdb.sourcefiles import read_usable
 
 
 def nearest(crystal: Crystal) -> float:
