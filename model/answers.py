@@ -18,7 +18,6 @@ from model.seen import SeenElements, crystals_with
 from model.tally import Tally
 
 if TYPE_CHECKING:
-    from graphdb.graph import FlatGraphs
     from graphdb.portions import Portion
 
 _CRYSTALS_AT_ONCE, _NODES_AT_ONCE = 256, 20_000
@@ -42,7 +41,7 @@ def rows_of(
     strange = crystals_with(without_vector, graphs.atomic_numbers, graphs.atom_ptr)
     unseen = seen.warnings(graphs.atomic_numbers, graphs.atom_ptr) if seen is not None else {}
     usable = np.delete(np.arange(num_graphs), list(strange))
-    predictions = iter(predict(model, _batches(graphs, usable, num_tasks), device)[0].tolist())
+    predictions = iter(predict(model, _batches(portion, usable, num_tasks), device)[0].tolist())
     text = io.StringIO()
     table, tally, crystals = PredictionTable(text, None), Tally(), iter(range(num_graphs))
     for row, material_id in enumerate(portion.material_ids):
@@ -72,8 +71,9 @@ def _about(elements: list[int] | None) -> str:
     return f"{Reason.ELEMENT_WITHOUT_FEATURES}: this model knows no {names}"
 
 
-def _batches(graphs: "FlatGraphs", rows: NDArray[np.int64], num_tasks: int) -> Iterator[GraphBatch]:
+def _batches(portion: "Portion", rows: NDArray[np.int64], num_tasks: int) -> Iterator[GraphBatch]:
     """The graphs at these positions, in batches whose bounds depend on the graphs alone."""
+    graphs = portion.graphs
     unknown = np.full((len(graphs.num_atoms), num_tasks), np.nan, np.float32)
     start = nodes = 0
     for stop, more in enumerate(np.diff(graphs.atom_ptr)[rows].tolist()):

@@ -37,15 +37,15 @@ class StreamTable:
     remark = ""
 
     def __init__(self, file: TextIO, columns: Sequence[str]) -> None:
-        """Write the header.
+        """Write nothing yet.
 
         Args:
             file: where the table goes.
             columns: names of those beside the id.
         """
         self._file = file
+        self._columns: Sequence[str] | None = columns
         self.material_ids: Iterator[str] = iter(())
-        PredictionTable(file, columns)
 
     def texts(self, group: int) -> Iterator[tuple[bytes, SkippedCrystal | None]]:
         """None: see `FileTable`."""
@@ -56,6 +56,9 @@ class StreamTable:
 
     def add(self, text: str, num_rows: int, tally: Sequence[int], group: int, texts: Texts) -> None:
         """Write a portion; see `FileTable`."""
+        if self._columns is not None:
+            PredictionTable(self._file, self._columns)
+            self._columns = None
         self._file.write(text)
         self._file.flush()
 
@@ -223,7 +226,9 @@ class FileTable:
         self.num_rows += num_rows
 
     def discard(self) -> None:
-        """Keep nothing."""
+        """Keep nothing of what this run wrote."""
+        if self._files is None and self._partial.stat().st_size:  # of an earlier run
+            return
         self._close()
         self._partial.unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)

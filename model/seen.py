@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch
-from graphdb.shapes import Bool, Int
+from graphdb.shapes import Bool, Int, UInt
 from model.elements import element_symbols
 from model.errors import CheckpointError
 
@@ -66,7 +66,9 @@ class SeenElements:
             self.seen[task, numbers[known[:, task]]] = True
 
     def warnings(
-        self, atomic_numbers: Int[NDArray[Any], " atoms"], atom_ptr: Int[NDArray[Any], " crystals+1"]
+        self,
+        atomic_numbers: Int[NDArray[Any], " atoms"] | UInt[NDArray[Any], " atoms"],
+        atom_ptr: Int[NDArray[Any], " crystals_and_end"],
     ) -> dict[int, str]:
         """What `warning` says of those of many crystals of which it says anything, by position.
 
@@ -92,8 +94,8 @@ class SeenElements:
 
 def crystals_with(
     wanted: Bool[NDArray[np.bool_], " elements"],
-    atomic_numbers: Int[NDArray[Any], " atoms"],
-    atom_ptr: Int[NDArray[Any], " crystals+1"],
+    atomic_numbers: Int[NDArray[Any], " atoms"] | UInt[NDArray[Any], " atoms"],
+    atom_ptr: Int[NDArray[Any], " crystals_and_end"],
 ) -> dict[int, list[int]]:
     """Positions of the crystals with any of some elements, and these elements.
 
