@@ -1,13 +1,16 @@
 """Several texts with one id: the first one that can be used counts."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from graphdb.build import build_store
-from graphdb.convert import Converted, to_graph
+from graphdb.convert import Converted, to_crystal, to_graph
 from graphdb.crystal import Crystal
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.graphsettings import SoftNeighbors
+from graphdb.ingest import Text
+from graphdb.usable import iter_usable
 from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, read_usable, text, write_csv, write_tar
 
 
@@ -69,3 +72,28 @@ def test_a_text_without_a_graph_gives_way_to_a_later_one_in_predictions_as_in_a_
     assert note.message.endswith("POSCAR has the same id and counts")
     report = build_store(tmp_path / "f", tmp_path / "store.lmdb", num_workers=1)
     assert (report.num_crystals, len(report.skipped)) == (1, 1)
+
+
+def test_what_counts_does_not_depend_on_how_far_is_read_ahead(tmp_path: Path) -> None:
+    """Several texts of an id may be converted before it is known that the first one can be used."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "x.cif").write_text("")
+    for name, crystal in {"a/x.vasp": NACL, "b/w.vasp": NACL, "b/x.vasp": IRON, "b/y.vasp": IRON}.items():
+        (tmp_path / name).write_text(text(crystal, "poscar"))
+
+    def all_at_once(texts: Iterator[Text]) -> list[Crystal | SkippedCrystal]:
+        return [to_crystal(raw) for raw, _ in list(texts)]
+
+    def one_by_one(texts: Iterator[Text]) -> Iterator[Crystal | SkippedCrystal]:
+        return (to_crystal(raw) for raw, _ in texts)
+
+    ahead, plain = (
+        [
+            (item.source, item.share, item.material_id, item.digest, item.is_deferred, str(item.result))
+            for item in iter_usable([tmp_path, tmp_path / "b"], convert)
+        ]
+        for convert in (all_at_once, one_by_one)
+    )
+    assert ahead == plain
+    assert len({digest for _, _, _, digest, _, _ in plain if digest}) == 3
