@@ -33,6 +33,7 @@ _DIGEST_BYTES = 8
 class StreamTable:
     """A table on the screen, a device or a pipe: no run goes on with it."""
 
+    num_rows = 0
     tally: Sequence[int] = ()
     remark = ""
 

@@ -103,6 +103,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         model, info, device = _load_model(arguments)
         if info != header.config:
             raise _replaced(weights)
+        # Decided by the crystals alone, not by how many of them an earlier run has done: the last digits depend on it.
+        model.compiled = table.num_rows > 0 or first is None or first.share < 1
         found = _write(table, model, info, chain([first] if first else [], portions), device, _num_threads(device))
         found.empty = files.empty
         if not found.read:
