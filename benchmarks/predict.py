@@ -1,8 +1,8 @@
 """What does predicting cost beside building a store of the same crystals, from CIFs and from a store?
 
 Every figure is of whole commands, each in a process of its own, builds and predictions in turn. The rate without start
-is that of the crystals by which a store of ten times as many (the same graphs under other ids) has more. With ``--memory``
-it is the memory of all processes of a prediction of so many CIFs instead (proportional set size, sampled).
+is that of the crystals by which a store of ten times as many (the same graphs under other ids) has more. ``--memory``
+measures the memory of all processes of a prediction of so many CIFs instead (proportional set size, sampled).
 """
 
 import os

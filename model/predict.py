@@ -94,7 +94,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         table = _open_table(arguments.output, header, files, stack)
         # Rows and a bar on the same screen would write over each other.
         quiet = arguments.output is None and sys.stdout.isatty()
-        files.tell = stack.enter_context(Progress("predicting", quiet=quiet)).update
+        progress = stack.enter_context(Progress("predicting", quiet=quiet))
         portions = _portions(files, table)
         stack.callback(portions.close)
         first = next(portions, None)  # now the workers are busy, and stay so while PyTorch loads
@@ -103,6 +103,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         model, info, device = _load_model(arguments)
         if info != header.config:
             raise _replaced(weights)
+        files.tell = progress.update  # from now on, for what was before says nothing of the time that is left
         # Decided by the crystals alone, not by how many of them an earlier run has done: the last digits depend on it.
         model.compiled = table.num_rows > 0 or first is None or first.share < 1
         found = _write(table, model, info, chain([first] if first else [], portions), device, _num_threads(device))
