@@ -126,6 +126,8 @@ class GraphFiles:
             CorruptRecord: if the bytes of a store have changed on disk.
         """
         done = done or NothingDone()
+        self._num_crystals = 0
+        self.empty.clear()
         for store, numbers in groupby(range(len(self.files)), key=self.stores.get):
             if store is None:
                 yield from self._of_sources(list(numbers), done)

@@ -1,7 +1,7 @@
 """Batches to predictions and errors, on whatever device there is."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -57,7 +57,7 @@ def predict(
     return np.concatenate(rows), np.concatenate(index)
 
 
-def in_order(work: Callable[[Given], Result], items: Iterable[Given], num_threads: int = 1) -> Iterator[Result]:
+def in_order(work: Callable[[Given], Result], items: Iterable[Given], num_threads: int = 1) -> Generator[Result]:
     """What `work` makes of each item, in their order; of several at a time if there are threads for it.
 
     PyTorch's operations let go of the interpreter, so that threads compute side by side. Two results more than there

@@ -287,9 +287,10 @@ def _write(
     seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     tally = Tally(*table.tally, elements_known=seen is not None)
     answers = in_order(lambda portion: (portion, *_answers(model, portion, device, seen)), portions, num_threads)
-    for portion, text, counts in answers:
-        tally.add(counts)
-        table.add(text, len(portion.material_ids), tally.numbers, portion.group, portion.texts)
+    with contextlib.closing(answers):
+        for portion, text, counts in answers:
+            tally.add(counts)
+            table.add(text, len(portion.material_ids), tally.numbers, portion.group, portion.texts)
     return tally
 
 
