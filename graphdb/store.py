@@ -230,16 +230,15 @@ class Store:
             CorruptRecord: if bytes have changed on disk.
         """
         if indices is None:
-            indices = range(len(self))
-        if isinstance(indices, range) and indices.step == 1:
-            if len(indices) and not 0 <= indices.start < indices.stop <= len(self):
-                raise IndexError(f"indices must be in 0 to {len(self) - 1}, got {indices} ({self.path})")
-            builder = FlatBuilder(self.sizes[indices.start : indices.stop])
-            for number in range(indices.start // BLOCK_SIZE, -(-indices.stop // BLOCK_SIZE)):
-                first = number * BLOCK_SIZE
-                end = min(indices.stop - first, BLOCK_SIZE)
-                for record in self._records(number, range(max(indices.start - first, 0), end)):
+            builder = FlatBuilder(self.sizes)
+            for number in range(-(-len(self) // BLOCK_SIZE)):
+                for record in self._records(number):
                     builder.add(record)
+            return builder.finish()
+        if isinstance(indices, range) and indices.step == 1:
+            builder = FlatBuilder(self.sizes[indices.start : indices.stop])
+            for record in self._records_between(indices.start, indices.stop):
+                builder.add(record)
             return builder.finish()
         return decode_graphs([self._record(int(index)) for index in indices])
 
@@ -355,6 +354,13 @@ class Store:
             raise self._lacks(f"block {number}")
         with self._naming_the_file():
             return block_records(block, first, min(BLOCK_SIZE, self._num_crystals - first), which)
+
+    def _records_between(self, start: int, stop: int) -> Iterator[memoryview]:
+        if not 0 <= start <= stop <= self._num_crystals:
+            raise IndexError(f"indices must be in 0 to {self._num_crystals - 1}, got {start} to {stop} ({self.path})")
+        for first in range(start - start % BLOCK_SIZE, stop, BLOCK_SIZE):
+            which = range(max(start - first, 0), min(stop - first, BLOCK_SIZE))
+            yield from self._records(first // BLOCK_SIZE, which)
 
     def _lacks(self, entry: str) -> StoreVersionMismatch:
         """For a file whose pages are sound and whose description is whole: no damage takes single entries away."""
