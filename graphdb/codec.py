@@ -196,3 +196,11 @@ class FlatBuilder:
         """The arrays, once every crystal was added."""
         assert self._filled == len(self._flat.num_atoms)
         return self._flat
+
+
+def decode_graphs(records: Sequence[Buffer]) -> FlatGraphs:
+    """The graphs of some records, end to end."""
+    builder = FlatBuilder(np.array([record_sizes(record) for record in records], np.int32).reshape(-1, 3))
+    for record in records:
+        builder.add(record)
+    return builder.finish()

@@ -1,15 +1,16 @@
-"""From raw texts to graphs, on all cores: parses and builds in worker processes, hands results back as they come."""
+"""From raw texts to graphs, on all cores: parses and builds in worker processes, hands results back in order."""
 
 import contextlib
 import hashlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Set
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from multiprocessing import connection
 
@@ -26,6 +27,13 @@ _MIN_PARALLEL = 400
 _CHUNK_CRYSTALS = 64
 _CHUNK_BYTES = 2**20
 _CHUNKS_PER_WORKER = 3
+#: What a text takes in memory beside its own bytes, roughly.
+_TEXT_OVERHEAD = 1000
+
+Text = tuple[RawCrystal, bytes]
+"""A text with its digest."""
+Elements = Set[int] | None
+"""Atomic numbers that are wanted; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,77 +51,135 @@ def text_digest(raw: RawCrystal) -> bytes:
     return hashlib.blake2b(raw.format.encode() + b"\n" + raw.content, digest_size=16, person=_RECIPE).digest()
 
 
-def build_one(raw: RawCrystal, digest: bytes, settings: GraphSettings) -> Built:
+def build_one(raw: RawCrystal, digest: bytes, settings: GraphSettings, elements: Elements = None) -> Built:
     """The record of one text, or the reason why there is none."""
-    found = to_graph(raw, settings)
+    found = to_graph(raw, settings, elements=elements)
     if isinstance(found, SkippedCrystal):
         return Built(raw.material_id, digest, found)
     return Built(raw.material_id, digest, encode_graph(found.graph), found.notes)
 
 
 def build_all(
-    crystals: Iterable[tuple[RawCrystal, bytes]], settings: GraphSettings, num_workers: int
+    crystals: Iterable[Text],
+    settings: GraphSettings,
+    num_workers: int,
+    *,
+    elements: Elements = None,
+    bytes_ahead: int = 0,
 ) -> Iterator[Built]:
-    """Results of all texts, in no particular order.
+    """A result for each text, in their order, whichever worker is done first.
 
     Args:
         crystals: texts with their digests; read only a little ahead of the results.
         settings: of the graphs.
         num_workers: processes; few texts are built in this process, whatever the number.
+        elements: atomic numbers to take; None for all.
+        bytes_ahead: of text to read beyond that, so that the workers are busy while their parent does other things.
     """
     crystals = iter(crystals)
     head = list(islice(crystals, _MIN_PARALLEL)) if num_workers > 1 else []
-    if num_workers == 1 or len(head) < _MIN_PARALLEL:
-        for raw, digest in chain(head, crystals):
-            yield build_one(raw, digest, settings)
-        return
-    yield from _build_parallel(_chunks(chain(head, crystals)), settings, num_workers)
+    texts = chain(head, crystals)
+    if len(head) == _MIN_PARALLEL:
+        yield from _Workshop(_chunks(texts), settings, num_workers, elements, bytes_ahead).results()
+    else:
+        for raw, digest in texts:
+            yield build_one(raw, digest, settings, elements)
 
 
-_Chunk = list[tuple[RawCrystal, bytes]]
+_Chunk = list[Text]
 
 
-def _build_parallel(chunks: Iterator[_Chunk], settings: GraphSettings, num_workers: int) -> Iterator[Built]:
-    suspects: deque[_Chunk] = deque()
-    while True:
-        running: dict[Future[list[Built]], _Chunk] = {}
-        try:
-            with _pool(num_workers) as pool:
-                for chunk in chunks:
-                    try:
-                        future = pool.submit(_build_chunk, chunk, settings)
-                    except BrokenProcessPool:  # a worker died since: this chunk is in nobody's hands
-                        suspects.append(chunk)
-                        raise
-                    running[future] = chunk
-                    if len(running) >= _CHUNKS_PER_WORKER * num_workers:
-                        yield from _collect(running)
-                while running:
-                    yield from _collect(running)
-            break
-        except BrokenProcessPool:  # one of the running texts has killed its worker: find out which, then go on
-            suspects.extend(running.values())
-            while suspects:
-                yield from _build_suspects(suspects.popleft(), settings)
+@dataclass(slots=True)
+class _Task:
+    """A chunk, in the hands of a pool or waiting for one."""
+
+    chunk: _Chunk
+    num_bytes: int = field(init=False)
+    future: Future[list[Built]] | None = None
+
+    def __post_init__(self) -> None:
+        self.num_bytes = sum(len(raw.content) + _TEXT_OVERHEAD for raw, _ in self.chunk)
+
+    def wait(self) -> list[Built]:
+        """Its results."""
+        assert self.future is not None
+        return self.future.result()
+
+    def is_built(self) -> bool:
+        """Whether its results are there."""
+        future = self.future
+        return future is not None and future.done() and not future.cancelled() and future.exception() is None
 
 
-def _collect(running: dict[Future[list[Built]], _Chunk]) -> Iterator[Built]:
-    """Results of the chunks that are done, at least one."""
-    for future in wait(running, return_when=FIRST_COMPLETED).done:
-        results = future.result()
-        del running[future]
-        yield from results
+class _Workshop:
+    """Chunks in the hands of worker processes, first in, first out."""
+
+    def __init__(
+        self,
+        chunks: Iterator[_Chunk],
+        settings: GraphSettings,
+        num_workers: int,
+        elements: Elements,
+        bytes_ahead: int,
+    ) -> None:
+        self._chunks = chunks
+        self._how = (settings, elements)
+        self._num_workers = num_workers
+        self._bytes_ahead = bytes_ahead
+        self._tasks: deque[_Task] = deque()
+
+    def results(self) -> Iterator[Built]:
+        while True:
+            try:
+                with _pool(self._num_workers) as pool:
+                    for task in self._tasks:
+                        self._submit(task, pool)
+                    while first := self._first(pool):
+                        results = first.wait()
+                        self._tasks.popleft()
+                        yield from results
+                return
+            except BrokenProcessPool:  # a text has killed its worker: find out which, then go on
+                yield from self._without_pool()
+
+    def _first(self, pool: ProcessPoolExecutor) -> _Task | None:
+        """The task whose results are due, once enough others are on their way; None at the end."""
+        least = _CHUNKS_PER_WORKER * self._num_workers
+        ahead = sum(task.num_bytes for task in self._tasks)
+        while len(self._tasks) < least or ahead < self._bytes_ahead:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._tasks.append(_Task(chunk))
+            ahead += self._tasks[-1].num_bytes
+            self._submit(self._tasks[-1], pool)
+        return self._tasks[0] if self._tasks else None
+
+    def _submit(self, task: _Task, pool: ProcessPoolExecutor) -> None:
+        with _interrupts_blocked():
+            task.future = pool.submit(_build_chunk, task.chunk, *self._how)
+
+    def _without_pool(self) -> Iterator[Built]:
+        """Results of the tasks up to the last one that a worker can have held when the pool broke."""
+        num_suspects = 2 * self._num_workers + 1  # a pool hands on one more than its workers take
+        while num_suspects and self._tasks:
+            task = self._tasks.popleft()
+            if task.is_built():
+                yield from task.wait()
+            else:
+                num_suspects -= 1
+                yield from _build_suspects(task.chunk, *self._how)
 
 
-def _build_suspects(chunk: _Chunk, settings: GraphSettings) -> Iterator[Built]:
+def _build_suspects(chunk: _Chunk, settings: GraphSettings, elements: Elements) -> Iterator[Built]:
     """Build a chunk in a worker of its own; halve it until the text that kills its worker stands alone."""
     try:
         with _pool(1) as pool:
-            results = pool.submit(_build_chunk, chunk, settings).result()
+            results = pool.submit(_build_chunk, chunk, settings, elements).result()
     except BrokenProcessPool:
         if len(chunk) > 1:
-            yield from _build_suspects(chunk[: len(chunk) // 2], settings)
-            yield from _build_suspects(chunk[len(chunk) // 2 :], settings)
+            yield from _build_suspects(chunk[: len(chunk) // 2], settings, elements)
+            yield from _build_suspects(chunk[len(chunk) // 2 :], settings, elements)
             return
         raw, digest = chunk[0]
         message = "the worker process died on it, perhaps for lack of memory"
@@ -123,11 +189,11 @@ def _build_suspects(chunk: _Chunk, settings: GraphSettings) -> Iterator[Built]:
     yield from results
 
 
-def _build_chunk(chunk: _Chunk, settings: GraphSettings) -> list[Built]:
-    return [build_one(raw, digest, settings) for raw, digest in chunk]
+def _build_chunk(chunk: _Chunk, settings: GraphSettings, elements: Elements) -> list[Built]:
+    return [build_one(raw, digest, settings, elements) for raw, digest in chunk]
 
 
-def _chunks(crystals: Iterator[tuple[RawCrystal, bytes]]) -> Iterator[_Chunk]:
+def _chunks(crystals: Iterator[Text]) -> Iterator[_Chunk]:
     """Texts in portions that are worth sending to another process."""
     chunk: _Chunk = []
     size = 0
@@ -139,6 +205,16 @@ def _chunks(crystals: Iterator[tuple[RawCrystal, bytes]]) -> Iterator[_Chunk]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back: a process that starts meanwhile never sees one, not even before `_start_worker`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -155,8 +231,6 @@ def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, and follow it into death: an orphan would wait for work for ever."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

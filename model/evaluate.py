@@ -129,8 +129,6 @@ def evaluate_store(
         CheckpointError, GraphDBError: if either cannot be read, or their graphs, tasks or units differ, or the split
             has no crystal with a known target.
     """
-    import numpy as np
-
     from graphdb.loader import Loader
     from model.checkpoint import load_checkpoint
     from model.inference import choose_device, evaluate
@@ -148,8 +146,7 @@ def evaluate_store(
         done = 0
         for batch in Loader(graphs, rows, batch_size=_BATCH):
             if seen is not None:
-                numbers = np.split(batch.atomic_numbers.numpy(), batch.atom_ptr.numpy()[1:-1])
-                num_unseen += sum(bool(seen.warning(crystal)) for crystal in numbers)
+                num_unseen += len(seen.warnings(batch.atomic_numbers.numpy(), batch.atom_ptr.numpy()))
             yield batch
             done += batch.num_crystals
             tell(done / len(rows), f"{done:,} of {count(len(rows), 'crystal')}")
@@ -169,9 +166,9 @@ def _fitting_graphs(checkpoint: str, model: "MTCGCNN", info: Mapping[str, Any], 
     Raises:
         CheckpointError, GraphDBError: as `evaluate_store`.
     """
-    from graphdb.errors import SettingsMismatch, TaskError
+    from graphdb.errors import TaskError
     from graphdb.loader import InMemoryGraphs
-    from model.predict import graph_settings
+    from model.predict import check_graphs, graph_settings
 
     needed = graph_settings(info, checkpoint)
     try:
@@ -181,11 +178,7 @@ def _fitting_graphs(checkpoint: str, model: "MTCGCNN", info: Mapping[str, Any], 
             f"{store} must have targets for what {checkpoint} predicts ({', '.join(t.name for t in model.tasks)}): "
             f"{error}; build a store with these columns in --targets"
         ) from error
-    if graphs.settings != needed:
-        raise SettingsMismatch(
-            f"{store} must have the graphs that {checkpoint} was trained on; it has "
-            f"{'; '.join(graphs.settings.differences(needed))}; build a store with these settings"
-        )
+    check_graphs(store, graphs.settings, checkpoint, needed)
     for mine, theirs in zip(model.tasks, graphs.tasks, strict=True):
         if mine.unit and theirs.unit and mine.unit != theirs.unit:
             raise TaskError(

@@ -1,9 +1,11 @@
 """Batches to predictions and errors, on whatever device there is."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from graphdb.shapes import Float, Int
 from model.errors import DeviceError
 from model.metrics import TaskMetrics, task_metrics
 from model.network import MTCGCNN
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 class BatchSource(Protocol):
@@ -58,6 +63,28 @@ def predict(
 def _join(parts: list[Tensor]) -> NDArray[Any]:
     """The rows of all parts, on the host; the first part tells dtype and width."""
     return torch.cat([part.to(parts[-1].device) for part in parts]).cpu().numpy()
+
+
+def in_order(work: Callable[[Given], Result], items: Iterable[Given], num_threads: int = 1) -> Generator[Result]:
+    """What `work` makes of each item, in their order; of several at a time if there are threads for it.
+
+    PyTorch's operations let go of the interpreter, so that threads compute side by side. Two results more than there
+    are threads are made ahead of the one that is wanted.
+    """
+    if num_threads == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        running: deque[Future[Result]] = deque()
+        for item in items:
+            running.append(pool.submit(work, item))
+            while running and (len(running) > num_threads + 2 or running[0].done()):
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,17 +20,18 @@ _ID = "material_id"
 
 
 class PredictionTable:
-    """A CSV of predictions while it is written: a row for each crystal, which its id begins."""
+    """Rows of a CSV of predictions: one for each crystal, which its id begins."""
 
-    def __init__(self, file: TextIO, columns: Iterable[str]) -> None:
+    def __init__(self, file: TextIO, columns: Iterable[str] | None) -> None:
         """Write the header.
 
         Args:
             file: where the CSV goes.
-            columns: names of those beside the id.
+            columns: names of those beside the id; None for rows that go on with a table.
         """
         self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow([_ID, *columns])
+        if columns is not None:
+            self._writer.writerow([_ID, *columns])
 
     def add(self, material_id: str, cells: Iterable[float | str | None]) -> None:
         """Write the row of a crystal: texts as they are, numbers with six digits, nothing for None."""
@@ -46,6 +47,11 @@ def known_values(targets: Iterable[float]) -> list[float | None]:
 def partial_path(path: Path) -> Path:
     """Where a table lies while it grows."""
     return path.with_name(path.name + ".partial")
+
+
+def journal_path(path: Path) -> Path:
+    """What a later run must know to go on with a table that lies beside its place."""
+    return path.with_name(path.name + ".partial.journal")
 
 
 def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
@@ -74,7 +80,7 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
     _check_apart(output, inputs)
     # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
     needed = [path] if path.exists() else []
-    if not _is_device(path):
+    if not is_device(path):
         needed.append(folder)
     for place in needed:
         if not os.access(place, os.W_OK) or (place.is_dir() and not _takes_files(place)):
@@ -104,17 +110,17 @@ def _is_table(path: Path) -> bool:
         return stream.read(len(_ID) + 1) in (f"{_ID},".encode(), b"")
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
     """Whether this is there and no file that could be replaced: a device, or a pipe."""
     return path.exists() and not path.is_file()
 
 
 def written_files(output: str | None) -> frozenset[str]:
-    """Real paths of what `open_table` writes, for those who read the folder around it."""
-    if output is None or _is_device(Path(output)):
+    """Real paths of what a table is written to, for those who read the folder around it."""
+    if output is None or is_device(Path(output)):
         return frozenset()
     path = Path(os.path.realpath(output))
-    return frozenset({str(path), str(partial_path(path))})
+    return frozenset({str(path), str(partial_path(path)), str(journal_path(path))})
 
 
 @contextlib.contextmanager
@@ -128,7 +134,7 @@ def open_table(output: str, rows: str = "rows") -> Iterator[TextIO]:
         output: the final name; devices and pipes are written to as they are.
         rows: what the part holds.
     """
-    if _is_device(Path(output)):  # a pipe among the open files has no real path
+    if is_device(Path(output)):  # a pipe among the open files has no real path
         with open(output, "w", encoding="utf-8", newline="") as file:
             yield file
         return

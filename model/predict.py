@@ -4,26 +4,30 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from graphdb.command import Parser, count, did_you_mean, load, run
-from graphdb.errors import CrystuneError, Reason
+from graphdb.command import Parser, did_you_mean, load, run
+from graphdb.errors import CrystuneError
+from model.errors import CheckpointError
+from model.flags import whole_number
 from model.shipped import CONFIG, find_weights, shipped_models
+from model.tally import Tally
 
 if TYPE_CHECKING:
     import torch
 
-    from graphdb.graph import CrystalGraph
     from graphdb.graphsettings import GraphSettings
+    from graphdb.portions import GraphFiles, Portion
+    from model.growing_table import FileTable, StreamTable
+    from model.header import Header
     from model.network import MTCGCNN
     from model.seen import SeenElements
 
-_CRYSTALS_AT_ONCE = 256
-_NO_CRYSTAL = (Reason.NOT_A_STRUCTURE, Reason.DUPLICATE_ID)
+_MAX_THREADS = 8
+_LAST_COLUMNS = ("warning", "error")
 
 
 class InputMissing(CrystuneError):
@@ -36,30 +40,120 @@ def main(argv: Sequence[str] | None = None) -> int:
         "model.predict",
         "Predict properties of crystals. The table has one row each, with the columns material_id, one per property, "
         "warning (elements that were not in training, what is doubtful in the file) and error (why there is no "
-        "prediction). Exit status: 0 when all are predicted, 1 when some or all are not, 2 for a mistake, before "
-        f"anything is done. Models that ship: {', '.join(shipped_models()) or 'none'}.",
+        "prediction). Interrupted, the same command with -o goes on. Exit status: 0 when all are predicted, 1 when "
+        "some or all are not, 2 for a mistake, before anything is done. Models that ship: "
+        f"{', '.join(shipped_models()) or 'none'}.",
         examples=[
             "mp-e4 my.cif",
             "mp-e4 my.cif other.vasp folder_of_cifs/ -o predictions.csv",
             "exports/best new_crystals.tar.gz -o predictions.csv --device cuda",
+            "exports/best my.lmdb -o predictions.csv",
         ],
     )
     parser.add_argument("model", metavar="EXPORT", help="folder that tuner.export wrote, or a model that ships")
-    parser.add_argument("files", nargs="+", metavar="FILES", help="CIF, POSCAR, pymatgen JSON, folder, archive or CSV")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILES",
+        help="CIF, POSCAR, pymatgen JSON, folder, archive or CSV, or a store of graphs (nothing is built again)",
+    )
     parser.add_argument("-o", "--output", metavar="CSV", help="file for the table; the screen when not given")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or mps")
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1, 1024),
+        metavar="N",
+        help="processes that read crystals (default: one per core)",
+    )
     return run(parser, _predict, argv, interrupted="nothing was written")
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from model.output import check_table, open_table, written_files
+    from model.output import check_table, written_files
 
     weights = find_weights(arguments.model)
     check_inputs(arguments.files)
     check_table(arguments.output, [*arguments.files, weights, weights.with_name(CONFIG)])
-
-    load("torch")
+    load("numpy")
+    from graphdb.portions import GraphFiles
     from graphdb.progress import Progress
+    from model.header import read_header
+
+    header = read_header(weights)
+    if header is None:  # loading it says why
+        _load_model(arguments)
+        raise _replaced(weights)
+    settings = graph_settings(header.config, str(weights.parent))
+    own = written_files(arguments.output)
+    files = GraphFiles(arguments.files, settings, elements=header.elements, num_workers=arguments.workers, own=own)
+    for store in files.stores.values():
+        check_graphs(
+            str(store.path), store.settings, arguments.model, settings, else_do="predict from its crystals, or "
+        )
+    with contextlib.ExitStack() as stack:
+        table = _open_table(arguments.output, header, files, stack)
+        # Rows and a bar on the same screen would write over each other.
+        quiet = arguments.output is None and sys.stdout.isatty()
+        progress = stack.enter_context(Progress("predicting", quiet=quiet))
+        portions = _portions(files, table)
+        stack.callback(portions.close)
+        first = next(portions, None)  # now the workers are busy, and stay so while PyTorch loads
+        if table.remark:
+            print(table.remark, file=sys.stderr)
+        model, info, device = _load_model(arguments)
+        if info != header.config:
+            raise _replaced(weights)
+        files.tell = progress.update  # from now on, for what was before says nothing of the time that is left
+        # Decided by the crystals alone, not by how many of them an earlier run has done: the last digits depend on it.
+        model.compiled = table.num_rows > 0 or first is None or first.share < 1
+        found = _write(table, model, info, chain([first] if first else [], portions), device, _num_threads(device))
+        found.empty = files.empty
+        if not found.read:
+            table.discard()
+            raise InputMissing(
+                f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}"
+            )
+    sys.stdout.flush()
+    found.tell(arguments.output)
+    return 0 if found.predicted and not found.failed and not found.empty else 1
+
+
+def _open_table(
+    output: str | None, header: "Header", files: "GraphFiles", stack: contextlib.ExitStack
+) -> "FileTable | StreamTable":
+    """The table, with what an earlier run left of it."""
+    from graphdb.versions import versions
+    from model.growing_table import FileTable, StreamTable
+    from model.output import is_device
+
+    labels = header.labels
+    if output is None:
+        return StreamTable(sys.stdout, [*labels, *_LAST_COLUMNS])
+    if is_device(Path(output)):
+        file = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))  # noqa: SIM115 - the stack is one
+        return StreamTable(file, [*labels, *_LAST_COLUMNS])
+    places = [os.path.realpath(name) for name in files.files]
+    origin = {
+        "model": header.checksum,
+        "set of crystals": [*places, *(store.fingerprint for store in files.stores.values())],
+        "version of crystune": versions("crystune")["crystune"],
+    }
+    return stack.enter_context(FileTable(output, [*labels, *_LAST_COLUMNS], origin))
+
+
+def _portions(files: "GraphFiles", table: "FileTable | StreamTable") -> "Generator[Portion]":
+    """What is not in the table yet."""
+    from graphdb.usable import SourceChanged
+
+    try:
+        yield from files.portions(table)
+    except SourceChanged:  # told before the first one
+        table.start_anew("set of crystals")
+        yield from files.portions()
+
+
+def _load_model(arguments: argparse.Namespace) -> "tuple[MTCGCNN, dict[str, Any], torch.device]":
+    load("torch")
     from model.allocator import keep_freed_memory
     from model.checkpoint import load_checkpoint
     from model.inference import choose_device
@@ -67,49 +161,24 @@ def _predict(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     device = choose_device(arguments.device)
     model, info = load_checkpoint(arguments.model, device)
-    with contextlib.ExitStack() as stack:
-        # Rows and a bar on the same screen would write over each other.
-        quiet = arguments.output is None and sys.stdout.isatty()
-        file: TextIO = sys.stdout
-        if arguments.output is not None:
-            file = stack.enter_context(open_table(arguments.output, "predictions"))
-        progress = stack.enter_context(Progress("predicting", quiet=quiet))
-        own = written_files(arguments.output)
-        found = write_predictions(file, model, info, arguments.files, device, own=own, tell=progress.update)
-        if not found.read:
-            raise InputMissing(
-                f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}"
-            )
-    where = f", table in {arguments.output}" if arguments.output else ""
-    sys.stdout.flush()
-    print(f"{found.predicted:,} of {found.read:,} crystals predicted{where}", file=sys.stderr)
-    if found.failed:
-        print(f"{found.failed:,} not: the column 'error' says why", file=sys.stderr)
-    if found.others:
-        print(
-            f"{count(found.others, 'file')} beside them: of another kind, or of a crystal that is there already; the "
-            "column 'error' says what each is",
-            file=sys.stderr,
-        )
-    if found.empty:
-        print(f"no crystal in {', '.join(found.empty)}", file=sys.stderr)
-    if found.warned:
-        print(
-            f"{count(found.warned, 'crystal')} with elements that the model has not seen in training: the column "
-            "'warning' names them, their predictions are guesses",
-            file=sys.stderr,
-        )
-    if found.noted:
-        print(
-            f"{count(found.noted, 'crystal')} may not be what the file means: the column 'warning' says why",
-            file=sys.stderr,
-        )
-    if not found.elements_known:
-        print(
-            "note: this model does not say which elements it was trained on, so nothing warns of others",
-            file=sys.stderr,
-        )
-    return 0 if found.predicted and not found.failed and not found.empty else 1
+    graph_settings(info)
+    return model, info, device
+
+
+def _num_threads(device: "torch.device") -> int:
+    """Portions to predict at a time; each on one thread, so that its digits do not depend on the number of cores."""
+    import torch
+
+    from graphdb.cpus import usable_cpus
+
+    if device.type != "cpu":
+        return 1
+    torch.set_num_threads(1)
+    return min(usable_cpus(), _MAX_THREADS)
+
+
+def _replaced(weights: Path) -> CheckpointError:
+    return CheckpointError(f"{weights} must stay as it is while it is read, but it was replaced; run the command again")
 
 
 def check_inputs(files: Sequence[str]) -> None:
@@ -132,108 +201,6 @@ def check_inputs(files: Sequence[str]) -> None:
     raise InputMissing(f"FILES must be files or folders that are there, but there is no {path}{more}{hint}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """Why there is no prediction."""
-
-    reason: str
-    is_crystal: bool = True
-    """False for a file of another kind in a folder or archive, or a second one of a crystal: no mistakes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A crystal: its graph, or why there is no prediction, and what is to be known about it."""
-
-    material_id: str
-    graph: "CrystalGraph | _Refused"
-    notes: str = ""
-
-
-class Tally:
-    """What became of the crystals that were read."""
-
-    def __init__(self, *, elements_known: bool) -> None:
-        """Nothing was read yet."""
-        self.elements_known = elements_known
-        """Whether the model tells what it was trained on."""
-        self.read = self.failed = self.warned = self.noted = self.others = 0
-        self.empty: list[str] = []
-        """Sources without a crystal."""
-
-    @property
-    def predicted(self) -> int:
-        """Crystals with predictions."""
-        return self.read - self.failed
-
-
-def write_predictions(
-    file: TextIO,
-    model: "MTCGCNN",
-    info: dict[str, Any],
-    sources: Sequence[str],
-    device: "torch.device | str" = "cpu",
-    *,
-    own: frozenset[str] = frozenset(),
-    tell: Callable[[float, str], None] = lambda share, note: None,
-) -> Tally:
-    """Write a table of predictions of everything in `sources`: material_id, one column per task, warning, error.
-
-    Args:
-        file: where the CSV goes.
-        model: in evaluation mode.
-        info: its checkpoint's configuration; "graph" has the graph settings.
-        sources: what `graphdb.build` reads.
-        device: of the model.
-        own: real paths of this table, which may lie in a folder of `sources` and gets no row.
-        tell: told the share that is done, and a note.
-
-    Returns:
-        How many crystals were read, have an error in place of a prediction, or a warning beside it, and how many files
-        of other kinds there were.
-
-    Raises:
-        CheckpointError: for a configuration without valid graph settings.
-    """
-    from model.output import PredictionTable
-    from model.seen import SeenElements
-
-    settings = graph_settings(info)
-    seen = SeenElements.from_info(info, [task.name for task in model.tasks])
-    known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
-    tally = Tally(elements_known=seen is not None)
-    table = PredictionTable(file, [*(task.label for task in model.tasks), "warning", "error"])
-    pending: list[_Item] = []
-
-    def write() -> None:
-        for item, (values, unseen, error) in zip(
-            pending, _answers(model, pending, settings, device, seen), strict=True
-        ):
-            tally.warned += bool(unseen)
-            warning = "" if error else "; ".join(filter(None, (unseen, item.notes)))
-            table.add(item.material_id, [*values, warning, error])
-        pending.clear()
-        file.flush()
-
-    def note(share: float) -> None:
-        if tally.read:  # the first one waits for the parser's packages, and tells nothing of the time of the others
-            tell(share, count(tally.read, "crystal"))
-
-    for item in _graphs(sources, settings, known, own, note, tally):
-        pending.append(item)
-        refused = item.graph if isinstance(item.graph, _Refused) else None
-        if refused is not None and not refused.is_crystal:
-            tally.others += 1
-        else:
-            tally.read += 1
-            tally.failed += refused is not None
-            tally.noted += refused is None and bool(item.notes)
-        if len(pending) == _CRYSTALS_AT_ONCE:
-            write()
-    write()
-    return tally
-
-
 def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") -> "GraphSettings":
     """How the graphs of a checkpoint are made, from its configuration.
 
@@ -249,73 +216,90 @@ def graph_settings(info: Mapping[str, Any], checkpoint: str = "the checkpoint") 
         raise CheckpointError(f"{checkpoint} must say how its graphs are made: {error}; export it again") from error
 
 
-def _graphs(
-    sources: Sequence[str],
-    settings: "GraphSettings",
-    known: frozenset[int],
-    own: frozenset[str],
-    tell: Callable[[float], None],
-    tally: Tally,
-) -> Iterator[_Item]:
-    """Every crystal of the sources; `known` are the elements of the model's table, `own` our files.
+def check_graphs(store: str, found: "GraphSettings", model: str, needed: "GraphSettings", *, else_do: str = "") -> None:
+    """Refuse a store whose graphs are not of the kind that a model was trained on.
 
-    Sources without a crystal are noted in `tally`, which its reader keeps up to date.
+    Args:
+        store: its path.
+        found: settings of its graphs.
+        model: what the user calls it.
+        needed: settings of its graphs.
+        else_do: what to do, up to "build a store".
+
+    Raises:
+        SettingsMismatch: with the settings that differ.
     """
-    from graphdb.convert import to_graph
-    from graphdb.errors import SkippedCrystal, SourceError
-    from graphdb.usable import iter_usable
+    from graphdb.errors import SettingsMismatch
 
-    convert = partial(to_graph, settings=settings, elements=known)
-    for number, source in enumerate(sources):
-        num_before = tally.read
+    if differences := found.differences(needed):
+        raise SettingsMismatch(
+            f"{store} must have the graphs that {model} was trained on; it has {'; '.join(differences)}; "
+            f"{else_do}build a store with these settings"
+        )
 
-        def tell_all(share: float, before: int = number) -> None:
-            tell((before + share) / len(sources))
 
-        try:
-            for material_id, found in iter_usable(source, convert, tell=tell_all):
-                if not isinstance(found, SkippedCrystal):
-                    notes = "; ".join(f"{note.reason}: {note.message}" for note in found.notes)
-                    yield _Item(material_id, found.graph, notes)
-                elif os.path.realpath(os.path.join(source, found.where)) not in own:
-                    refused = _Refused(f"{found.reason}: {found.message}", found.reason not in _NO_CRYSTAL)
-                    yield _Item(material_id or found.where, refused)
-        except SourceError as error:
-            yield _Item(Path(source).stem, _Refused(str(error)))
-        if tally.read == num_before:
-            tally.empty.append(source)
+def write_predictions(
+    file: TextIO, model: "MTCGCNN", info: dict[str, Any], sources: Sequence[str], device: "torch.device | str" = "cpu"
+) -> Tally:
+    """Write a table of predictions of everything in `sources`: material_id, one column per task, warning, error.
+
+    Args:
+        file: where the CSV goes.
+        model: in evaluation mode.
+        info: its checkpoint's configuration; "graph" has the graph settings.
+        sources: what `graphdb.build` reads, and stores.
+        device: of the model.
+
+    Returns:
+        How many crystals were read, have an error in place of a prediction, or a warning beside it, and how many files
+        of other kinds there were.
+
+    Raises:
+        CheckpointError: for a configuration without valid graph settings.
+        SettingsMismatch: for a store with graphs of another kind.
+    """
+    from graphdb.portions import GraphFiles
+    from model.growing_table import StreamTable
+
+    settings = graph_settings(info)
+    known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
+    files = GraphFiles(sources, settings, elements=known)
+    for store in files.stores.values():
+        check_graphs(str(store.path), store.settings, "the model", settings)
+    table = StreamTable(file, [*(task.label for task in model.tasks), *_LAST_COLUMNS])
+    found = _write(table, model, info, files.portions(), device)
+    found.empty = files.empty
+    return found
+
+
+def _write(
+    table: "FileTable | StreamTable",
+    model: "MTCGCNN",
+    info: Mapping[str, Any],
+    portions: "Iterable[Portion]",
+    device: "torch.device | str",
+    num_threads: int = 1,
+) -> Tally:
+    """Predict all portions, several at a time, and write them in their order."""
+    from model.inference import in_order
+    from model.seen import SeenElements
+
+    seen = SeenElements.from_info(info, [task.name for task in model.tasks])
+    tally = Tally(*table.tally, elements_known=seen is not None)
+    answers = in_order(lambda portion: (portion, *_answers(model, portion, device, seen)), portions, num_threads)
+    with contextlib.closing(answers):
+        for portion, text, counts in answers:
+            tally.add(counts)
+            table.add(text, len(portion.material_ids), tally.numbers, portion.group, portion.texts)
+    return tally
 
 
 def _answers(
-    model: "MTCGCNN",
-    items: Sequence[_Item],
-    settings: "GraphSettings",
-    device: "torch.device | str",
-    seen: "SeenElements | None",
-) -> Iterator[tuple[Sequence[float | None], str, str]]:
-    """For each crystal in order: its predictions, a warning of elements that were not in training, or else an error."""
-    import numpy as np
+    model: "MTCGCNN", portion: "Portion", device: "torch.device | str", seen: "SeenElements | None"
+) -> tuple[str, Tally]:
+    from model.answers import rows_of
 
-    from graphdb.graph import FlatGraphs
-    from graphdb.loader import InMemoryGraphs, Loader
-    from model.inference import predict
-
-    usable = [(item.material_id, item.graph) for item in items if not isinstance(item.graph, _Refused)]
-    predictions: Iterator[Any] = iter(())
-    if usable:
-        graphs = InMemoryGraphs(
-            FlatGraphs.from_graphs([graph for _, graph in usable]),
-            material_ids=[material_id for material_id, _ in usable],
-            tasks=model.tasks,
-            targets=np.full((len(usable), len(model.tasks)), np.nan, np.float32),
-            settings=settings,
-        )
-        predictions = iter(predict(model, Loader(graphs, batch_size=_CRYSTALS_AT_ONCE, max_atoms=20_000), device)[0])
-    for item in items:
-        if isinstance(item.graph, _Refused):
-            yield [None] * len(model.tasks), "", item.graph.reason
-        else:
-            yield next(predictions), seen.warning(item.graph.atomic_numbers) if seen is not None else "", ""
+    return rows_of(model, portion, device, seen)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch
-from graphdb.shapes import Bool
+from graphdb.shapes import Bool, Int, UInt
 from model.elements import element_symbols
 from model.errors import CheckpointError
 
@@ -70,6 +70,20 @@ class SeenElements:
         for row, numbers in zip(self.seen, known, strict=True):
             row[np.flatnonzero(numbers)] = True
 
+    def warnings(
+        self,
+        atomic_numbers: Int[NDArray[Any], " atoms"] | UInt[NDArray[Any], " atoms"],
+        atom_ptr: Int[NDArray[Any], " crystals_and_end"],
+    ) -> dict[int, str]:
+        """What `warning` says of those of many crystals of which it says anything, by position.
+
+        Args:
+            atomic_numbers: of all of them, end to end.
+            atom_ptr: crystal n has those at ``atom_ptr[n]:atom_ptr[n + 1]``.
+        """
+        some = crystals_with(np.logical_not(self.seen.all(axis=0)), atomic_numbers, atom_ptr)
+        return {crystal: self.warning(elements) for crystal, elements in some.items()}
+
     def warning(self, atomic_numbers: Iterable[int]) -> str:
         """What to say of a crystal with these elements: empty, or which of them the training did not have."""
         numbers = np.unique(np.asarray(list(atomic_numbers), np.int64))
@@ -81,6 +95,26 @@ class SeenElements:
             for task, missing in zip(self.tasks, unseen, strict=True)
             if missing
         )
+
+
+def crystals_with(
+    wanted: Bool[NDArray[np.bool_], " elements"],
+    atomic_numbers: Int[NDArray[Any], " atoms"] | UInt[NDArray[Any], " atoms"],
+    atom_ptr: Int[NDArray[Any], " crystals_and_end"],
+) -> dict[int, list[int]]:
+    """Positions of the crystals with any of some elements, and these elements.
+
+    Args:
+        wanted: by atomic number.
+        atomic_numbers: of all crystals, end to end.
+        atom_ptr: crystal n has those at ``atom_ptr[n]:atom_ptr[n + 1]``.
+    """
+    atoms = np.flatnonzero(wanted[atomic_numbers])
+    crystals = np.searchsorted(atom_ptr, atoms, side="right") - 1
+    found: dict[int, list[int]] = {}
+    for crystal, number in np.unique(np.stack([crystals, atomic_numbers[atoms]], axis=1), axis=0).tolist():
+        found.setdefault(crystal, []).append(number)
+    return found
 
 
 def _names(numbers: Iterable[int]) -> str:

@@ -17,12 +17,14 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
+from graphdb.convert import to_crystal
 from graphdb.crystal import Crystal
-from graphdb.errors import SkippedCrystal
+from graphdb.errors import SkippedCrystal, SourceError
 from graphdb.matching import CrystalIds
-from graphdb.rawcrystal import Entry
+from graphdb.rawcrystal import Entry, RawCrystal
 from graphdb.sources import Source, open_source
 from graphdb.targets import TargetTable
+from graphdb.usable import iter_usable
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -31,6 +33,17 @@ IRON = Structure.from_spacegroup("Im-3m", Lattice.cubic(2.87), ["Fe"], [[0, 0, 0
 
 
 CRYSTALS = {"salt": NACL, "iron": IRON}
+
+
+def read_usable(path: Path, convert: Callable[[RawCrystal], Any] = to_crystal) -> list[tuple[str, Any]]:
+    """Id and result of everything in a source."""
+    found = []
+    for item in iter_usable([path], lambda texts: (convert(raw) for raw, _ in texts)):
+        if isinstance(item.result, SourceError):
+            raise item.result
+        if not item.is_deferred:
+            found.append((item.material_id, item.result))
+    return found
 
 
 def text(structure: Structure, kind: str) -> str:

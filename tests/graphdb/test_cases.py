@@ -9,10 +9,9 @@ import pytest
 from pymatgen.core.structure import Structure
 
 from graphdb import build
-from graphdb.convert import to_crystal
 from graphdb.crystal import Crystal
 from graphdb.store import Store
-from graphdb.usable import iter_usable
+from tests.graphdb.sourcefiles import read_usable
 
 CASES = Path(__file__).parent / "cases"
 SALT, SILICON = "mp-22862", "mp-149"
@@ -40,7 +39,7 @@ def nearest(crystal: Crystal) -> float:
     ],
 )
 def test_a_case_gives_its_crystals(source: str, expected: dict[str, float | None]) -> None:
-    crystals = {name: found for name, found in iter_usable(CASES / source, to_crystal) if isinstance(found, Crystal)}
+    crystals = {name: found for name, found in read_usable(CASES / source) if isinstance(found, Crystal)}
     assert sorted(crystals) == sorted(expected)
     for name, distance in expected.items():
         assert len(crystals[name].atomic_numbers) == 2
@@ -48,7 +47,7 @@ def test_a_case_gives_its_crystals(source: str, expected: dict[str, float | None
 
 
 def test_iron_comes_from_the_compressed_file() -> None:
-    ((_, crystal),) = iter_usable(CASES / "21-zip-and-bz2/folder", to_crystal)
+    ((_, crystal),) = read_usable(CASES / "21-zip-and-bz2/folder")
     assert isinstance(crystal, Crystal)
     assert crystal.atomic_numbers.tolist() == [26, 26]
 
@@ -114,6 +113,6 @@ def test_the_advice_for_jarvis_gives_the_crystals(tmp_path: Path) -> None:
                 a["lattice_mat"], a["elements"], a["coords"], coords_are_cartesian=a["cartesian"]
             )  # as the message of `foreign.what_json_is` says
             structure.to(str(tmp_path / f"{d['jid']}.vasp"), "poscar")
-    crystals = dict(iter_usable(tmp_path, to_crystal))
+    crystals = dict(read_usable(tmp_path))
     assert sorted(crystals) == ["JVASP-1002", "JVASP-23862"]
     assert all(isinstance(crystal, Crystal) for crystal in crystals.values())

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from graphdb.neighbors import MAX_ATOMS
 from graphdb.rawcrystal import RawCrystal
 from graphdb.store import Store
 
+SALT = b"salt\n1\n5.6 0 0\n0 5.6 0\n0 0 5.6\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
 POISON, HARMLESS = b"data_poison", b"data_harmless"
 
 
-def fake_build(chunk: list[tuple[RawCrystal, bytes]], settings: GraphSettings) -> list[Built]:
+def fake_build(chunk: list[tuple[RawCrystal, bytes]], settings: GraphSettings, elements: None) -> list[Built]:
     """Stands in for a library that takes its whole process down."""
     if any(raw.content == POISON for raw, _ in chunk):
         os._exit(7)
@@ -34,9 +36,44 @@ def test_a_text_that_kills_its_worker_costs_only_itself(monkeypatch: pytest.Monk
     monkeypatch.setattr(ingest, "_CHUNK_CRYSTALS", 4)
     texts = [RawCrystal(str(i), "cif", POISON if i == 9 else HARMLESS, f"file {i}") for i in range(40)]
     built = list(build_all(((raw, text_digest(raw)) for raw in texts), SoftNeighbors(), num_workers=2))
-    assert sorted(int(one.material_id) for one in built) == list(range(40))
+    assert [int(one.material_id) for one in built] == list(range(40))
     (skipped,) = [one.outcome for one in built if isinstance(one.outcome, SkippedCrystal)]
     assert (skipped.material_id, skipped.reason) == ("9", Reason.WORKER_CRASHED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bytes_ahead", [0, 2**24])
+def test_results_of_workers_come_in_the_order_of_the_texts(bytes_ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "_MIN_PARALLEL", 1)
+    monkeypatch.setattr(ingest, "_CHUNK_CRYSTALS", 3)
+    contents = [POISON, SALT, SALT.replace(b"5.6", b"60")]
+    texts = [RawCrystal(str(i), "poscar", contents[i % 3], f"file {i}") for i in range(50)]
+    pairs = [(raw, text_digest(raw)) for raw in texts]
+    how = {"elements": frozenset({11, 17}), "bytes_ahead": bytes_ahead}
+    alone = list(build_all(pairs, SoftNeighbors(), 1, **how))  # type: ignore[arg-type]
+    assert list(build_all(pairs, SoftNeighbors(), 2, **how)) == alone  # type: ignore[arg-type]
+    assert [one.material_id for one in alone] == [raw.material_id for raw in texts]
+    (strange,) = build_all(pairs[1:2], SoftNeighbors(), 1, elements=frozenset({11}))
+    assert isinstance(strange.outcome, SkippedCrystal)
+    assert strange.outcome.message == "this model knows no Cl"
+
+
+def test_only_a_little_is_read_ahead_unless_more_is_asked_for() -> None:
+    """As far as the workers need it, and so many bytes more."""
+    read: list[int] = []
+
+    class Pool:
+        def submit(self, *_: object) -> Future[list[Built]]:
+            done: Future[list[Built]] = Future()
+            done.set_result([])
+            return done
+
+    for bytes_ahead, expected in ((0, 6), (51_000, 50)):
+        read.clear()
+        chunks = ([(read.append(i) or RawCrystal(str(i), "cif", b"x" * 20, ""), b"")] for i in range(1000))  # type: ignore[func-returns-value]
+        shop = ingest._Workshop(chunks, SoftNeighbors(), 2, None, bytes_ahead)
+        assert shop._first(Pool()) is not None  # type: ignore[arg-type]
+        assert len(read) == expected
 
 
 def test_the_documentation_explains_every_reason_and_limit(repository: Path) -> None:

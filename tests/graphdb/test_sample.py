@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphdb.convert import to_crystal
 from graphdb.crystal import ATOMIC_NUMBERS, Crystal
 from graphdb.errors import StoreError
 from graphdb.sample import sample_path
 from graphdb.sample import sample_store as build_sample_store
 from graphdb.sample.recompute import PROTOTYPES, indirect_gap, main, read_rows
 from graphdb.store import Store
-from graphdb.usable import iter_usable
+from tests.graphdb.sourcefiles import read_usable
 
 
 def test_the_sample_is_built_once(tmp_path: Path, sample_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +83,7 @@ def test_the_sample_leaves_nothing_in_home(tmp_path: Path, monkeypatch: pytest.M
 
 def test_sample_crystals_are_their_prototypes(sample_csv: Path) -> None:
     rows = read_rows()
-    for name, crystal in iter_usable(sample_csv, to_crystal):
+    for name, crystal in read_usable(sample_csv):
         assert isinstance(crystal, Crystal), name
         row = rows[name]
         prototype, elements = PROTOTYPES[row["prototype"]], row["elements"].split("-")

@@ -12,18 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from graphdb.convert import to_crystal
 from graphdb.crystal import Crystal
 from graphdb.errors import Reason, SkippedCrystal, SourceError
 from graphdb.rawcrystal import RawCrystal
 from graphdb.sources import open_source
-from graphdb.usable import iter_usable
 from tests.graphdb.sourcefiles import (
     CRYSTALS,
     IRON,
     NACL,
     add_member,
     entries,
+    read_usable,
     sources,
     targets_of,
     text,
@@ -38,7 +37,7 @@ def test_every_kind_of_source_gives_the_same_crystals(tmp_path: Path) -> None:
     num_sources = 0
     for source in sources(tmp_path):
         num_sources += 1
-        found = dict(iter_usable(source, to_crystal))
+        found = dict(read_usable(source))
         assert sorted(found) == ["iron", "salt"], source
         for name, crystal in found.items():
             assert isinstance(crystal, Crystal), (source, crystal)
@@ -157,19 +156,17 @@ def test_single_files_and_tables_may_be_compressed(tmp_path: Path, suffix: str) 
     for name, content in contents.items():
         (tmp_path / f"{name}.{suffix}").write_bytes(compress(content.encode()))
     for name in ("table.csv", "list.json"):
-        assert {
-            key for key, found in iter_usable(tmp_path / f"{name}.{suffix}", to_crystal) if isinstance(found, Crystal)
-        } == {
+        assert {key for key, found in read_usable(tmp_path / f"{name}.{suffix}") if isinstance(found, Crystal)} == {
             "salt",
             "iron",
         }
     for source in (tmp_path / "folder", tmp_path / f"folder/salt.cif.{suffix}"):
-        (found,) = iter_usable(source, to_crystal)
+        (found,) = read_usable(source)
         assert found[0] == "salt"
         assert isinstance(found[1], Crystal)
     damaged = tmp_path / f"folder/salt.cif.{suffix}"
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    (found,) = iter_usable(tmp_path / "folder", to_crystal)
+    (found,) = read_usable(tmp_path / "folder")
     assert isinstance(found[1], SkippedCrystal)
     assert "stream is damaged" in found[1].message
 
@@ -179,7 +176,7 @@ def test_a_compressed_file_may_be_named_as_if_it_were_not(tmp_path: Path, compre
     content = compress(text(IRON, "cif").encode())
     (tmp_path / "a.cif").write_bytes(content)
     (tmp_path / "b.cif").write_bytes(content[:-9])
-    found = dict(iter_usable(tmp_path, to_crystal))
+    found = dict(read_usable(tmp_path))
     assert isinstance(found["a"], Crystal)
     assert isinstance(found["b"], SkippedCrystal)
     assert "stream is damaged" in found["b"].message

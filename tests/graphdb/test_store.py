@@ -17,7 +17,6 @@ import pytest
 from graphdb import codec, info
 from graphdb.build import build_store
 from graphdb.codec import encode_graph
-from graphdb.convert import to_crystal
 from graphdb.crystal import Crystal
 from graphdb.errors import (
     Reason,
@@ -33,13 +32,13 @@ from graphdb.graph import CrystalGraph, FlatGraphs
 from graphdb.graphsettings import HardNeighbors, SoftNeighbors
 from graphdb.neighbors import build_graph
 from graphdb.store import META_KEY, Store, iterate, open_writable, write_items
-from graphdb.usable import iter_usable
 from graphdb.writer import StoreWriter
 from tests.graphdb.randomgraphs import assert_same
+from tests.graphdb.sourcefiles import read_usable
 
 
 def test_graphs_come_back_as_they_were_built(sample_store: Path, sample_csv: Path) -> None:
-    crystals = dict(iter_usable(sample_csv, to_crystal))
+    crystals = dict(read_usable(sample_csv))
     with Store(sample_store) as store:
         assert len(store) == len(crystals) == 715
         assert list(store.material_ids) == sorted(crystals)

@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
-from graphdb.convert import to_crystal
 from graphdb.crystal import Crystal
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.rawcrystal import RawCrystal
 from graphdb.sources import open_source
-from graphdb.usable import iter_usable
-from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, skips, text, write_csv
+from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, read_usable, skips, text, write_csv
 
 
 def test_the_structure_column_is_found_by_content_among_others(tmp_path: Path) -> None:
@@ -35,7 +33,7 @@ def test_each_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path: Path) -> N
         ["short row", text(IRON, "cif")],
         ["empty cell", "", 1],
     ]
-    found = dict(iter_usable(write_csv(tmp_path / "t.csv", rows), to_crystal))
+    found = dict(read_usable(write_csv(tmp_path / "t.csv", rows)))
     reasons = {name[:10]: found[name].reason for name in found if isinstance(found[name], SkippedCrystal)}  # type: ignore[union-attr]
     assert [name for name in found if isinstance(found[name], Crystal)] == ["good", "with space / and slash"]
     assert reasons == {
@@ -49,13 +47,13 @@ def test_each_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path: Path) -> N
 
 def test_ids_in_decomposed_unicode_are_the_composed_ones(tmp_path: Path) -> None:
     rows = [["material_id", "cif"], ["Cafe\u0301", text(IRON, "cif")]]
-    assert [name for name, _ in iter_usable(write_csv(tmp_path / "t.csv", rows), to_crystal)] == ["Caf\u00e9"]
+    assert [name for name, _ in read_usable(write_csv(tmp_path / "t.csv", rows))] == ["Caf\u00e9"]
 
 
 def test_a_json_list_without_ids_counts_them(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([IRON.as_dict(), {"material_id": "salt", "structure": NACL.as_dict()}, 7, None]))
-    found = dict(iter_usable(path, to_crystal))
+    found = dict(read_usable(path))
     assert list(found) == ["mine-0", "salt", "mine-2", "mine-3"]
     assert [entry.reason for entry in skips(path)] == [Reason.NOT_A_STRUCTURE] * 2
 
@@ -72,7 +70,7 @@ def test_a_json_list_without_ids_counts_them(tmp_path: Path) -> None:
 def test_structures_have_several_names_in_json(tmp_path: Path, value: object) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(value))
-    ((name, crystal),) = iter_usable(path, to_crystal)
+    ((name, crystal),) = read_usable(path)
     assert name == "a"
     assert isinstance(crystal, Crystal)
     assert set(crystal.atomic_numbers.tolist()) == {26}
@@ -95,7 +93,7 @@ def test_structures_have_several_names_in_json(tmp_path: Path, value: object) ->
 def test_an_entry_keeps_its_id(tmp_path: Path, entry: dict[str, Any], material_id: str) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([{**entry, "structure": IRON.as_dict()}]))
-    assert [name for name, _ in iter_usable(path, to_crystal)] == [material_id]
+    assert [name for name, _ in read_usable(path)] == [material_id]
 
 
 def test_one_document_and_documents_by_their_count_keep_their_ids(tmp_path: Path) -> None:

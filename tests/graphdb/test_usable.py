@@ -1,5 +1,6 @@
 """Several texts with one id: the first one that can be used counts."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from graphdb.convert import Converted, to_crystal, to_graph
 from graphdb.crystal import Crystal
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.graphsettings import SoftNeighbors
+from graphdb.ingest import Text
 from graphdb.usable import iter_usable
-from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, text, write_csv, write_tar
+from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, read_usable, text, write_csv, write_tar
 
 
 def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_pa
         (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "f" / name).write_text(content)
     for source in (tmp_path / "f", write_tar(tmp_path / "f.tar", files)):
-        notes = {item.where: item for _, item in iter_usable(source, to_crystal) if isinstance(item, SkippedCrystal)}
+        notes = {item.where: item for _, item in read_usable(source) if isinstance(item, SkippedCrystal)}
         assert {where: note.reason for where, note in notes.items()} == {
             "x/relax/POSCAR": Reason.DUPLICATE_ID,
             "y/relax/CONTCAR": Reason.ID_TAKEN,
@@ -34,9 +36,7 @@ def test_another_crystal_of_the_same_id_is_told_from_a_second_text_of_one(tmp_pa
         assert "rename the file or its folder" in notes["y/relax/CONTCAR"].message
     rows = [["id", "cif"], ["a", NACL_CIF], ["a", IRON_CIF], ["a", NACL_CIF]]
     table = write_csv(tmp_path / "t.csv", rows)
-    reasons = [
-        (item.reason, item.message) for _, item in iter_usable(table, to_crystal) if isinstance(item, SkippedCrystal)
-    ]
+    reasons = [(item.reason, item.message) for _, item in read_usable(table) if isinstance(item, SkippedCrystal)]
     assert [reason for reason, _ in reasons] == [Reason.ID_TAKEN, Reason.DUPLICATE_ID]
     assert reasons[0][1].endswith("give each row an id of its own")
 
@@ -46,7 +46,7 @@ def test_the_first_usable_structure_of_an_id_counts_in_predictions(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "CONTCAR").write_text(contcar)
         (tmp_path / folder / "POSCAR").write_text(text(NACL, "poscar") if folder != "c" else "")
-    found = list(iter_usable(tmp_path, to_crystal))
+    found = list(read_usable(tmp_path))
     crystals = {name: len(item.atomic_numbers) for name, item in found if isinstance(item, Crystal)}
     assert crystals == {"a": 8, "b": 2}
     notes = [(name, item.reason, item.where, item.message) for name, item in found if isinstance(item, SkippedCrystal)]
@@ -65,10 +65,35 @@ def test_a_text_without_a_graph_gives_way_to_a_later_one_in_predictions_as_in_a_
     (tmp_path / "f" / "a" / "CONTCAR").write_text(text(far_apart, "poscar"))
     (tmp_path / "f" / "a" / "POSCAR").write_text(text(IRON, "poscar"))
     settings = SoftNeighbors()
-    found = [item for _, item in iter_usable(tmp_path / "f", partial(to_graph, settings=settings))]
+    found = [item for _, item in read_usable(tmp_path / "f", partial(to_graph, settings=settings))]
     graph, note = found
     assert isinstance(graph, Converted)
     assert isinstance(note, SkippedCrystal)
     assert note.message.endswith("POSCAR has the same id and counts")
     report = build_store(tmp_path / "f", tmp_path / "store.lmdb", num_workers=1)
     assert (report.num_crystals, len(report.skipped)) == (1, 1)
+
+
+def test_what_counts_does_not_depend_on_how_far_is_read_ahead(tmp_path: Path) -> None:
+    """Several texts of an id may be converted before it is known that the first one can be used."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "x.cif").write_text("")
+    for name, crystal in {"a/x.vasp": NACL, "b/w.vasp": NACL, "b/x.vasp": IRON, "b/y.vasp": IRON}.items():
+        (tmp_path / name).write_text(text(crystal, "poscar"))
+
+    def all_at_once(texts: Iterator[Text]) -> list[Crystal | SkippedCrystal]:
+        return [to_crystal(raw) for raw, _ in list(texts)]
+
+    def one_by_one(texts: Iterator[Text]) -> Iterator[Crystal | SkippedCrystal]:
+        return (to_crystal(raw) for raw, _ in texts)
+
+    ahead, plain = (
+        [
+            (item.source, item.share, item.material_id, item.digest, item.is_deferred, str(item.result))
+            for item in iter_usable([tmp_path, tmp_path / "b"], convert)
+        ]
+        for convert in (all_at_once, one_by_one)
+    )
+    assert ahead == plain
+    assert len({digest for _, _, _, digest, _, _ in plain if digest}) == 3

@@ -228,16 +228,16 @@ STOPS = [
         what="predict",
         typed="predict model many.csv -o keep.csv --device cpu",
         when=_predicted_some,
-        says="keep.csv.partial",
-        may_make=("keep.csv.partial",),
+        says="keep.csv.partial, the same command goes on",
+        may_make=("keep.csv.partial", "keep.csv.partial.journal"),
     ),
     Stop(
         what="predict by a batch system",
         typed="predict model many.csv -o keep.csv --device cpu",
         when=_predicted_some,
         number=signal.SIGTERM,
-        says="keep.csv.partial",
-        may_make=("keep.csv.partial",),
+        says="keep.csv.partial, the same command goes on",
+        may_make=("keep.csv.partial", "keep.csv.partial.journal"),
     ),
     Stop(what="evaluate while it loads", typed="evaluate model my.lmdb -o keep.csv", when=_torch, says=""),
     Stop(what="info while it loads", typed="info my.lmdb --verify", when=_numpy, says=""),
@@ -300,8 +300,19 @@ def test_a_prediction_that_was_killed_leaves_the_old_table(here: Path, many: Pat
     assert (here / "keep.csv").read_text() == "what was here before\n"
     with running("predict model cifs -o keep.csv --device cpu", here) as command:
         assert command.ended() == 0, command.errors
+    assert "is of another set of crystals: starting anew" in command.errors
     assert len((here / "keep.csv").read_text().splitlines()) == 4
-    assert not (here / "keep.csv.partial").exists()
+    assert [path.name for path in here.glob("keep.csv.*")] == []
+
+
+def test_a_prediction_that_was_killed_goes_on_where_it_was(here: Path, many: Path) -> None:
+    with running(f"predict model {many} -o keep.csv --device cpu", here) as command:
+        _predicted_some(command)
+        command.signal(signal.SIGKILL).ended()
+    with running(f"predict model {many} -o keep.csv --device cpu", here) as command:
+        assert command.ended() == 0, command.errors
+    assert "going on from keep.csv.partial, which has" in command.errors
+    assert len((here / "keep.csv").read_text().splitlines()) == 1 + 64 * MANY
 
 
 def test_a_training_that_was_killed_is_not_taken_for_another_one(here: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graphdb.loader import InMemoryGraphs, Loader
-from model.inference import choose_device, evaluate, predict
+from model.inference import choose_device, evaluate, in_order, predict
 from model.metrics import task_metrics
 from model.network import MTCGCNN, Architecture
 
@@ -41,3 +41,22 @@ def test_an_evaluation_has_targets_and_predictions_of_the_same_crystals(
 def test_unknown_device_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^device must be auto or one that is here, got 'abacus'; there are: cpu"):
         choose_device("abacus")
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 5])
+def test_what_threads_make_comes_in_the_order_of_the_items(num_threads: int) -> None:
+    assert list(in_order(lambda number: number * number, range(20), num_threads)) == [n * n for n in range(20)]
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_and_ends_the_others() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    with pytest.raises(ValueError, match="three"):
+        list(in_order(work, range(100), 2))
+    assert len(begun) < 20

@@ -369,10 +369,11 @@ def test_prediction_ended_in_the_middle_leaves_the_old_table_and_the_part_beside
     assert "c0000" in partial.read_text()
     if number != signal.SIGKILL:
         said = [line for line in errors.splitlines() if not line.startswith("predicting: ")]  # a slow machine
-        assert said == [f"interrupted: the predictions so far are in {partial}; {output} is as it was"]
+        goes_on = f"the predictions so far are in {partial}, the same command goes on from there"
+        assert said == [f"interrupted: {goes_on}; {output} is as it was"]
     assert predict.main([str(place / "model"), str(place / "one.vasp"), "-o", str(output)]) == 0
     assert output.read_text().splitlines()[1].startswith("one,")
-    assert not partial.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.csv"]
 
 
 def test_failing_prediction_leaves_the_old_table(
