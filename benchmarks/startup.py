@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         crystal.write_text(SALT)
         once(["-m", "tuner.search", *SEARCH.split(), "--runs", folder])
         report = seconds(["-m", "tuner.report", str(run)], arguments.repeats)
-        predict = seconds(["-m", "model.predict", "mp-e4", str(crystal), "-o", f"{folder}/out.csv"], arguments.repeats)
+        predict = seconds(["-m", "model.predict", "mp-e4", str(crystal)], arguments.repeats)
     results = {
         "python_that_does_nothing": spread(seconds(["-c", "pass"], arguments.repeats), "seconds"),
         "help": {module: spread(found, "seconds") for module, found in helps.items()},
