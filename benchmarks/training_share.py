@@ -189,7 +189,9 @@ def results_of(found: list[list[Any]], begun: float, ended: float, slots: int) -
     )
     first, last = epochs[0].start, max(epoch.end for epoch in epochs)
     trained, processor = sum(e.seconds for e in epochs), sum(e.processor_seconds for e in epochs)
-    between_epochs, between_trials, starts, idle = [], [], [], []
+    between_epochs: list[float] = []
+    between_trials: list[float] = []
+    starts, idle = [], []
     for process in {epoch.process for epoch in epochs}:
         its = [epoch for epoch in epochs if epoch.process == process]
         starts.append(its[0].start - first)
