@@ -77,9 +77,11 @@ def _train(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output, lambda folder: (folder / STATE).is_file(), "an interrupted run of model.train")
     load("torch")
     from model.allocator import keep_freed_memory
+    from model.eager import leave_out_compiler
     from model.hyperparameter_file import Hyperparameters
 
     keep_freed_memory()
+    leave_out_compiler()
     train_model(
         arguments.store,
         arguments.output,

@@ -5,7 +5,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ray import tune
 
 from graphdb.records import finite_or_none
+from tuner.cluster.temporary import MEMORY, prefix_of
 from tuner.protocol import EpochTrainer, TrainerFactory, TrainingSpec
 from tuner.run import trial_folder
 
@@ -104,10 +105,16 @@ class TrainingWorker(tune.Trainable):
 
 def _packed(save: Callable[[Path], None]) -> Opaque[NDArray[np.uint8]]:
     """As an array: its bytes lie in shared memory, and the driver reads them there."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "saved"
-        save(folder)
-        return Opaque(np.frombuffer(trial_folder.pack(folder), np.uint8))
+
+    def packed(place: str | None) -> Opaque[NDArray[np.uint8]]:
+        with tempfile.TemporaryDirectory(prefix=prefix_of("saved"), dir=place) as parent:
+            folder = Path(parent) / "saved"
+            save(folder)
+            return Opaque(np.frombuffer(trial_folder.pack(folder), np.uint8))
+
+    with suppress(OSError):  # there is no such folder, or it is full
+        return packed(str(MEMORY))  # where it costs nothing to wait until a file is on the disk
+    return packed(None)
 
 
 @contextmanager

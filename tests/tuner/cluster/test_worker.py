@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuner.faketrainer import FakeFactory
+from tests.tuner.faketrainer import FakeFactory, FakeTrainer
 from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, TrainingWorker
 from tuner.protocol import TrainingSpec
 from tuner.run import trial_folder
@@ -65,3 +65,23 @@ def test_what_tune_shall_not_copy_or_print_stays_one_and_short() -> None:
     content = Opaque(b"a long state" * 1000)
     assert copy.deepcopy({"state": content})["state"] is content
     assert str([content]) == "[...]"
+
+
+def test_what_is_handed_over_is_saved_in_memory_and_elsewhere_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path] = []
+    save_state = FakeTrainer.save_state
+
+    def noted(trainer: FakeTrainer, folder: Path) -> None:
+        places.append(folder)
+        save_state(trainer, folder)
+
+    monkeypatch.setattr(FakeTrainer, "save_state", noted)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for memory in (tmp_path / "memory", tmp_path / "none"):
+        monkeypatch.setattr("tuner.cluster.worker.MEMORY", memory)
+        (tmp_path / "memory").mkdir(exist_ok=True)
+        assert STATE_KEY in worker_of(SPEC).step()
+    assert [place.parents[1] for place in places] == [tmp_path / "memory", tmp_path]
+    assert not list((tmp_path / "memory").iterdir())
