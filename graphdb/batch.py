@@ -55,6 +55,12 @@ class GraphBatch:
     """How often the edge counts in its receiver's sum."""
     edge_by_sender: Int[Tensor, " edges"]
     """The edges in order of their sender: what the backward pass sums over."""
+    crystal: Int[Tensor, " atoms"]
+    """The crystal of each node."""
+    receiver: Int[Tensor, " edges"]
+    """The receiving node of each edge."""
+    sender_ptr: Int[Tensor, " atoms+1"]
+    """Node a sends edges ``edge_by_sender[sender_ptr[a]:sender_ptr[a + 1]]``."""
 
     @property
     def num_crystals(self) -> int:
@@ -68,12 +74,22 @@ class GraphBatch:
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in self.__slots__})
 
 
+@dataclass(frozen=True, slots=True)
+class SenderOrder:
+    """For each crystal its edges in order of their sender."""
+
+    edge: Int[NDArray[np.int32], " edges"]
+    """Counted from the crystal's first edge."""
+    count: Int[NDArray[np.int32], " atoms"]
+    """Edges that each node sends."""
+
+
 def collate(
     flat: FlatGraphs,
     rows: Int[NDArray[Any], " crystals"],
     targets: Float[NDArray[np.float32], "graphs tasks"],
     index: Int[NDArray[Any], " crystals"] | None = None,
-    edge_order: Int[NDArray[Any], " edges"] | None = None,
+    order: SenderOrder | None = None,
 ) -> GraphBatch:
     """Put rows of `flat` into a batch.
 
@@ -82,8 +98,7 @@ def collate(
         rows: which graphs, in which order.
         targets: of all rows of `flat`, NaN where unknown.
         index: what to write into `GraphBatch.index`; `rows` when None.
-        edge_order: each crystal's edges in order of sender, counted from the crystal's first edge, as
-            `sender_order` gives it; computed here when None.
+        order: of all edges of `flat`, from `sender_order`; computed here, of these rows, when None.
     """
     rows = np.asarray(rows, dtype=np.int64)
     nodes = flat.atom_ptr[rows + 1] - flat.atom_ptr[rows]
@@ -92,32 +107,42 @@ def collate(
     node = _ranges(flat.atom_ptr[rows], nodes, atom_ptr)
     edge = _ranges(flat.edge_ptr[rows], edges, edge_ptr)
     neighbor_index = flat.neighbor_index[edge] + np.repeat(atom_ptr[:-1], edges)
-    if edge_order is None:
+    neighbor_count = flat.neighbor_count[node]
+    by_sender: NDArray[Any]
+    sent: NDArray[Any]
+    if order is None:
         by_sender = np.argsort(neighbor_index, kind="stable")
+        sent = np.bincount(neighbor_index, minlength=len(node))
     else:
-        by_sender = edge_order[edge] + np.repeat(edge_ptr[:-1], edges)
+        by_sender = order.edge[edge] + np.repeat(edge_ptr[:-1], edges)
+        sent = order.count[node]
     target = targets[rows]
     known = ~np.isnan(target)
     return GraphBatch(
         atomic_numbers=torch.from_numpy(flat.atomic_numbers[node].astype(np.int64)),
         multiplicity=torch.from_numpy(flat.multiplicity[node].astype(np.float32)),
         atom_ptr=torch.from_numpy(atom_ptr),
-        neighbor_ptr=torch.from_numpy(_starts(flat.neighbor_count[node])),
+        neighbor_ptr=torch.from_numpy(_starts(neighbor_count)),
         neighbor_index=torch.from_numpy(neighbor_index),
         neighbor_distance=torch.from_numpy(flat.neighbor_distance[edge]),
         neighbor_weight=torch.from_numpy(flat.neighbor_weight[edge]),
         edge_by_sender=torch.from_numpy(by_sender),
+        crystal=torch.from_numpy(np.repeat(np.arange(len(rows)), nodes)),
+        receiver=torch.from_numpy(np.repeat(np.arange(len(node)), neighbor_count)),
+        sender_ptr=torch.from_numpy(_starts(sent)),
         target=torch.from_numpy(np.where(known, target, np.float32(0))),
         target_mask=torch.from_numpy(known),
         index=torch.from_numpy(rows if index is None else np.asarray(index, dtype=np.int64)),
     )
 
 
-def sender_order(flat: FlatGraphs) -> Int[NDArray[np.int32], " edges"]:
-    """For each crystal its edges in order of their sender, counted from the crystal's first edge."""
+def sender_order(flat: FlatGraphs) -> SenderOrder:
+    """What `collate` needs of graphs to put many batches together without sorting each."""
     edges = np.diff(flat.edge_ptr)
     sender = flat.neighbor_index + np.repeat(flat.atom_ptr[:-1], edges)
-    return (np.argsort(sender, kind="stable") - np.repeat(flat.edge_ptr[:-1], edges)).astype(np.int32)
+    edge = np.argsort(sender, kind="stable") - np.repeat(flat.edge_ptr[:-1], edges)
+    count = np.bincount(sender, minlength=len(flat.neighbor_count))
+    return SenderOrder(edge.astype(np.int32), count.astype(np.int32))
 
 
 def _starts(lengths: NDArray[Any]) -> NDArray[np.int64]:

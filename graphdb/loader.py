@@ -69,7 +69,7 @@ class InMemoryGraphs:
         self.settings = settings
         self.fingerprint = fingerprint
         self.num_nodes: NDArray[np.int64] = np.diff(flat.atom_ptr)
-        self._edge_order = sender_order(flat)
+        self._order = sender_order(flat)
         if self.targets.shape != (len(self), len(self.tasks)) or len(material_ids) != len(self):
             raise ValueError(
                 f"targets must be ({len(self)}, {len(self.tasks)}) and ids {len(self)} for {len(self)} graphs, "
@@ -104,7 +104,9 @@ class InMemoryGraphs:
     def nbytes(self) -> int:
         """Memory of the arrays."""
         arrays = [getattr(self.flat, field.name) for field in fields(self.flat)]
-        return sum(array.nbytes for array in (*arrays, self.targets, self.num_nodes, self._edge_order))
+        return sum(
+            array.nbytes for array in (*arrays, self.targets, self.num_nodes, self._order.edge, self._order.count)
+        )
 
     def without_ids(self) -> Self:
         """The same arrays, for processes that need no ids: as text they would be copied into each of them."""
@@ -118,7 +120,7 @@ class InMemoryGraphs:
 
     def collate(self, indices: Int[NDArray[np.int64], " crystals"]) -> GraphBatch:
         """The crystals at these positions, in this order."""
-        return collate(self.flat, indices, self.targets, edge_order=self._edge_order)
+        return collate(self.flat, indices, self.targets, order=self._order)
 
 
 class StreamedGraphs:

@@ -42,13 +42,17 @@ def test_batch_is_what_a_loop_over_crystals_puts_together(graphs: list[CrystalGr
     assert batch.target.tolist() == [[7, 8], [1, 2], [5, 0], [1, 2]]
     assert batch.target_mask.tolist() == [[True, True], [True, True], [True, False], [True, True]]
     assert batch.index.tolist() == rows
+    assert batch.crystal.tolist() == [b for b, row in enumerate(rows) for _ in graphs[row].atomic_numbers]
+    assert batch.receiver.tolist() == [a for a, count in enumerate(counts) for _ in range(count)]
+    assert batch.sender_ptr.diff().tolist() == [senders.count(a) for a in range(len(numbers))]
 
 
 def test_precomputed_order_of_senders_is_the_computed_one(graphs: list[CrystalGraph]) -> None:
     flat, rows, targets = FlatGraphs.from_graphs(graphs), np.array([2, 2, 1, 3]), np.zeros((4, 1), np.float32)
     computed = collate(flat, rows, targets)
-    gathered = collate(flat, rows, targets, edge_order=sender_order(flat))
+    gathered = collate(flat, rows, targets, order=sender_order(flat))
     assert gathered.edge_by_sender.tolist() == computed.edge_by_sender.tolist()
+    assert gathered.sender_ptr.tolist() == computed.sender_ptr.tolist()
     senders = computed.neighbor_index[computed.edge_by_sender]
     assert senders.tolist() == sorted(senders.tolist())
 
