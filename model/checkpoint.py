@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
+import safetensors.numpy
 import torch
 
 from graphdb.batch import Task
@@ -55,7 +55,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     folder = Path(folder)
     write_atomically(folder / NEXT_CONFIG, (config + "\n").encode())
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(tensors, metadata=metadata))
+    write_atomically(folder / WEIGHTS, to_bytes(tensors, metadata))
     os.replace(folder / NEXT_CONFIG, folder / CONFIG)
 
 
@@ -138,6 +138,16 @@ def _check_copy(folder: Path, config: Mapping[str, Any]) -> None:
         replaced = False
     if not replaced:
         raise CheckpointError(f"{path} must be the configuration of the weights beside it, but {reason}; {advice}")
+
+
+def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of tensors that are contiguous on the CPU.
+
+    As `safetensors.torch.save` makes it, which takes a detour through ctypes for each tensor: 10 ms for 192 small ones,
+    this way 3.
+    """
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return bytes(safetensors.numpy.save(arrays, metadata=dict(metadata)))
 
 
 def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:

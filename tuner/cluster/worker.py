@@ -22,6 +22,10 @@ from tuner.run import trial_folder
 T = TypeVar("T")
 REPORT_KEY, STATE_KEY, BEST_KEY = "report", "state", "best"
 """Of a step's result: what `EpochResult` says in JSON; its state and its best checkpoint, each an opaque array."""
+STATE_BYTES_PER_SECOND = 1e6
+"""What a training hands over of states: to save, send and write a megabyte takes a hundredth of a second."""
+_SMALL_STATE = 100_000
+"""Bytes of a state that are handed over after every epoch."""
 _BUILD_SECONDS = 3600.0
 """For the first step: a node may have to fetch the crystals before."""
 
@@ -84,7 +88,8 @@ class TrainingWorker(tune.Trainable):
                 self._best_sent = True
             if not trainer.finished and time.monotonic() >= self._next_state_time:
                 result[STATE_KEY] = _packed(trainer.save_state)
-                self._next_state_time = time.monotonic() + self._spec.state_every
+                seconds = (result[STATE_KEY].content.nbytes - _SMALL_STATE) / STATE_BYTES_PER_SECOND
+                self._next_state_time = time.monotonic() + max(seconds, self._spec.state_every)
         return result
 
     def _begin(self) -> EpochTrainer:

@@ -4,6 +4,7 @@ import copy
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +42,23 @@ def test_states_are_handed_over_as_seldom_as_asked() -> None:
     spec = TrainingSpec(**{**SPEC.as_dict(), "state_every": 3600.0})
     seldom = worker_of(spec)
     assert [STATE_KEY in seldom.step() for _ in range(3)] == [True, False, False]
+
+
+def test_a_large_state_is_handed_over_as_seldom_as_it_costs_a_hundredth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("tuner.cluster.worker.time", clock)
+    save_state = FakeTrainer.save_state
+
+    def large(trainer: FakeTrainer, folder: Path) -> None:
+        save_state(trainer, folder)
+        (folder / "weights").write_bytes(bytes(3_000_000))
+
+    monkeypatch.setattr(FakeTrainer, "save_state", large)
+    worker = worker_of(TrainingSpec(**{**SPEC.as_dict(), "epochs": 9}))
+    for clock.now, handed_over in ((0.0, True), (1.0, False), (2.8, False), (3.0, True), (5.0, False), (6.0, True)):
+        assert (STATE_KEY in worker.step()) is handed_over, clock.now
 
 
 def test_the_best_checkpoint_comes_with_its_epoch_and_again_from_a_new_worker(tmp_path: Path) -> None:
