@@ -5,6 +5,7 @@ import json
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_states_are_handed_over_as_seldom_as_asked() -> None:
 def test_a_large_state_is_handed_over_as_seldom_as_it_costs_a_hundredth_of_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock: Any = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr("tuner.cluster.worker.time", clock)
     save_state = FakeTrainer.save_state
 
