@@ -1,10 +1,12 @@
 """What the name of a file tells: the format of a structure, and the id of its crystal."""
 
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-from graphdb.parse import Format
+if TYPE_CHECKING:  # NumPy
+    from graphdb.parse import Format
 
-_SUFFIXES: dict[str, Format] = {
+_SUFFIXES: "dict[str, Format]" = {
     ".cif": "cif",
     ".mcif": "cif",
     ".vasp": "poscar",
@@ -16,7 +18,7 @@ _VASP_NAMES = ("POSCAR", "CONTCAR")
 _COMPRESSED = (".gz", ".bz2", ".xz")
 
 
-def name_format(name: str) -> Format | None:
+def name_format(name: str) -> "Format | None":
     """The format that a file's name promises; None if it is no structure's name."""
     base = uncompressed_name(PurePosixPath(name).name)
     suffix = PurePosixPath(base).suffix.lower()

@@ -6,18 +6,18 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from graphdb.command import Parser, count, invocation, run
+from graphdb.command import Parser, count, invocation, load, run
 from graphdb.files import is_held, partial_path, skipped_path
-from graphdb.store import Store
+
+if TYPE_CHECKING:  # NumPy, LMDB
+    from graphdb.store import Store
 
 
-def describe(store: Store) -> dict[str, Any]:
+def describe(store: "Store") -> dict[str, Any]:
     """What is in a store, as values for JSON: counts, sizes, graph settings, properties, fingerprints."""
-    num_atoms, num_nodes, num_edges = (int(total) for total in store.sizes.sum(axis=0, dtype=np.int64))
+    num_atoms, num_nodes, num_edges = (int(total) for total in store.sizes.sum(axis=0, dtype="int64"))
     size_bytes = store.path.stat().st_size
     return {
         "path": str(store.path),
@@ -91,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    load("numpy")
+    from graphdb.store import Store
+
     with Store(arguments.store) as store:
         if arguments.verify:
             store.verify()

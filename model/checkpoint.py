@@ -37,8 +37,6 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     Raises:
         ValueError: for an `info` with a reserved key.
     """
-    from safetensors.torch import save  # a machine that only trains need not have it
-
     reserved = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -55,7 +53,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     folder = Path(folder)
     write_atomically(folder / NEXT_CONFIG, (config + "\n").encode())
-    write_atomically(folder / WEIGHTS, save(tensors, metadata=metadata))
+    write_atomically(folder / WEIGHTS, to_bytes(tensors, metadata))
     os.replace(folder / NEXT_CONFIG, folder / CONFIG)
 
 
@@ -140,6 +138,18 @@ def _check_copy(folder: Path, config: Mapping[str, Any]) -> None:
         replaced = False
     if not replaced:
         raise CheckpointError(f"{path} must be the configuration of the weights beside it, but {reason}; {advice}")
+
+
+def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file of tensors that are contiguous on the CPU.
+
+    As `safetensors.torch.save` makes it, which takes a detour through ctypes for each tensor: 10 ms for 192 small ones,
+    this way 3.
+    """
+    from safetensors.numpy import save  # a machine that only trains need not have it
+
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return bytes(save(arrays, metadata=dict(metadata)))
 
 
 def digest(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:

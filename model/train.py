@@ -77,10 +77,12 @@ def _train(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output, lambda folder: (folder / STATE).is_file(), "an interrupted run of model.train")
     load("torch")
     from model.allocator import keep_freed_memory
+    from model.eager import leave_out_compiler
     from model.hyperparameter_file import Hyperparameters
     from model.threads import compute_with
 
     keep_freed_memory()
+    leave_out_compiler()
     compute_with()
     train_model(
         arguments.store,

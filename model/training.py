@@ -15,7 +15,7 @@ from torch import Tensor
 from graphdb.batch import GraphBatch
 from graphdb.files import write_atomically
 from graphdb.records import finite_or_none
-from model.checkpoint import digest, read_tensors, save_checkpoint
+from model.checkpoint import digest, read_tensors, save_checkpoint, to_bytes
 from model.differences import differences
 from model.errors import CheckpointError
 from model.graphed import GraphedStep
@@ -260,8 +260,6 @@ class Trainer:
             folder: made if it is not there.
             origin: JSON-able values that tell what is trained on; `load_state` compares them.
         """
-        from safetensors.torch import save  # training itself needs PyTorch and NumPy alone
-
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         for index, slot in self._training_step.optimizer.state_dict()["state"].items():
@@ -277,7 +275,7 @@ class Trainer:
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata["sha256"] = _digest(tensors, metadata)
-        write_atomically(Path(folder) / STATE, save(tensors, metadata=metadata))
+        write_atomically(Path(folder) / STATE, to_bytes(tensors, metadata))
 
     def load_state(self, folder: str | Path, origin: Mapping[str, Any] | None = None) -> None:
         """Go on from `save_state`.

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tuner.cli import COMMANDS
+
 PROGRAM = """
 import importlib, json, sys
 
@@ -117,6 +119,28 @@ def test_modules_of_the_search_import_without_the_package_that_others_wrap(
 def test_commands_of_model_answer_before_anything_heavy_is_loaded(module: str, repository: Path) -> None:
     loaded = import_in_fresh_process([module], ["torch", "numpy", "safetensors", "lmdb", "pymatgen"], repository)
     assert "rich" not in loaded
+
+
+SLOW = {
+    *("gemmi", "jsonschema", "lmdb", "matplotlib", "numba", "numpy", "optuna", "pyarrow", "pymatgen", "ray", "rich"),
+    *("safetensors", "torch"),
+}
+
+
+@pytest.mark.parametrize("module", ["tuner.cli", *(module for module, _ in COMMANDS.values())])
+def test_help_of_every_command_loads_no_package_that_takes_time(module: str, repository: Path) -> None:
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = [sys.argv[1], '--help']\n"
+        "try:\n"
+        "    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "finally:\n"
+        "    print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", program, module]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: ")
+    assert not set(done.stderr.split()) & SLOW
 
 
 def test_names_of_model_are_all_there() -> None:

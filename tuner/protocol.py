@@ -25,7 +25,7 @@ class TrainingSpec:
     epoch_timeout: float = 3600.0
     """Seconds that an epoch may take before the process that trains it is taken for hung, and ended."""
     state_every: float = 0.0
-    """Seconds between two states handed over: 0 for one with each epoch, more when many trainings share one driver."""
+    """Seconds between two states handed over, at least: more than 0 when many trainings share one driver."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, for the way to the worker."""

@@ -18,6 +18,7 @@ from graphdb.loader import InMemoryGraphs, Loader, StreamedGraphs
 from graphdb.records import Value
 from model.allocator import keep_freed_memory
 from model.checkpoint import load_checkpoint
+from model.eager import leave_out_compiler
 from model.inference import choose_device, evaluate
 from model.network import Architecture
 from model.threads import compute_with
@@ -122,6 +123,7 @@ class CrystalTrainerFactory:
     def build(self, spec: TrainingSpec) -> Trainer:
         """A training at epoch 0."""
         keep_freed_memory()
+        leave_out_compiler()
         compute_with(self.threads)
         architecture, config, batches = self.settings(spec)
         graphs = self._graphs()

@@ -10,11 +10,15 @@ import copy
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig
+
+_START_SECONDS = 30.0
+"""After which Ray itself says what is wrong."""
 
 
 def resolved_address(address: str) -> str:
@@ -73,6 +77,27 @@ def few_processes() -> Iterator[None]:
             pass
 
     with _replaced(node, "Node", Small):
+        yield
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Have `ray.init` see at once that its node is there, which takes a good second: Ray looks once a second."""
+    from ray import _private
+
+    private: Any = _private  # half of which has no types
+    services, state = private.services, private.state
+    theirs = services.get_node
+
+    def get_node(gcs_address: str, node_id: str) -> Any:
+        nodes: Any = state.GlobalState()
+        nodes._initialize_global_state(services._get_gcs_client_options(gcs_address))
+        deadline = time.monotonic() + _START_SECONDS
+        while all(node["NodeID"] != node_id for node in nodes.node_table()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return theirs(gcs_address, node_id)
+
+    with _replaced(services, "get_node", get_node):
         yield
 
 

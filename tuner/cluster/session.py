@@ -99,7 +99,7 @@ class Cluster:
         # Ray opens its folder to everyone; the one around it stays closed.
         self._temp = temporary_folder("ray", longest=_LONGEST_FOLDER)
         self._hooks.enter_context(ray_private.plain_workers())
-        with ray_private.few_processes():
+        with ray_private.few_processes(), ray_private.impatient():
             ray.init(
                 "local",  # whatever else runs here, and whatever RAY_ADDRESS names
                 num_cpus=usable_cpus(),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tuner.errors import SearchError
 
+MEMORY = Path("/dev/shm")
+"""Where Linux keeps files in memory."""
 _SHORT = Path("/tmp")
 """Where folders go whose path would be too long; the temporary folder of macOS is, for one."""
 
@@ -21,7 +23,7 @@ def temporary_folder(kind: str, *, longest: int | None = None) -> str:
     Raises:
         SearchError: if none can be made.
     """
-    prefix = f"crystune-{kind}-{os.getpid()}-"
+    prefix = prefix_of(kind)
     try:
         parent = Path(tempfile.gettempdir())
         if longest is not None and len(os.fsencode(parent / f"{prefix}xxxxxxxx")) > longest:
@@ -35,10 +37,15 @@ def temporary_folder(kind: str, *, longest: int | None = None) -> str:
         ) from error
 
 
+def prefix_of(kind: str) -> str:
+    """How the name of such a folder begins."""
+    return f"crystune-{kind}-{os.getpid()}-"
+
+
 def remove_stale_folders() -> None:
     """Remove those whose process is gone."""
     try:
-        parents = {Path(tempfile.gettempdir()), _SHORT}
+        parents = {Path(tempfile.gettempdir()), _SHORT, MEMORY}
     except OSError:  # no temporary folder at all, which `temporary_folder` says
         return
     for folder in (folder for parent in parents for folder in parent.glob("crystune-*-*-*")):

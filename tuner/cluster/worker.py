@@ -5,7 +5,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from ray import tune
 
 from graphdb.records import finite_or_none
+from tuner.cluster.temporary import MEMORY, prefix_of
 from tuner.protocol import EpochTrainer, TrainerFactory, TrainingSpec
 from tuner.run import trial_folder
 
 T = TypeVar("T")
 REPORT_KEY, STATE_KEY, BEST_KEY = "report", "state", "best"
 """Of a step's result: what `EpochResult` says in JSON; its state and its best checkpoint, each an opaque array."""
+STATE_BYTES_PER_SECOND = 1e6
+"""What a training hands over of states: to save, send and write a megabyte takes a hundredth of a second."""
+_SMALL_STATE = 100_000
+"""Bytes of a state that are handed over after every epoch."""
 _BUILD_SECONDS = 3600.0
 """For the first step: a node may have to fetch the crystals before."""
 
@@ -83,7 +88,8 @@ class TrainingWorker(tune.Trainable):
                 self._best_sent = True
             if not trainer.finished and time.monotonic() >= self._next_state_time:
                 result[STATE_KEY] = _packed(trainer.save_state)
-                self._next_state_time = time.monotonic() + self._spec.state_every
+                seconds = (result[STATE_KEY].content.nbytes - _SMALL_STATE) / STATE_BYTES_PER_SECOND
+                self._next_state_time = time.monotonic() + max(seconds, self._spec.state_every)
         return result
 
     def _begin(self) -> EpochTrainer:
@@ -104,10 +110,16 @@ class TrainingWorker(tune.Trainable):
 
 def _packed(save: Callable[[Path], None]) -> Opaque[NDArray[np.uint8]]:
     """As an array: its bytes lie in shared memory, and the driver reads them there."""
-    with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "saved"
-        save(folder)
-        return Opaque(np.frombuffer(trial_folder.pack(folder), np.uint8))
+
+    def packed(place: str | None) -> Opaque[NDArray[np.uint8]]:
+        with tempfile.TemporaryDirectory(prefix=prefix_of("saved"), dir=place) as parent:
+            folder = Path(parent) / "saved"
+            save(folder)
+            return Opaque(np.frombuffer(trial_folder.pack(folder), np.uint8))
+
+    with suppress(OSError):  # there is no such folder, or it is full
+        return packed(str(MEMORY))  # where it costs nothing to wait until a file is on the disk
+    return packed(None)
 
 
 @contextmanager

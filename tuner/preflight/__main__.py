@@ -4,38 +4,19 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from graphdb.command import Parser, count, invocation, run
-from tuner.cluster.cluster_file import ClusterFile, ClusterFileError, read_cluster_file
-from tuner.cluster.ray_token import show_token
 from tuner.errors import SearchError
-from tuner.preflight import aws_offline, commands, local_files, schema
-from tuner.preflight.ask_hosts import check_hosts
-from tuner.preflight.aws_account import check_account
 from tuner.preflight.finding import Finding, Severity, error
-from tuner.preflight.node_numbers import check_numbers_of_nodes
-from tuner.report.live import make_console
 
-_FILE = (
-    schema.check_repeated,
-    schema.check_schema,
-    schema.check_values_left,
-    check_numbers_of_nodes,
-    local_files.check_login,
-)
-_AWS = (aws_offline.check_node_configs, aws_offline.check_resources, aws_offline.check_security)
-_COMMANDS = (
-    commands.check_syntax,
-    commands.check_variables,
-    commands.check_programs,
-    commands.check_start,
-    local_files.check_file_mounts,
-)
+if TYPE_CHECKING:  # what takes a while to load is loaded once there is something to check
+    from rich.console import Console
+
+    from tuner.cluster.cluster_file import ClusterFile
+
 _MARKS = {Severity.ERROR: ("error", "bold red"), Severity.WARNING: ("warn ", "yellow"), Severity.OK: ("ok   ", "green")}
 
 
@@ -65,11 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _preflight(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     if arguments.file is None and not arguments.running:
         raise SearchError("CLUSTER_FILE must be given, such as cluster.yaml (or --running, on the head of a cluster)")
+    from tuner.cluster.cluster_file import ClusterFileError, read_cluster_file
+    from tuner.preflight import checks
+    from tuner.report.live import make_console, say_on
+
     console = make_console()
     file = None
     try:
         file = None if arguments.file is None else read_cluster_file(Path(arguments.file))
-        sections = _running(arguments, file) if file is None or arguments.running else _before(arguments, file)
+        if file is None or arguments.running:
+            sections = checks.running(arguments, file)
+        else:
+            sections = checks.before(arguments, file)
     except ClusterFileError as problem:
         sections = iter([("cluster file", [error(problem.where, problem.what, problem.fix)])])
     found: list[tuple[str, Finding]] = []
@@ -88,51 +76,13 @@ def _preflight(arguments: argparse.Namespace, given: Sequence[str]) -> int:
         ]
         print(json.dumps({"errors": errors, "warnings": warnings, "findings": listed, "next": following}, indent=2))
     else:
-        total = f"\n{count(errors, 'error')}, {count(warnings, 'warning')}\nNext:\n  {following}"
-        console.print(Text(total), soft_wrap=True)
+        say_on(console)(f"\n{count(errors, 'error')}, {count(warnings, 'warning')}\nNext:\n  {following}")
     return 2 if errors else 0
 
 
-def _before(arguments: argparse.Namespace, file: ClusterFile) -> Iterator[tuple[str, list[Finding]]]:
-    """What can be known before `ray up`, by subject."""
-    checks = (*_FILE, *(_AWS if file.is_aws else ()))
-    findings = _once(finding for check in checks for finding in check(file))
-    if not any(finding.severity is Severity.ERROR for finding in findings):  # it would repeat the first of them
-        findings += schema.check_by_ray(file)
-    yield "cluster file", findings
-    checks = (*_COMMANDS, *([local_files.check_token] if commands.demands_token(file) else ()))
-    yield "commands", _once(finding for check in checks for finding in check(file))
-    if file.is_local and not arguments.offline:
-        yield "hosts", check_hosts(file)
-    if file.is_aws and not arguments.offline:
-        yield "AWS", check_account(file, arguments.runs)
+def _show(console: "Console", title: str, findings: list[Finding]) -> None:
+    from rich.text import Text
 
-
-def _running(arguments: argparse.Namespace, file: ClusterFile | None) -> Iterator[tuple[str, list[Finding]]]:
-    show_token()  # before ray is imported
-    from tuner.preflight import running
-
-    findings: list[Finding] = []
-    size = None
-    if arguments.store is not None:
-        size, findings = running.check_store(arguments.store)
-    if arguments.runs is not None:
-        findings += running.check_results(arguments.runs)
-    if findings:
-        yield "store and results", findings
-    yield "nodes", running.check_running(arguments.address, file, size)
-
-
-def _once(findings: Iterable[Finding]) -> list[Finding]:
-    """Each once, where YAML's anchors make one line hold in two places."""
-    found: dict[tuple[str, ...], Finding] = {}
-    for finding in findings:
-        _, _, line = finding.where.partition(" (line ")
-        found.setdefault((line or finding.where, finding.severity, finding.what, finding.fix), finding)
-    return list(found.values())
-
-
-def _show(console: Console, title: str, findings: list[Finding]) -> None:
     console.print(Text(f"\n{title}", style="bold"))
     for finding in findings:
         mark, style = _MARKS[finding.severity]
@@ -144,7 +94,7 @@ def _show(console: Console, title: str, findings: list[Finding]) -> None:
             console.print(Text(f"        -> {finding.fix}"), soft_wrap=True)
 
 
-def _next(arguments: argparse.Namespace, file: ClusterFile | None) -> str:
+def _next(arguments: argparse.Namespace, file: "ClusterFile | None") -> str:
     """What to type where nothing has to be fixed."""
     if file is None:
         options = ["--store", arguments.store or "STORE", "--runs", arguments.runs or "runs"]

@@ -4,11 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from graphdb.command import Parser, count, run
+from graphdb.command import Parser, count, load, run
 from graphdb.progress import duration_text
 from tuner.report import text_tables
 from tuner.report.summary import RunSummary, summarize_run
-from tuner.report.written_files import write_report
 from tuner.run.runs import run_to_read
 from tuner.run.settings import export_command, resume_command
 
@@ -25,9 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    summary = summarize_run(run_to_read(arguments.run, checkpoints=False))
+    run_folder = run_to_read(arguments.run, checkpoints=False)
+    load("numpy")
+    from tuner.report.written_files import write_report
+
+    summary = summarize_run(run_folder)
+    _show(summary)  # before the pictures, which take longer than all the rest
     files = write_report(summary)
-    _show(summary)
     print(f"Written to {summary.run.report}: {', '.join(files)}")
     folder = summary.run
     commands = []

@@ -1,6 +1,8 @@
 """Pictures: learning curves, importances, parity. matplotlib is loaded when one is drawn, without any display."""
 
+import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -91,12 +93,18 @@ def _figure(width: float, height: float) -> "Figure":
 def _load_matplotlib() -> None:
     """Import it with a cache of fonts in a temporary folder, where MPLCONFIGDIR names none: it would write into HOME.
 
-    What it reads and writes there, it does when it is imported. So a configuration of the user changes no picture.
+    What it reads and writes there, it does when it is imported. So a configuration of the user changes no picture. The
+    list of fonts that other programs have left in HOME is taken: to look for fonts takes half of a report's time.
     """
     if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
         return
     with tempfile.TemporaryDirectory(prefix="crystune-matplotlib-") as folder:
         os.environ["MPLCONFIGDIR"] = folder
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
+            for known in (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib").glob(
+                "font*"
+            ):
+                shutil.copy(known, folder)
         try:
             import matplotlib.font_manager
 

@@ -22,7 +22,7 @@ def pack(folder: Path) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.iterdir()):
             if path.is_file():
-                archive.write(path, path.name)
+                archive.writestr(path.name, path.read_bytes())
     return buffer.getvalue()
 
 

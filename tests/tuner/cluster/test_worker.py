@@ -4,10 +4,12 @@ import copy
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.tuner.faketrainer import FakeFactory
+from tests.tuner.faketrainer import FakeFactory, FakeTrainer
 from tuner.cluster.worker import BEST_KEY, REPORT_KEY, STATE_KEY, Opaque, TrainingWorker
 from tuner.protocol import TrainingSpec
 from tuner.run import trial_folder
@@ -43,6 +45,24 @@ def test_states_are_handed_over_as_seldom_as_asked() -> None:
     assert [STATE_KEY in seldom.step() for _ in range(3)] == [True, False, False]
 
 
+def test_a_large_state_is_handed_over_as_seldom_as_it_costs_a_hundredth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock: Any = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("tuner.cluster.worker.time", clock)
+    save_state = FakeTrainer.save_state
+
+    def large(trainer: FakeTrainer, folder: Path) -> None:
+        save_state(trainer, folder)
+        (folder / "weights").write_bytes(bytes(3_000_000))
+
+    monkeypatch.setattr(FakeTrainer, "save_state", large)
+    worker = worker_of(TrainingSpec(**{**SPEC.as_dict(), "epochs": 9}))
+    for clock.now, handed_over in ((0.0, True), (1.0, False), (2.8, False), (3.0, True), (5.0, False), (6.0, True)):
+        assert (STATE_KEY in worker.step()) is handed_over, clock.now
+
+
 def test_the_best_checkpoint_comes_with_its_epoch_and_again_from_a_new_worker(tmp_path: Path) -> None:
     first = worker_of(SPEC)
     result = first.step()
@@ -65,3 +85,23 @@ def test_what_tune_shall_not_copy_or_print_stays_one_and_short() -> None:
     content = Opaque(b"a long state" * 1000)
     assert copy.deepcopy({"state": content})["state"] is content
     assert str([content]) == "[...]"
+
+
+def test_what_is_handed_over_is_saved_in_memory_and_elsewhere_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path] = []
+    save_state = FakeTrainer.save_state
+
+    def noted(trainer: FakeTrainer, folder: Path) -> None:
+        places.append(folder)
+        save_state(trainer, folder)
+
+    monkeypatch.setattr(FakeTrainer, "save_state", noted)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for memory in (tmp_path / "memory", tmp_path / "none"):
+        monkeypatch.setattr("tuner.cluster.worker.MEMORY", memory)
+        (tmp_path / "memory").mkdir(exist_ok=True)
+        assert STATE_KEY in worker_of(SPEC).step()
+    assert [place.parents[1] for place in places] == [tmp_path / "memory", tmp_path]
+    assert not list((tmp_path / "memory").iterdir())

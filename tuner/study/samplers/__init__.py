@@ -1,15 +1,19 @@
 """Who proposes parameters: one file for each way."""
 
+from typing import TYPE_CHECKING
+
 from tuner.errors import SearchError
-from tuner.space.space import Space
-from tuner.study.history import History
-from tuner.study.samplers.base import Sampler
+
+if TYPE_CHECKING:  # commands name the samplers in their help, which is to come at once
+    from tuner.space.space import Space
+    from tuner.study.history import History
+    from tuner.study.samplers.base import Sampler
 
 SAMPLERS = ("tpe", "random", "grid")
 """Names of the samplers."""
 
 
-def make_sampler(name: str, space: Space, seed: int, history: History) -> Sampler:
+def make_sampler(name: str, space: "Space", seed: int, history: "History") -> "Sampler":
     """The sampler of this name; see `Sampler` for the arguments.
 
     Raises:
