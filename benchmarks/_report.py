@@ -55,7 +55,7 @@ def finish(
     report = {
         "question": question,
         "command": _command(),
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": _hardware(),
         "versions": versions("python", *dict.fromkeys(["torch", "numpy", *packages])),
@@ -82,22 +82,45 @@ def spread(values: Sequence[float], unit: str) -> dict[str, float]:
     return {f"{name}_{unit}": float(f"{value:.4g}") for name, value in numbers.items()}
 
 
+def commit(tree: Path = ROOT, *folders: str) -> str:
+    """The commit of a tree, ``+changes`` if it is not clean, "unknown" outside a repository.
+
+    Args:
+        tree: root of a checkout.
+        folders: the last commit that changed one of these; of all packages and the benchmarks when none is named.
+    """
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", tree, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        head = git("log", "-1", "--format=%h", "--abbrev=12", *(("--", *folders) if folders else ()))
+        watched = folders or ("graphdb", "model", "tuner", "benchmarks")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *watched)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}+changes" if changed else head
+
+
+def run_with(tree: Path, script: str, *arguments: object) -> Any:
+    """What a script of this folder prints as JSON, run in a process of its own with another tree's packages.
+
+    Args:
+        tree: root of a checkout of this repository.
+        script: name of a file of this folder without ending; it imports nothing of this folder.
+        arguments: of the script.
+    """
+    # -P: this folder must not be searched, for it lies in one tree only.
+    command = [sys.executable, "-P", str(Path(__file__).with_name(f"{script}.py")), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(tree.resolve())}
+    answer = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    return json.loads(answer.stdout)
+
+
 def _command() -> str:
     """The command line; of absolute paths the last part, for they are nobody else's."""
     words = ["python", *sys.orig_argv[1:]]
     return " ".join(Path(word).name if os.path.isabs(word) else word for word in words)
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "graphdb", "model", "tuner", "benchmarks")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}+changes" if changed else commit
 
 
 def _hardware() -> str:
