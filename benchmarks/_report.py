@@ -41,7 +41,13 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
 
 
 def finish(
-    question: str, results: Mapping[str, Any], output: Path | None, *, repeats: int, packages: Sequence[str] = ()
+    question: str,
+    results: Mapping[str, Any],
+    output: Path | None,
+    *,
+    repeats: int,
+    packages: Sequence[str] = (),
+    add: bool = False,
 ) -> int:
     """Print the result with its circumstances, file it if a file was given, and return the exit status.
 
@@ -51,8 +57,12 @@ def finish(
         output: JSON file, or None.
         repeats: measurements behind each figure.
         packages: distributions that matter to the question, besides torch and NumPy.
+        add: to what the file holds already, if that is of the same commit and machine.
+
+    Raises:
+        ValueError: if it is not.
     """
-    report = {
+    report: dict[str, Any] = {
         "question": question,
         "command": _command(),
         "commit": commit(),
@@ -62,12 +72,26 @@ def finish(
         "results": results,
         "repeats": repeats,
     }
+    if add and output is not None and output.exists():
+        report = _added(json.loads(output.read_text(encoding="utf-8")), report, output)
     text = json.dumps(report, indent=1) + "\n"
     print(text, end="")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     return 0
+
+
+def _added(there: dict[str, Any], report: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Both reports in one; each part's own command and load stay readable."""
+    for key in ("question", "commit", "versions", "repeats"):
+        if there[key] != report[key]:
+            raise ValueError(
+                f"parts of one result must have the same {key}, got {report[key]} for {output}, which has {there[key]}; "
+                "choose another file"
+            )
+    joined = {key: f"{there[key]}; {report[key]}" for key in ("command", "hardware")}
+    return {**report, **joined, "results": {**there["results"], **report["results"]}}
 
 
 def skip(reason: str) -> int:

@@ -223,11 +223,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     needed = BATCH_SIZE * (EPOCH_BATCHES if "epochs" in args.parts else BATCHES)
     crystals = [crystal for _, crystal in random_crystals(args.shared, needed, seed=0)]
     of_steps = crystals[: BATCH_SIZE * BATCHES]
-    results: dict[str, Any] = {"threads": args.threads, "machine": dataclasses.asdict(machine)}
+    results: dict[str, Any] = {"threads": args.threads}
     graphs = {name: graphs_of(of_steps, settings) for name, settings in GRAPHS.items()}
     if "steps" in args.parts:
         rows = [np.arange(i, len(of_steps), BATCHES) for i in range(BATCHES)]
         batches = {name: [each.collate(row) for row in rows] for name, each in graphs.items()}
+        results["machine"] = {key: _round(value) for key, value in dataclasses.asdict(machine).items()}
         results["sizes"] = {
             name: {
                 "nodes_per_batch": round(float(np.mean([len(batch.atomic_numbers) for batch in made]))),
@@ -275,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_argument("--configurations", nargs="+", default=CONFIGURATIONS, metavar="WIDTHxCONVOLUTIONS")
     flags.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     flags.add_argument("--before", type=Path, metavar="DIR", help="checkout of the version to compare with")
+    flags.add_argument("--add", action="store_true", help="to what FILE holds already, measured in another run")
     flags.add_argument("--own-allocator", action="store_true", help="leave the allocator as it is")
     args = flags.parse_args(argv)
     try:
@@ -286,7 +288,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         return skip(str(error))
     question = "How long does a training step take, against PyTorch Geometric's CGConv?"
-    return finish(question, results, args.output, repeats=args.repeats, packages=["torch_geometric", "numba"])
+    packages = ["torch_geometric", "numba"]
+    return finish(question, results, args.output, repeats=args.repeats, packages=packages, add=args.add)
 
 
 if __name__ == "__main__":
