@@ -87,8 +87,8 @@ def _added(there: dict[str, Any], report: dict[str, Any], output: Path) -> dict[
     for key in ("question", "commit", "versions", "repeats"):
         if there[key] != report[key]:
             raise ValueError(
-                f"parts of one result must have the same {key}, got {report[key]} for {output}, which has {there[key]}; "
-                "choose another file"
+                f"parts of one result must have the same {key}, got {report[key]} for {output}, "
+                f"which has {there[key]}; choose another file"
             )
     joined = {key: f"{there[key]}; {report[key]}" for key in ("command", "hardware")}
     return {**report, **joined, "results": {**there["results"], **report["results"]}}

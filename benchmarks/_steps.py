@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import time
@@ -26,8 +25,11 @@ from model.network import MTCGCNN, Architecture
 
 
 def peak_mebibytes() -> float:
-    """Of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    """Most memory that this process has had in use; not `ru_maxrss`, which begins with that of the parent."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 2**10
+    raise RuntimeError("the peak memory must be in /proc/self/status, but it is not; run this on Linux")
 
 
 def steps(args: argparse.Namespace) -> dict[str, Any]:
