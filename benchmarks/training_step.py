@@ -19,6 +19,7 @@ On a machine that others use too, trust processor seconds with one thread: they 
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -223,7 +224,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     needed = BATCH_SIZE * (EPOCH_BATCHES if "epochs" in args.parts else BATCHES)
     crystals = [crystal for _, crystal in random_crystals(args.shared, needed, seed=0)]
     of_steps = crystals[: BATCH_SIZE * BATCHES]
-    results: dict[str, Any] = {"threads": args.threads}
+    of_threads = {key: value for key, value in os.environ.items() if key.startswith(("OMP_", "GOMP_", "NUMBA_"))}
+    results: dict[str, Any] = {"threads": args.threads, "environment": of_threads}
     graphs = {name: graphs_of(of_steps, settings) for name, settings in GRAPHS.items()}
     if "steps" in args.parts:
         rows = [np.arange(i, len(of_steps), BATCHES) for i in range(BATCHES)]
