@@ -24,12 +24,15 @@ from model.allocator import keep_freed_memory
 from model.network import MTCGCNN, Architecture
 
 
-def peak_mebibytes() -> float:
-    """Most memory that this process has had in use; not `ru_maxrss`, which begins with that of the parent."""
+def mebibytes(entry: str) -> float:
+    """Memory of this process: "VmHWM", the most it has had in use, or "RssAnon", what it shares with no file now.
+
+    `ru_maxrss` would begin with that of the parent.
+    """
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(entry):
             return int(line.split()[1]) / 2**10
-    raise RuntimeError("the peak memory must be in /proc/self/status, but it is not; run this on Linux")
+    raise RuntimeError(f"{entry} must be in /proc/self/status, but it is not; run this on Linux")
 
 
 def steps(args: argparse.Namespace) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def steps(args: argparse.Namespace) -> dict[str, Any]:
     network = MTCGCNN(Architecture(atom_dim=args.width, num_convs=args.convolutions), graphs.tasks)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     network.train()
-    before = peak_mebibytes()
+    before = mebibytes("VmHWM")
     times, processor = [], []
     for i in range(-3, args.steps):  # the first three warm up
         batch = batches[i % args.batches]
@@ -67,8 +70,9 @@ def steps(args: argparse.Namespace) -> dict[str, Any]:
         "compiled": "model.gated_sum.by_numba" in sys.modules,
         "seconds_per_step": statistics.median(times),
         "processor_seconds_per_step": statistics.median(processor),
-        "peak_mebibytes": peak_mebibytes(),
+        "peak_mebibytes": mebibytes("VmHWM"),
         "peak_mebibytes_before_the_first_step": before,
+        "own_mebibytes": mebibytes("RssAnon"),  # the most, too: the allocator keeps what is freed
     }
 
 

@@ -203,13 +203,14 @@ def measure_before(tree: Path, graphs: InMemoryGraphs, threads: int, rounds: int
         "processor_seconds_per_step": "processor_seconds_per_step",
         "peak_mebibytes": "mebibytes_of_the_process",
         "peak_mebibytes_before_the_first_step": "mebibytes_before_the_first_step",
+        "own_mebibytes": "mebibytes_without_files_such_as_libraries",
     }
     results: dict[str, Any] = {"processes_of_each": rounds}
     for name, answers in found.items():
         results[name] = {"commit": commit(trees[name]), "compiled_loops": answers[0]["compiled"]}
         for key, unit in units.items():
             results[name] |= spread([answer[key] for answer in answers], unit)
-    for key in ("seconds_per_step", "processor_seconds_per_step", "peak_mebibytes"):
+    for key in ("seconds_per_step", "processor_seconds_per_step", "peak_mebibytes", "own_mebibytes"):
         ratios = [a[key] / b[key] for a, b in zip(found["before"], found["now"], strict=True)]
         results |= spread(ratios, f"ratio_of_{key}_before_to_now")
     return results
