@@ -32,7 +32,7 @@ from benchmarks import _gpu_parts as parts
 from benchmarks._gpu_data import Data, load, pack
 from benchmarks._gpu_peer import Peer, crystals_per_second, peer_batches
 from benchmarks._gpu_processes import mps, together
-from benchmarks._report import ROOT, document, parser, skip, spread
+from benchmarks._report import ROOT, as_text, document, parser, skip, spread
 from graphdb.loader import Loader
 from model.network import Architecture
 from model.train_config import TrainConfig
@@ -86,11 +86,15 @@ class Run:
         print(json.dumps({name: self.results[name]}, indent=1), flush=True)
         self.write()
 
+    def report(self) -> dict[str, Any]:
+        """What there is, with its circumstances."""
+        return document(QUESTION, self.results, repeats=REPEATS, packages=["torch_geometric"])
+
     def write(self) -> None:
         """File what there is."""
         if self.args.output is not None:
             self.args.output.parent.mkdir(parents=True, exist_ok=True)
-            text = document(QUESTION, self.results, repeats=REPEATS, packages=["torch_geometric"])
+            text = as_text(self.report())
             self.args.output.write_text(text, encoding="utf-8")
 
 
@@ -269,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("training", training, args.seconds),
     ):
         run.part(name, work, seconds)
-    print(document(QUESTION, run.results, repeats=REPEATS, packages=["torch_geometric"]), end="")
+    print(as_text(run.report()), end="")
     return 0
 
 

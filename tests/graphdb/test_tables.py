@@ -34,7 +34,7 @@ def test_each_bad_row_of_a_table_is_skipped_with_its_reason(tmp_path: Path) -> N
         ["empty cell", "", 1],
     ]
     found = dict(read_usable(write_csv(tmp_path / "t.csv", rows)))
-    reasons = {name[:10]: found[name].reason for name in found if isinstance(found[name], SkippedCrystal)}  # type: ignore[union-attr]
+    reasons = {name[:10]: found[name].reason for name in found if isinstance(found[name], SkippedCrystal)}
     assert [name for name in found if isinstance(found[name], Crystal)] == ["good", "with space / and slash"]
     assert reasons == {
         "": Reason.BAD_ID,
