@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphdb.loader import InMemoryGraphs
-from model.network import MTCGCNN, Head, expand_lengths
+from model.gated_sum.radial import expand_lengths
+from model.network import MTCGCNN, Head
 
 NEIGHBORS = 12
 

@@ -45,22 +45,10 @@ def finish(
 ) -> int:
     """Print the result with its circumstances, file it if a file was given, and return the exit status.
 
-    See `document` for the arguments.
-    """
-    text = document(question, results, repeats=repeats, packages=packages)
-    print(text, end="")
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-    return 0
-
-
-def document(question: str, results: Mapping[str, Any], *, repeats: int, packages: Sequence[str] = ()) -> str:
-    """The result with its circumstances as JSON.
-
     Args:
         question: in a sentence.
         results: each figure with its unit in its name.
+        output: JSON file, or None.
         repeats: measurements behind each figure.
         packages: distributions that matter to the question, besides torch and NumPy.
     """
@@ -74,7 +62,12 @@ def document(question: str, results: Mapping[str, Any], *, repeats: int, package
         "results": results,
         "repeats": repeats,
     }
-    return json.dumps(report, indent=1) + "\n"
+    text = json.dumps(report, indent=1) + "\n"
+    print(text, end="")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    return 0
 
 
 def skip(reason: str) -> int:

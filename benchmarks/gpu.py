@@ -18,11 +18,12 @@ of the same sizes are made up, and the result says so. To try the command withou
 """
 
 import argparse
+import io
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from benchmarks import _gpu_parts as parts
 from benchmarks._gpu_data import Data, load, pack
 from benchmarks._gpu_peer import Peer, crystals_per_second, peer_batches
 from benchmarks._gpu_processes import mps, together
-from benchmarks._report import ROOT, document, parser, skip, spread
+from benchmarks._report import ROOT, finish, parser, skip, spread
 from graphdb.loader import Loader
 from model.network import Architecture
 from model.train_config import TrainConfig
@@ -84,14 +85,12 @@ class Run:
             self.results[name] = {"failed": f"{type(error).__name__}: {error}"}
         self.results[name]["seconds_of_this_part"] = round(time.monotonic() - start, 1)
         print(json.dumps({name: self.results[name]}, indent=1), flush=True)
-        self.write()
+        with redirect_stdout(io.StringIO()):
+            self.write()
 
-    def write(self) -> None:
-        """File what there is."""
-        if self.args.output is not None:
-            self.args.output.parent.mkdir(parents=True, exist_ok=True)
-            text = document(QUESTION, self.results, repeats=REPEATS, packages=["torch_geometric"])
-            self.args.output.write_text(text, encoding="utf-8")
+    def write(self) -> int:
+        """Print and file what there is; returns the exit status."""
+        return finish(QUESTION, self.results, self.args.output, repeats=REPEATS, packages=["torch_geometric"])
 
 
 def correctness(run: Run) -> dict[str, Any]:
@@ -269,8 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("training", training, args.seconds),
     ):
         run.part(name, work, seconds)
-    print(document(QUESTION, run.results, repeats=REPEATS, packages=["torch_geometric"]), end="")
-    return 0
+    return run.write()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from graphdb.crystal import Crystal
 from graphdb.graphsettings import GraphSettings, HardNeighbors, SoftNeighbors
 from graphdb.neighbors import build_graph
 from model.allocator import keep_freed_memory
-from model.network import MTCGCNN, Architecture, Head, expand_lengths
+from model.gated_sum.radial import expand_lengths
+from model.network import MTCGCNN, Architecture, Head
 
 WIDTH, CONVOLUTIONS, BATCH_SIZE, BATCHES = 64, 3, 256, 5
 REPEATS = 30

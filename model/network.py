@@ -12,12 +12,11 @@ from torch.nn import functional
 from graphdb.batch import GraphBatch, Task
 from graphdb.records import read_record
 from graphdb.shapes import Float
-from model.convolution import GatedConvolution, Topology
+from model.convolution import GatedConvolution, Nodes
 from model.elements import element_features
+from model.gated_sum.choice import prepare
+from model.gated_sum.radial import RadialBasis
 from model.scaler import TargetScaler
-
-_LARGEST_EXPONENT = 60.0
-"""exp(-60) is 0 for float32 sums; left alone, far Gaussians become denormal numbers, which halve the CPU's speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,25 +59,6 @@ class Architecture:
         return read_record(cls, values, "the architecture")
 
 
-def expand_lengths(
-    length: Float[Tensor, " edges"], centers: Float[Tensor, " rbf"], width: float
-) -> Float[Tensor, "edges rbf"]:
-    """Spread each edge length over a row of Gaussians: exp(-((length - center) / width)^2).
-
-    Args:
-        length: Å.
-        centers: Å.
-        width: Å, positive.
-
-    Returns:
-        Dimensionless weights, at most 1.
-
-    Source:
-        cgcnn ``data.py:195-196@f42ab23``.
-    """
-    return (((length[:, None] - centers) / width) ** 2).clamp_(max=_LARGEST_EXPONENT).neg_().exp_()
-
-
 class Head(nn.Module):
     """One property from the shared crystal vector (Eq. 5)."""
 
@@ -115,6 +95,8 @@ class MTCGCNN(nn.Module):
                 part of the model: a model is never used with another table than its own.
         """
         super().__init__()
+        self.compiled = True
+        """Whether compiled loops may serve on CPUs. They take half a second to load: too long for a few crystals."""
         self.architecture = architecture
         self.tasks = tuple(tasks)
         self.register_buffer("elements", element_features() if elements is None else elements.clone())
@@ -136,12 +118,12 @@ class MTCGCNN(nn.Module):
 
     def crystal_vectors(self, batch: GraphBatch) -> Float[Tensor, "crystals dim"]:
         """The shared representation of each crystal (Eq. 3): the mean of its atoms' vectors."""
-        graph = Topology.of(batch)
-        width = self.architecture.rbf_cutoff / (self.architecture.num_rbf - 1)
-        rbf = expand_lengths(batch.neighbor_distance, self.centers, width)
+        spacing = self.architecture.rbf_cutoff / (self.architecture.num_rbf - 1)
+        nodes = Nodes.of(batch)
+        edges = prepare(batch, [RadialBasis(batch.neighbor_distance, self.centers, spacing)], compiled=self.compiled)
         atoms: Tensor = self.embedding(self.elements).index_select(0, batch.atomic_numbers)
         for conv in self.convs:
-            atoms = conv(atoms, rbf, graph)
+            atoms = conv(atoms, nodes, edges)
         summed: Tensor = atoms.new_zeros(batch.num_crystals, atoms.shape[1])
         num_atoms = summed[:, 0].index_add(0, batch.crystal, batch.multiplicity)
         summed = summed.index_add(0, batch.crystal, atoms * batch.multiplicity[:, None])

@@ -14,9 +14,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def modules_with_shapes() -> list[str]:
     """Modules of graphdb and model that state shapes; to look at the others' calls would take a fifth more time."""
     repository = Path(__file__).resolve().parents[1]
-    files = [file for package in ("graphdb", "model") for file in sorted((repository / package).glob("*.py"))]
+    files = [file for package in ("graphdb", "model") for file in sorted((repository / package).rglob("*.py"))]
     stating = [file for file in files if "from graphdb.shapes import" in file.read_text(encoding="utf-8")]
-    return [f"{file.parent.name}.{file.stem}" for file in stating]
+    return [".".join(file.relative_to(repository).with_suffix("").parts) for file in stating]
 
 
 def check(function: Function) -> Function:

@@ -13,8 +13,8 @@ import torch
 from graphdb.batch import GraphBatch
 from graphdb.graph import FlatGraphs
 from graphdb.loader import InMemoryGraphs, Loader
+from model.gated_sum.radial import expand_lengths
 from model.metrics import task_metrics
-from model.network import expand_lengths
 
 TRAIN_A_STEP = """
 import sys

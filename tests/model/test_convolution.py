@@ -4,37 +4,29 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from graphdb.batch import GraphBatch
 from graphdb.graphsettings import HardNeighbors
-from model.convolution import GatedConvolution, Topology, WeightedBatchNorm, _GatedSum, sum_rows
-from model.network import expand_lengths
+from model.batch_norm import WeightedBatchNorm
+from model.convolution import GatedConvolution, Nodes
+from model.gated_sum.choice import Edges, prepare
+from model.gated_sum.radial import RadialBasis
 
 F, R = 5, 7
 CENTERS = torch.linspace(0.0, 6.0, R)
 
 
-@pytest.fixture(autouse=True, params=[40, 100_000], ids=["pieces", "whole"])
-def _piece_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many crystals a CPU takes at a time, the function is the same."""
-    monkeypatch.setattr("model.convolution.CHUNK_EDGES", request.param, raising=False)
-
-
-def inputs(batch: GraphBatch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Topology]:
-    """Random atom vectors, radial functions and the topology."""
+def inputs(batch: GraphBatch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Nodes, Edges, RadialBasis]:
+    """Random atom vectors, and what a convolution needs of nodes and edges."""
     torch.manual_seed(3)
     atoms = torch.randn(len(batch.atomic_numbers), F, dtype=dtype)
-    rbf = expand_lengths(batch.neighbor_distance.to(dtype), CENTERS.to(dtype), 1.0)
-    return atoms, rbf, topology(batch, dtype)
-
-
-def topology(batch: GraphBatch, dtype: torch.dtype) -> Topology:
     floats = ("multiplicity", "neighbor_distance", "neighbor_weight")
-    return Topology.of(replace(batch, **{name: getattr(batch, name).to(dtype) for name in floats}))
+    batch = replace(batch, **{name: getattr(batch, name).to(dtype) for name in floats})
+    basis = RadialBasis(batch.neighbor_distance, CENTERS.to(dtype), 1.0)
+    return atoms, Nodes.of(batch), prepare(batch, [basis]), basis
 
 
 def randomise(module: nn.Module) -> None:
@@ -44,29 +36,12 @@ def randomise(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "fixed statistics"])
-def test_gradients_agree_with_finite_differences(training: bool, make_batch: Callable[..., GraphBatch]) -> None:
-    batch = make_batch()
-    atoms, rbf, graph = inputs(batch)
-    assert (batch.neighbor_weight != 1).any()
-    torch.manual_seed(4)
-    fixed = None if training else (torch.randn(2 * F, dtype=torch.float64), torch.rand(2 * F, dtype=torch.float64) + 1)
-
-    def total(products: Tensor, edge_weight: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        return _GatedSum.apply(products, rbf, edge_weight, gamma, beta, graph, fixed)[0]  # type: ignore[no-any-return, no-untyped-call]
-
-    arguments = [torch.randn(n, dtype=torch.float64, requires_grad=True) for n in (2 * F, 2 * F)]
-    products = torch.randn(len(atoms), 4 * F, dtype=torch.float64, requires_grad=True)
-    edge_weight = torch.randn(R, 2 * F, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(total, (products, edge_weight, *arguments))
-
-
-@pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "fixed statistics"])
 def test_whole_convolution_passes_gradcheck(training: bool, make_batch: Callable[..., GraphBatch]) -> None:
-    atoms, rbf, graph = inputs(make_batch())
+    atoms, nodes, edges, _ = inputs(make_batch())
     conv = GatedConvolution(F, R).double()
     randomise(conv)
     conv.train(training)
-    assert torch.autograd.gradcheck(lambda x: conv(x, rbf, graph), (atoms.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda x: conv(x, nodes, edges), (atoms.requires_grad_(),))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "fixed statistics"])
@@ -74,7 +49,7 @@ def test_convolution_is_equation_2_forward_and_backward(
     training: bool, make_batch: Callable[..., GraphBatch], plain_convolution: Callable[[int, int], nn.Module]
 ) -> None:
     batch = make_batch(settings=HardNeighbors())
-    atoms, rbf, graph = inputs(batch)
+    atoms, nodes, edges, basis = inputs(batch)
     plain: Any = plain_convolution(F, R).double()
     randomise(plain)
     ours = GatedConvolution(F, R).double()
@@ -89,8 +64,8 @@ def test_convolution_is_equation_2_forward_and_backward(
     ours.train(training)
     mine, theirs_in = atoms.clone().requires_grad_(), atoms.clone().requires_grad_()
     weighting = torch.randn(len(atoms), F, dtype=torch.float64)
-    out = ours(mine, rbf, graph)
-    expected = plain(theirs_in, rbf.view(-1, 12, R), batch.neighbor_index.view(-1, 12))
+    out = ours(mine, nodes, edges)
+    expected = plain(theirs_in, basis.expand().view(-1, 12, R), batch.neighbor_index.view(-1, 12))
     (out * weighting).sum().backward()
     (expected * weighting).sum().backward()
     torch.testing.assert_close(out, expected)
@@ -135,42 +110,11 @@ def test_batch_norm_of_a_single_row_stays_finite() -> None:
     assert torch.isfinite(norm.running_var).all()
 
 
-class _PretendsToBeOnMps(Tensor):
-    """A CPU tensor that says it lies on an Apple GPU, for the branch that only such machines take."""
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return torch.device("mps")
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
-            if func is Tensor.new_zeros:
-                return torch.zeros(*args[1:])
-            return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("weighted", [True, False])
-def test_sum_without_embedding_bag_is_the_same_sum(weighted: bool) -> None:
-    rng = np.random.default_rng(0)
-    values = torch.from_numpy(rng.normal(size=(9, 4))).float()
-    ptr = torch.tensor([0, 3, 3, 4, 10])
-    index = torch.from_numpy(rng.integers(0, 9, 10))
-    weight = torch.rand(10) if weighted else None
-    expected = torch.zeros(4, 4)
-    for row in range(4):
-        for k in range(int(ptr[row]), int(ptr[row + 1])):
-            expected[row] += values[index[k]] * (1.0 if weight is None else weight[k])
-    torch.testing.assert_close(sum_rows(values, index, ptr, weight), expected)
-    pretending = values.as_subclass(_PretendsToBeOnMps)
-    torch.testing.assert_close(sum_rows(pretending, index, ptr, weight).as_subclass(Tensor), expected)
-
-
 def test_shares_of_nodes_are_those_of_the_unmerged_atoms(make_batch: Callable[..., GraphBatch]) -> None:
     batch = make_batch()
-    graph = Topology.of(batch)
-    torch.testing.assert_close(graph.node_share, batch.multiplicity / batch.multiplicity.sum())
-    assert float(graph.num_bonds) == pytest.approx(12 * float(graph.num_atoms))
+    nodes = Nodes.of(batch)
+    torch.testing.assert_close(nodes.share, batch.multiplicity / batch.multiplicity.sum())
+    assert float(nodes.num_atoms) == float(batch.multiplicity.sum())
 
 
 def test_batch_lists_every_edge_once_in_order_of_sender(make_batch: Callable[..., GraphBatch]) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from graphdb.batch import GraphBatch, Task
 from graphdb.graphsettings import SoftNeighbors
 from model.elements import element_features
-from model.network import MTCGCNN, Architecture, expand_lengths
+from model.gated_sum.radial import expand_lengths
+from model.network import MTCGCNN, Architecture
 from model.step import multitask_loss
 
 SMALL = Architecture(num_convs=2, atom_dim=8, head_dim=6, num_head_layers=2, num_rbf=12)

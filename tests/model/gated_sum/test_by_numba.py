@@ -1,0 +1,134 @@
+"""What only the compiled loops can get wrong: their functions, threads and cache, and numba not being there."""
+
+import logging
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from graphdb.batch import GraphBatch
+from model.gated_sum import loops
+from model.gated_sum.by_numba import CompiledEdges
+from tests.model.gated_sum.test_gated_sum import MANY, bases_of, gated_sum, weights
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def values_of(function: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A function of the loops, number by number."""
+
+    @njit
+    def each(x: Any, result: Any) -> None:
+        for i in range(len(x)):
+            result[i] = function(x[i])
+
+    result = np.empty(len(x), np.float32)
+    each(x, result)
+    return result.astype(np.float64)
+
+
+def test_exponential_is_precise() -> None:
+    x = np.linspace(-87, 87, 1_000_001, dtype=np.float32)
+    expected = np.exp(x.astype(np.float64))
+    assert np.abs(values_of(loops._exp, x) / expected - 1).max() < 1e-7
+
+
+def test_exponential_stays_there_beyond_its_range_and_shows_nan() -> None:
+    low, high, none = values_of(loops._exp, np.array([-np.inf, np.inf, np.nan], np.float32))
+    assert low == pytest.approx(np.exp(-87), rel=1e-6)
+    assert high == pytest.approx(np.exp(87), rel=1e-6)
+    assert np.isnan(none)
+
+
+def test_logarithm_is_precise() -> None:
+    u = np.concatenate([np.linspace(0.001, 1, 1_000_001), np.geomspace(1e-30, 1, 100_001)]).astype(np.float32)
+    expected = np.log1p(u.astype(np.float64))
+    assert np.abs(values_of(loops._log1p, u) / expected - 1).max() < 3e-7
+
+
+def test_threads_get_whole_crystals_and_all_of_them(make_batch: Callable[..., GraphBatch]) -> None:
+    batch = make_batch()
+    before = torch.get_num_threads()
+    for threads in (1, 2, 5, 100):
+        torch.set_num_threads(threads)
+        pieces = CompiledEdges(batch, bases_of(batch, [MANY])).pieces
+        torch.set_num_threads(before)
+        starts, stops = [start for start, _ in pieces], [stop for _, stop in pieces]
+        assert starts == [0, *stops[:-1]]
+        assert stops[-1] == len(batch.multiplicity)
+        assert {*starts, *stops} <= set(batch.atom_ptr.tolist())
+        assert len(pieces) <= threads
+
+
+def _in_child(batch: GraphBatch, expected: Any, answer: Any) -> None:
+    got = gated_sum(CompiledEdges(batch, bases_of(batch, [MANY])), weights(len(batch.multiplicity), 41), None)
+    answer.put(bool(torch.equal(got[0], torch.from_numpy(expected))))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_process_starts_threads_of_its_own(make_batch: Callable[..., GraphBatch]) -> None:
+    batch = make_batch()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        edges = CompiledEdges(batch, bases_of(batch, [MANY]))
+        assert len(edges.pieces) == 2
+        total = gated_sum(edges, weights(len(batch.multiplicity), 41), None)[0]
+        context = multiprocessing.get_context("fork")
+        answer = context.Queue()
+        child = context.Process(target=_in_child, args=(batch, total.numpy(), answer))
+        child.start()
+        assert answer.get(timeout=60)
+        child.join()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses_to_cache(**options: Any) -> Any:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(loops, "njit", refuses_to_cache)
+
+    @loops._compiled
+    def double(x: Any) -> Any:
+        return 2 * x
+
+    assert double(3) == 6
+
+
+def test_without_numba_pytorch_serves_and_one_line_says_so(
+    make_batch: Callable[..., GraphBatch], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from model.gated_sum import choice
+
+    batch = make_batch()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for name in ("model.gated_sum.by_numba", "model.gated_sum.loops"):
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name)
+    choice._compiled_edges.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        edges = [choice.prepare(batch, bases_of(batch, [MANY])) for _ in range(2)]
+    choice._compiled_edges.cache_clear()
+    assert [type(one).__name__ for one in edges] == ["TorchEdges"] * 2
+    assert [record.message for record in caplog.records] == [
+        "numba must be installed for the fast training step on CPUs, but import of numba halted; None in sys.modules; "
+        "going on twice as slowly (pip install numba)"
+    ]
+
+
+def test_importing_the_model_loads_no_compiler() -> None:
+    code = "import sys, model.network, model.training; print([m for m in ('numba', 'llvmlite') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

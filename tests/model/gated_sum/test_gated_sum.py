@@ -1,0 +1,160 @@
+"""Both implementations of the gated sum: against a plain transcription of its formulas in float64."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from graphdb.batch import GraphBatch
+from model.batch_norm import EPS
+from model.gated_sum import by_numba, by_torch
+from model.gated_sum.choice import Edges, prepare
+from model.gated_sum.radial import RadialBasis, expand_all
+
+DIM = 5
+FEW = torch.linspace(0.0, 6.0, 7)
+MANY = torch.linspace(0.0, 8.0, 41)
+BASES = {"few Gaussians": [FEW], "many": [MANY], "two bases": [MANY, FEW]}
+
+
+@pytest.fixture(params=["torch, whole", "torch, in chunks", "numba, one thread", "numba, three threads"])
+def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+    """Each implementation, with the batch in one piece and in several."""
+    monkeypatch.setattr(by_torch, "CHUNK_NUMBERS", 400 if "chunks" in request.param else 10**9)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3 if "three" in request.param else 1)
+    yield "numba" in request.param
+    torch.set_num_threads(threads)
+
+
+def bases_of(batch: GraphBatch, centers: list[Tensor]) -> list[RadialBasis]:
+    """The lengths of the edges, and for a second basis something else."""
+    lengths = [batch.neighbor_distance, batch.neighbor_distance * 0.7]
+    return [
+        RadialBasis(length, c.to(length.dtype), float(c[1] - c[0])) for length, c in zip(lengths, centers, strict=False)
+    ]
+
+
+def weights(num_nodes: int, num_rbf: int) -> list[Tensor]:
+    """Products, edge weight, gamma and beta, of the order that they have in a network."""
+    torch.manual_seed(4)
+    shapes = [(num_nodes, 4 * DIM), (num_rbf, 2 * DIM), (2 * DIM,), (2 * DIM,)]
+    return [torch.randn(shape) for shape in shapes]
+
+
+def gated_sum(
+    edges: Edges, values: Sequence[Tensor], fixed: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    products, edge_weight, gamma, beta = values
+    return edges.gated_sum(products, edge_weight, gamma, beta, fixed)
+
+
+def plain(
+    batch: GraphBatch, bases: list[RadialBasis], values: list[Tensor], fixed: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The formulas of `model.gated_sum`, one after the other."""
+    products, edge_weight, gamma, beta = values
+    width = 2 * DIM
+    z = products[batch.receiver, :width] + products[batch.neighbor_index, width:] + expand_all(bases) @ edge_weight
+    bonds = batch.neighbor_weight * batch.multiplicity[batch.receiver]
+    share = (bonds / bonds.sum())[:, None]
+    mean = (share * z).sum(0) if fixed is None else fixed[0]
+    variance = (share * (z - mean) ** 2).sum(0) if fixed is None else fixed[1]
+    y = gamma * (z - mean) / (variance + EPS).sqrt() + beta
+    message = batch.neighbor_weight[:, None] * y[:, :DIM].sigmoid() * functional.softplus(y[:, DIM:])
+    return torch.zeros(len(products), DIM, dtype=z.dtype).index_add(0, batch.receiver, message), mean, variance
+
+
+def double(batch: GraphBatch) -> GraphBatch:
+    floats = ("multiplicity", "neighbor_distance", "neighbor_weight", "target")
+    return replace(batch, **{name: getattr(batch, name).double() for name in floats})
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["batch statistics", "fixed statistics"])
+@pytest.mark.parametrize("centers", BASES.values(), ids=BASES)
+def test_sum_and_gradients_are_those_of_the_formulas(
+    centers: list[Tensor], fixed: bool, compiled: bool, make_batch: Callable[..., GraphBatch]
+) -> None:
+    batch = make_batch()
+    assert (batch.neighbor_weight != 1).any()
+    assert (batch.multiplicity != 1).any()
+    values = weights(len(batch.multiplicity), sum(map(len, centers)))
+    statistics = (torch.randn(2 * DIM), torch.rand(2 * DIM) + 1) if fixed else None
+    mine = [value.clone().requires_grad_() for value in values]
+    theirs = [value.double().requires_grad_() for value in values]
+    edges = prepare(batch, bases_of(batch, centers), compiled=compiled)
+    assert isinstance(edges, by_numba.CompiledEdges if compiled else by_torch.TorchEdges)
+    got = gated_sum(edges, mine, statistics)
+    precise = double(batch)
+    doubled = (statistics[0].double(), statistics[1].double()) if statistics else None
+    expected = plain(precise, bases_of(precise, centers), theirs, doubled)
+    toward = torch.randn(got[0].shape)
+    torch.autograd.backward([(got[0] * toward).sum(), (expected[0] * toward).sum()])
+    for name, one, other in zip(("sum", "mean", "variance"), got, expected, strict=True):
+        assert (one.double() - other).norm() <= 2e-6 * other.norm(), name
+    for name, leaf, wanted in zip(("products", "edge weight", "gamma", "beta"), mine, theirs, strict=True):
+        assert leaf.grad is not None
+        assert wanted.grad is not None
+        assert (leaf.grad.double() - wanted.grad).norm() <= 5e-6 * wanted.grad.norm(), name
+
+
+def test_bonds_are_those_of_the_unmerged_crystals(compiled: bool, make_batch: Callable[..., GraphBatch]) -> None:
+    batch = make_batch()
+    edges = prepare(batch, bases_of(batch, [MANY]), compiled=compiled)
+    assert float(edges.num_bonds) == pytest.approx(12 * float(batch.multiplicity.sum()))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("fixed", [False, True], ids=["batch statistics", "fixed statistics"])
+def test_what_is_not_finite_stays_visible(
+    bad: float, fixed: bool, compiled: bool, make_batch: Callable[..., GraphBatch]
+) -> None:
+    batch = make_batch()
+    values = weights(len(batch.multiplicity), len(MANY))
+    values[0][3, -1] = bad  # the core of a sender
+    values[2].abs_()
+    statistics = (torch.zeros(2 * DIM), torch.ones(2 * DIM)) if fixed else None
+    with torch.no_grad():
+        total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, statistics)
+    receivers = batch.receiver[batch.neighbor_index == 3]
+    if fixed and bad == -float("inf"):  # softplus(-inf) is 0
+        assert torch.isfinite(total).all()
+    else:
+        assert not torch.isfinite(total[receivers, -1]).any()
+    if fixed:
+        assert torch.isfinite(total[:, :-1]).all()
+
+
+def test_numbers_far_from_zero_neither_overflow_nor_vanish(
+    compiled: bool, make_batch: Callable[..., GraphBatch]
+) -> None:
+    batch = make_batch()
+    values = [value * scale for value, scale in zip(weights(len(batch.multiplicity), 41), (100, 1, 1, 1), strict=True)]
+    statistics = (torch.zeros(2 * DIM), torch.ones(2 * DIM))
+    total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, statistics)
+    precise = double(batch)
+    doubled = (statistics[0].double(), statistics[1].double())
+    expected, *_ = plain(precise, bases_of(precise, [MANY]), [value.double() for value in values], doubled)
+    torch.testing.assert_close(total.double(), expected, rtol=2e-5, atol=1e-5)
+
+
+def test_nodes_without_neighbors_receive_nothing(compiled: bool, make_batch: Callable[..., GraphBatch]) -> None:
+    batch = make_batch()
+    empty = torch.zeros(0, dtype=torch.int64)
+    alone = replace(
+        batch,
+        neighbor_ptr=torch.zeros_like(batch.neighbor_ptr),
+        sender_ptr=torch.zeros_like(batch.sender_ptr),
+        neighbor_index=empty,
+        edge_by_sender=empty,
+        receiver=empty,
+        neighbor_distance=torch.zeros(0),
+        neighbor_weight=torch.zeros(0),
+    )
+    values = weights(len(batch.multiplicity), 41)
+    fixed = (torch.zeros(2 * DIM), torch.ones(2 * DIM))
+    total, *_ = gated_sum(prepare(alone, bases_of(alone, [MANY]), compiled=compiled), values, fixed)
+    assert not total.any()
