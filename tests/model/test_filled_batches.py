@@ -49,7 +49,7 @@ def trained(model: nn.Module, batch: GraphBatch) -> dict[str, Any]:
 @pytest.fixture
 def _whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """All crystals at a time, as a GPU takes them."""
-    monkeypatch.setattr("model.convolution.CHUNK_EDGES", 100_000)
+    monkeypatch.setattr("model.gated_sum.by_torch.CHUNK_NUMBERS", 2**30)
 
 
 @pytest.mark.usefixtures("_whole")

@@ -23,7 +23,7 @@ CONFIG = TrainConfig(epochs=6, batch_size=4, learning_rate=0.01, seed=3)
 @pytest.fixture(autouse=True)
 def _whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """All crystals at a time, as a GPU takes them."""
-    monkeypatch.setattr("model.convolution.CHUNK_EDGES", 100_000)
+    monkeypatch.setattr("model.gated_sum.by_torch.CHUNK_NUMBERS", 2**30)
 
 
 def loader(graphs: InMemoryGraphs, rows: Sequence[int], *, shuffle: bool = False) -> Loader:
