@@ -19,6 +19,7 @@ from graphdb.records import Value
 from model.allocator import keep_freed_memory
 from model.checkpoint import load_checkpoint
 from model.eager import leave_out_compiler
+from model.gated_sum.choice import warm_up
 from model.inference import choose_device, evaluate
 from model.network import Architecture
 from model.threads import compute_with
@@ -125,6 +126,8 @@ class CrystalTrainerFactory:
         keep_freed_memory()
         leave_out_compiler()
         compute_with(self.threads)
+        if choose_device(self.device).type == "cpu":
+            warm_up()  # or the first epoch of a machine would take the time that the loops take to compile
         architecture, config, batches = self.settings(spec)
         graphs = self._graphs()
         options: dict[str, Any] = {"batch_size": config.batch_size, "seed": spec.seed, **asdict(batches)}

@@ -38,7 +38,7 @@ class CompiledEdges:
             missing = max(loops.BAND - len(centers), 0)  # their weights are 0
             centers = np.append(centers, centers[-1] + basis.spacing * np.arange(1, missing + 1, dtype=np.float32))
             width = np.float32(basis.spacing)
-            loops.expand(basis.length.numpy(), centers, width, np.int32(row), band[:, i], first[:, i])
+            loops.expand(basis.length.numpy(), centers, width, i, row, band, first)
             row += len(centers)
         ptr, sender = batch.neighbor_ptr.numpy(), batch.neighbor_index.numpy()
         self.graph = (ptr, sender, band, first)
@@ -194,3 +194,21 @@ def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads beside this one, of this process: one that was forked has none of its parent's."""
     # PyTorch's number of threads is one of each thread.
     return ThreadPoolExecutor(num_threads, "gated sum", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def warm_up() -> None:
+    """Have all loops compiled, or loaded from where they were kept, by using them once on a crystal of one atom."""
+    one, none, start = torch.ones(1), torch.zeros(1, dtype=torch.int64), torch.arange(2)
+    batch = GraphBatch(
+        **dict.fromkeys(("index", "atomic_numbers", "neighbor_index", "edge_by_sender", "crystal", "receiver"), none),
+        **dict.fromkeys(("atom_ptr", "neighbor_ptr", "sender_ptr"), start),
+        **dict.fromkeys(("multiplicity", "neighbor_distance", "neighbor_weight"), one),
+        target=one[:, None],
+        target_mask=one[:, None] > 0,
+    )
+    edges = CompiledEdges(batch, [RadialBasis(one, torch.arange(float(loops.BAND)), 1.0)])
+    atoms = torch.ones(1, 1, requires_grad=True)
+    node_weight, edge_weight, norm = torch.ones(1, 4), torch.ones(loops.BAND, 2), torch.ones(2)
+    edges.gated_sum(atoms.detach(), node_weight, edge_weight, norm, norm, None)
+    total, *_ = edges.gated_sum(atoms, node_weight, edge_weight, norm, norm, None)
+    torch.autograd.backward(total.sum())

@@ -230,7 +230,7 @@ def _moments(
     shares, means, squares = [], [], []
     for chunk, z in zip(chunks, inputs, strict=True):
         share = chunk.share.sum()
-        mean = (chunk.share.t() @ z) / share
+        mean = (chunk.share.t() @ z) / share.clamp(min=1e-30)  # fillers alone have none
         centred = z - mean
         shares.append(share)
         means.append(mean)

@@ -71,3 +71,11 @@ def _compiled_edges() -> "type[CompiledEdges] | None":
         )
         return None
     return CompiledEdges
+
+
+def warm_up() -> None:
+    """Load the compiled loops, before anything is timed: seconds where they must be compiled, half a second later."""
+    if _compiled_edges() is not None:
+        from model.gated_sum import by_numba
+
+        by_numba.warm_up()

@@ -115,10 +115,12 @@ def _gaussians(length: Number, centers: Array, spacing: Number, band: Array) -> 
 
 
 @_compiled
-def expand(length: Array, centers: Array, spacing: Number, row: Number, band: Array, first: Array) -> None:
-    """Write `band` (edges, 8) and `first` (edges) of lengths over Gaussians whose weights begin at `row`."""
+def expand(
+    length: Array, centers: Array, spacing: Number, basis: Number, row: Number, band: Array, first: Array
+) -> None:  # fmt: skip
+    """Write `band` and `first` of one basis: lengths over Gaussians whose weights begin at `row`."""
     for e in range(len(length)):
-        first[e] = row + _gaussians(length[e], centers, spacing, band[e])
+        first[e, basis] = row + _gaussians(length[e], centers, spacing, band[e, basis])
 
 
 @_compiled
@@ -148,10 +150,12 @@ def _input(z: Array, received: Array, sent: Array, edge_weight: Array, band: Arr
         w4, w5, w6, w7 = edge_weight[f + 4], edge_weight[f + 5], edge_weight[f + 6], edge_weight[f + 7]
         if i == 0:
             for j in range(len(z)):
-                z[j] = received[j] + sent[j]
-        for j in range(len(z)):
-            low = b0 * w0[j] + b1 * w1[j] + b2 * w2[j] + b3 * w3[j]
-            z[j] += low + b4 * w4[j] + b5 * w5[j] + b6 * w6[j] + b7 * w7[j]
+                low = b0 * w0[j] + b1 * w1[j] + b2 * w2[j] + b3 * w3[j]
+                z[j] = received[j] + sent[j] + low + b4 * w4[j] + b5 * w5[j] + b6 * w6[j] + b7 * w7[j]
+        else:
+            for j in range(len(z)):
+                low = b0 * w0[j] + b1 * w1[j] + b2 * w2[j] + b3 * w3[j]
+                z[j] += low + b4 * w4[j] + b5 * w5[j] + b6 * w6[j] + b7 * w7[j]
 
 
 @_compiled

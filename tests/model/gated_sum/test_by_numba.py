@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from graphdb.batch import GraphBatch
 from model.gated_sum import loops
 from model.gated_sum.by_numba import CompiledEdges
+from model.gated_sum.choice import warm_up
 from tests.model.gated_sum.test_gated_sum import MANY, bases_of, gated_sum, weights
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -130,3 +131,16 @@ def test_importing_the_model_loads_no_compiler() -> None:
     code = "import sys, model.network, model.training; print([m for m in ('numba', 'llvmlite') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_to_warm_up_compiles_all_that_a_training_needs(make_batch: Callable[..., GraphBatch]) -> None:
+    warm_up()
+    names = ("expand", "shares", "moments", "forward", "forward_only", "weighted_sums", "backward")
+    before = {name: getattr(loops, name).signatures for name in names}
+    batch = make_batch()
+    edges = CompiledEdges(batch, bases_of(batch, [MANY]))
+    values = weights(len(batch.multiplicity), 41)
+    gated_sum(edges, values, None)
+    torch.autograd.backward(gated_sum(edges, [value.requires_grad_() for value in values], None)[0].sum())
+    assert {name: getattr(loops, name).signatures for name in names} == before
+    assert all(before.values())
