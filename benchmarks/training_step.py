@@ -143,6 +143,9 @@ def measure_steps(
             "counted_seconds_per_step": _round(least),
             "ratio_of_measured_to_counted_seconds": _round(np.median(times.wall[name]) / least),
         }
+        if torch.get_num_threads() == 1:
+            ratio = _round(np.median(times.processor[name]) / least)
+            results[name]["ratio_of_measured_processor_seconds_to_counted_seconds"] = ratio
     return results
 
 
