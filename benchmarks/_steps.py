@@ -24,6 +24,16 @@ from model.allocator import keep_freed_memory
 from model.network import MTCGCNN, Architecture
 
 
+def use_threads(number: int) -> None:
+    """Compute with as many threads, as an entry point of this tree does it."""
+    try:
+        from model.threads import compute_with
+    except ImportError:  # a version before the compiled loops
+        torch.set_num_threads(number)
+    else:
+        compute_with(number)
+
+
 def mebibytes(entry: str) -> float:
     """Memory of this process: "VmHWM", the most it has had in use, or "RssAnon", what it shares with no file now.
 
@@ -37,7 +47,7 @@ def mebibytes(entry: str) -> float:
 
 def steps(args: argparse.Namespace) -> dict[str, Any]:
     """Forward, backward and Adam, the batches in turn."""
-    torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     torch.manual_seed(0)
     keep_freed_memory()
     with np.load(args.graphs) as arrays:

@@ -44,10 +44,13 @@ from graphdb.loader import InMemoryGraphs, Loader
 from graphdb.neighbors import build_graph
 from model.allocator import keep_freed_memory
 from model.network import MTCGCNN, Architecture
+from model.threads import compute_with
 
 BATCH_SIZE, BATCHES = 256, 3
 EPOCH_BATCHES = 12
 REPEATS = 8
+_PAUSE = 0.02
+"""Seconds before a contestant's turn: until then the threads of the one before have stopped waiting busily."""
 CONFIGURATIONS = ("64x3", "16x3", "32x3", "128x3", "64x1", "64x5")
 PARTS = ("steps", "allocator", "epochs", "before")
 GRAPHS = {
@@ -85,10 +88,11 @@ def stepper(model: nn.Module) -> Step:
 
 
 class Times:
-    """Wall and processor seconds of contestants that take turns."""
+    """Wall and processor seconds of contestants that take turns, each with its own threads."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], num_threads: int) -> None:
         """Nothing yet."""
+        self.num_threads = num_threads
         self.wall: dict[str, list[float]] = {name: [] for name in names}
         self.processor: dict[str, list[float]] = {name: [] for name in self.wall}
 
@@ -99,6 +103,11 @@ class Times:
 
     def add(self, name: str, work: Callable[[], object]) -> None:
         """Do some work of a contestant, and note its time."""
+        if name == "pyg":
+            torch.set_num_threads(self.num_threads)
+        else:
+            compute_with(self.num_threads)
+        time.sleep(_PAUSE)
         start = time.perf_counter(), time.process_time()
         work()
         self.wall[name].append(time.perf_counter() - start[0])
@@ -119,7 +128,7 @@ class Times:
 
 
 def measure_steps(
-    batches: dict[str, list[GraphBatch]], sizes: tuple[int, int], repeats: int, machine: Ceilings
+    batches: dict[str, list[GraphBatch]], sizes: tuple[int, int], repeats: int, num_threads: int, machine: Ceilings
 ) -> dict[str, Any]:
     """Times of all contestants for a width and a number of convolutions."""
     ours = network(*sizes)
@@ -129,7 +138,7 @@ def measure_steps(
     for name, step in steps.items():  # warm up
         for i in range(2):
             step(inputs[name][i], batches[name][i].target)
-    times = Times(steps)
+    times = Times(steps, num_threads)
     for repeat in range(repeats):
         i = repeat % BATCHES
         for name in times.turns(repeat):
@@ -143,13 +152,13 @@ def measure_steps(
             "counted_seconds_per_step": _round(least),
             "ratio_of_measured_to_counted_seconds": _round(np.median(times.wall[name]) / least),
         }
-        if torch.get_num_threads() == 1:
+        if num_threads == 1:
             ratio = _round(np.median(times.processor[name]) / least)
             results[name]["ratio_of_measured_processor_seconds_to_counted_seconds"] = ratio
     return results
 
 
-def measure_epochs(graphs: dict[str, InMemoryGraphs], repeats: int) -> dict[str, Any]:
+def measure_epochs(graphs: dict[str, InMemoryGraphs], repeats: int, num_threads: int) -> dict[str, Any]:
     """Times of whole epochs, and of the loaders alone, for the first configuration."""
     ours = network(*_sizes(CONFIGURATIONS[0]))
     peer = PeerLoader([graphs["pyg"].collate(np.array([i])) for i in range(len(graphs["pyg"]))], ours, BATCH_SIZE)
@@ -169,7 +178,7 @@ def measure_epochs(graphs: dict[str, InMemoryGraphs], repeats: int) -> dict[str,
 
     for name in GRAPHS:
         (step_peer if name == "pyg" else step_ours)(*next(iter(batches(name))))  # warm up
-    epochs, alone = Times(GRAPHS), Times(GRAPHS)
+    epochs, alone = Times(GRAPHS, num_threads), Times(GRAPHS, num_threads)
     for repeat in range(repeats):
         for each in (loader, unmerged):
             each.set_epoch(repeat)
@@ -243,7 +252,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for name, made in batches.items()
         }
         for text in args.configurations:
-            results[_name(text)] = measure_steps(batches, _sizes(text), args.repeats, machine)
+            results[_name(text)] = measure_steps(batches, _sizes(text), args.repeats, args.threads, machine)
     if "allocator" in args.parts:
         words = ["--parts", "steps", "--configurations", args.configurations[0], "--own-allocator"]
         words += ["--threads", str(args.threads), "--repeats", str(args.repeats), "--shared", str(args.shared)]
@@ -255,7 +264,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         results["before_and_now"] = measure_before(args.before, graphs["ours_merged"], args.threads, args.rounds)
     if "epochs" in args.parts:
         graphs = {name: graphs_of(crystals, settings) for name, settings in GRAPHS.items()}
-        results["epochs"] = measure_epochs(graphs, args.rounds)
+        results["epochs"] = measure_epochs(graphs, args.rounds, args.threads)
     return results
 
 
