@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,8 @@ class CompiledEdges:
         bonds = batch.neighbor_weight * batch.multiplicity[batch.receiver]
         self.num_bonds = bonds.sum()
         self._num_rbf = [len(basis.centers) for basis in bases]
-        num_edges, num_nodes = len(bonds), len(batch.multiplicity)
-        band = np.empty((num_edges, len(bases), loops.BAND), np.float32)
-        first = np.empty((num_edges, len(bases)), np.int32)
+        band = np.empty((len(bonds), len(bases), loops.BAND), np.float32)
+        first = np.empty((len(bonds), len(bases)), np.int32)
         row = 0
         for i, basis in enumerate(bases):
             centers = basis.centers.numpy()
@@ -44,10 +43,7 @@ class CompiledEdges:
         self.graph = (ptr, sender, band, first)
         self.count = batch.neighbor_weight.numpy()
         self.share = (bonds / self.num_bonds).numpy()
-        received, sent, spread = np.zeros(num_nodes, np.float32), np.zeros(num_nodes, np.float32), np.zeros(row)
-        loops.shares(ptr, sender, band, first, self.share, received, sent, spread)
-        self._node_share = torch.from_numpy(np.stack([received, sent]))
-        self._rbf_share = torch.from_numpy(spread.astype(np.float32))
+        self._rows_of_weights = row
         self.pieces = _pieces(batch, loop_threads())
         """Nodes of consecutive whole crystals: the first, and the one behind the last."""
 
@@ -69,10 +65,20 @@ class CompiledEdges:
 
     def mean(self, atoms: Tensor, node_weight: Tensor, edge_weight: Tensor) -> Float[Tensor, " width"]:
         """Of z over all bonds: z is linear in the atom vectors and the radial functions, and so is its mean."""
-        as_receiver, as_sender = self._node_share @ atoms  # (2, dim)
+        of_nodes, of_rbf = self._shares
+        as_receiver, as_sender = of_nodes @ atoms  # (2, dim)
         to_receiver, to_sender = node_weight.chunk(2, dim=1)
-        mean: Tensor = as_receiver @ to_receiver + as_sender @ to_sender + self._rbf_share @ edge_weight
+        mean: Tensor = as_receiver @ to_receiver + as_sender @ to_sender + of_rbf @ edge_weight
         return mean
+
+    @cached_property
+    def _shares(self) -> tuple[Tensor, Tensor]:
+        """Q of all edges of each node, as their receiver and as their sender (2, atoms), and of each Gaussian (rbf)."""
+        ptr, _, _, _ = self.graph
+        of_nodes = np.zeros((2, len(ptr) - 1), np.float32)
+        of_rbf = np.zeros(self._rows_of_weights)
+        loops.shares(*self.graph, self.share, of_nodes[0], of_nodes[1], of_rbf)
+        return torch.from_numpy(of_nodes), torch.from_numpy(of_rbf).float()
 
     def each(self, work: Callable[..., None], *into: Array) -> None:
         """Do a piece of work for all pieces of the batch, on as many threads.
