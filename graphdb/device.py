@@ -108,6 +108,7 @@ class Planner(Protocol):
     """What decides which crystals come when: `graphdb.loader.Loader`."""
 
     indices: Int[NDArray[np.int64], " crystals"]
+    batch_size: int
 
     @property
     def targets(self) -> Float[NDArray[np.float32], "crystals tasks"]:
@@ -167,7 +168,7 @@ class DeviceLoader:
     def filled(self) -> Iterator[FilledRows | GraphBatch]:
         """The batches of this epoch, to be filled up to a few sizes; as it is one for which fillers are lacking."""
         plan = self._loader.plan()
-        capacity = max(len(rows) for rows in plan) + SLOTS
+        capacity = self._loader.batch_size + SLOTS  # the same in each epoch, or each would have sizes of its own
         sizes, table = [], np.full((len(plan), capacity), self.graphs.first_filler + NUM_FILLERS - 1)
         for rows, line in zip(plan, table, strict=True):
             held = self._size(rows)

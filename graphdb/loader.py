@@ -123,6 +123,10 @@ class InMemoryGraphs:
             self._on_devices[device] = DeviceGraphs(self.flat, self.targets, device)
         return self._on_devices[device]
 
+    def is_on(self, device: torch.device | str) -> bool:
+        """Whether they were copied there."""
+        return torch.device(device) in self._on_devices
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what lies on devices."""
         return {**self.__dict__, "_on_devices": {}}
@@ -330,7 +334,7 @@ class Loader:
         Returns:
             None if the graphs are read from disk or would take more than half of the device's free memory.
         """
-        if isinstance(self.graphs, InMemoryGraphs) and fits(self.graphs.nbytes, device):
+        if isinstance(self.graphs, InMemoryGraphs) and (self.graphs.is_on(device) or fits(self.graphs.nbytes, device)):
             return DeviceLoader(self, self.graphs.on(device))
         return None
 

@@ -72,6 +72,8 @@ def iter_usable(
     def texts() -> Iterator[Text]:
         for read in reads:
             read.is_converted = not read.is_settled()
+            if isinstance(read.entry, RawCrystal) and not read.is_converted:
+                read.entry = replace(read.entry, content=b"")  # its digest is enough, and many may wait
             waiting.append(read)
             if read.is_converted and isinstance(read.entry, RawCrystal):
                 yield read.entry, read.digest

@@ -1,11 +1,13 @@
 """Leave PyTorch's compiler unloaded: an optimizer imports its 800 modules only to say that it shall not be compiled."""
 
+import functools
 import sys
 from typing import Any
 
 import torch
 
 
+@functools.cache  # a second time it would wrap what it put there
 def leave_out_compiler() -> None:
     """Have Adam run as it is written, in this process: the first step is there a second sooner, in 60 MB less.
 

@@ -50,15 +50,16 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         """On a stream of its own, as capturing asks for."""
+        self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, run: Callable[[], None]) -> None:
         """Run it on the stream that records."""
-        self._stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             run()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
     def record(self, run: Callable[[], None]) -> Callable[[], object]:
         """A graph of it, to be replayed on the current stream."""

@@ -26,6 +26,7 @@ from model.output import PredictionTable, journal_path, partial_path
 Texts = Sequence[tuple[bytes, SkippedCrystal | None]]
 """Digests of texts, and why each cannot be used."""
 
+_PORTION = {"size", "rows", "crc", "tally"}
 _DIGEST_BYTES = 8
 """Of 16: enough to tell that a text has changed."""
 
@@ -153,6 +154,8 @@ class FileTable:
 
     def _take(self, line: Mapping[str, Any], table: IO[bytes]) -> bool:
         """Whether a portion is as it was written."""
+        if not line.keys() >= _PORTION:
+            return False
         text = table.read(line["size"])
         crc = zlib.crc32(text, self._crc)
         if len(text) != line["size"] or crc != line["crc"]:
@@ -228,7 +231,7 @@ class FileTable:
 
     def discard(self) -> None:
         """Keep nothing of what this run wrote."""
-        if self._files is None and self._partial.stat().st_size:  # of an earlier run
+        if self._files is None and self._partial.exists() and self._partial.stat().st_size:  # of an earlier run
             return
         self._close()
         self._partial.unlink(missing_ok=True)

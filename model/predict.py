@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import copy
 import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from model.seen import SeenElements
 
 _MAX_THREADS = 8
+_ROWS_BEFORE_LOOPS = 2_000
+"""Rows that PyTorch predicts in less time than the compiled loops take to load."""
 _LAST_COLUMNS = ("warning", "error")
 
 
@@ -104,8 +107,6 @@ def _predict(arguments: argparse.Namespace) -> int:
         if info != header.config:
             raise _replaced(weights)
         files.tell = progress.update  # from now on, for what was before says nothing of the time that is left
-        # Decided by the crystals alone, not by how many of them an earlier run has done: the last digits depend on it.
-        model.compiled = table.num_rows > 0 or first is None or first.share < 1
         found = _write(table, model, info, chain([first] if first else [], portions), device, _num_threads(device))
         found.empty = files.empty
         if not found.read:
@@ -263,7 +264,7 @@ def write_predictions(
 
     settings = graph_settings(info)
     known = frozenset(model.elements.any(dim=1).nonzero().flatten().tolist())
-    files = GraphFiles(sources, settings, elements=known)
+    files = GraphFiles(sources, settings, elements=known, num_workers=1)  # others would import the caller's script
     for store in files.stores.values():
         check_graphs(str(store.path), store.settings, "the model", settings)
     table = StreamTable(file, [*(task.label for task in model.tasks), *_LAST_COLUMNS])
@@ -286,12 +287,28 @@ def _write(
 
     seen = SeenElements.from_info(info, [task.name for task in model.tasks])
     tally = Tally(*table.tally, elements_known=seen is not None)
-    answers = in_order(lambda portion: (portion, *_answers(model, portion, device, seen)), portions, num_threads)
+    answers = in_order(
+        lambda given: (given[0], *_answers(given[1], given[0], device, seen)),
+        _with_model(portions, model, table.num_rows),
+        num_threads,
+    )
     with contextlib.closing(answers):
         for portion, text, counts in answers:
             tally.add(counts)
             table.add(text, len(portion.material_ids), tally.numbers, portion.group, portion.texts)
     return tally
+
+
+def _with_model(portions: "Iterable[Portion]", model: "MTCGCNN", num_rows: int) -> "Generator[tuple[Portion, MTCGCNN]]":
+    """Each portion with the model that predicts it, which the rows before it decide.
+
+    The last digits depend on it, and shall not depend on where an earlier run was interrupted.
+    """
+    light = copy.copy(model)
+    light.compiled = False
+    for portion in portions:
+        yield portion, model if num_rows >= _ROWS_BEFORE_LOOPS else light
+        num_rows += len(portion.material_ids)
 
 
 def _answers(

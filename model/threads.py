@@ -27,3 +27,10 @@ def compute_with(num_threads: int | None = None) -> None:
 def loop_threads() -> int:
     """Threads of the compiled loops."""
     return torch.get_num_threads() if _for_loops is None else _for_loops
+
+
+def give_back_to_pytorch() -> None:
+    """Let PyTorch have the threads after all: numba is there, and cannot be used."""
+    global _for_loops
+    torch.set_num_threads(loop_threads())
+    _for_loops = None

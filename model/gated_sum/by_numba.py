@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphdb.batch import GraphBatch
@@ -60,7 +62,10 @@ class CompiledEdges:
         if min(self._num_rbf) < loops.BAND:
             parts = torch.split(edge_weight, self._num_rbf)
             edge_weight = torch.cat([functional.pad(w, (0, 0, 0, max(loops.BAND - len(w), 0))) for w in parts])
-        result = _GatedSum.apply(atoms, node_weight, edge_weight, gamma, beta, self, fixed)  # type: ignore[no-untyped-call]
+        with torch.inference_mode(mode=False):  # it is a setting of each thread, and ours are not in it
+            if atoms.is_inference():
+                atoms = atoms.clone()
+            result = _GatedSum.apply(atoms, node_weight, edge_weight, gamma, beta, self, fixed)  # type: ignore[no-untyped-call]
         return result  # type: ignore[no-any-return]
 
     def mean(self, atoms: Tensor, node_weight: Tensor, edge_weight: Tensor) -> Float[Tensor, " width"]:
@@ -87,8 +92,9 @@ class CompiledEdges:
             work: told the first node of a piece, the one behind its last, and the arrays of `into`.
             into: what all pieces add to; each gets zeros of its own.
         """
-        if len(self.pieces) == 1:
-            work(*self.pieces[0], *into)
+        if len(self.pieces) < 2:
+            for piece in self.pieces:
+                work(*piece, *into)
             return
         own = [[np.zeros_like(array) for array in into] for _ in self.pieces]
         threads = _threads(len(self.pieces) - 1, os.getpid())
@@ -146,6 +152,7 @@ class _GatedSum(torch.autograd.Function):
         return total, mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Gradients of atoms, node_weight, edge_weight, gamma and beta."""
         saved = (tensor.detach() for tensor in ctx.saved_tensors)
@@ -198,8 +205,20 @@ def _pieces(batch: GraphBatch, num_threads: int) -> list[tuple[int, int]]:
 @cache
 def _threads(num_threads: int, process: int) -> ThreadPoolExecutor:
     """Threads beside this one, of this process: one that was forked has none of its parent's."""
-    # PyTorch's number of threads is one of each thread.
-    return ThreadPoolExecutor(num_threads, "gated sum", initializer=torch.set_num_threads, initargs=(1,))
+    threads = ThreadPoolExecutor(num_threads, "gated sum")
+    ready = threading.Barrier(num_threads + 1)
+
+    def leave_one_to_pytorch() -> None:
+        ready.wait()  # so that each thread takes one of these
+        torch.set_num_threads(1)
+
+    before = torch.get_num_threads()
+    jobs = [threads.submit(leave_one_to_pytorch) for _ in range(num_threads)]
+    ready.wait()
+    for job in jobs:
+        job.result()
+    torch.set_num_threads(before)  # it is also what threads begin with that start later
+    return threads
 
 
 def warm_up() -> None:

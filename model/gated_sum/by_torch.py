@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphdb.batch import GraphBatch
@@ -54,7 +55,7 @@ class TorchEdges:
     """The edges of a batch in chunks."""
 
     def __init__(self, batch: GraphBatch, bases: Sequence[RadialBasis]) -> None:
-        """See `model.gated_sum.prepare`."""
+        """See `model.gated_sum.choice.prepare`."""
         self._batch = batch
         self._rbf = expand_all(bases)  # (edges, rbf)
         bonds = batch.neighbor_weight * batch.multiplicity[batch.receiver]
@@ -185,6 +186,7 @@ class _GatedSum(torch.autograd.Function):
         return torch.cat(totals), mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Gradients of products, edge_weight, gamma and beta."""
         rbf, gamma, inverse_std, *edges = ctx.saved_tensors

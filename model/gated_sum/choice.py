@@ -12,6 +12,7 @@ from graphdb.batch import GraphBatch
 from graphdb.shapes import Float
 from model.gated_sum.by_torch import TorchEdges
 from model.gated_sum.radial import RadialBasis
+from model.threads import give_back_to_pytorch
 
 if TYPE_CHECKING:
     from model.gated_sum.by_numba import CompiledEdges
@@ -69,6 +70,7 @@ def _compiled_edges() -> "type[CompiledEdges] | None":
             "(pip install numba)",
             error,
         )
+        give_back_to_pytorch()
         return None
     return CompiledEdges
 

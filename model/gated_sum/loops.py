@@ -25,8 +25,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from model.gated_sum.radial import LARGEST_EXPONENT
-
 Array: TypeAlias = NDArray[Any]
 Number: TypeAlias = Any
 """float32, or an integer that numba takes in its place."""
@@ -35,6 +33,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 BAND = 8
 """Gaussians that count for a length. Those beyond are more than four widths away: at most exp(-16) = 1e-7."""
 
+LARGEST_EXPONENT = 30.0
+"""As in `radial`; here, because what is kept on disk is made anew when this file changes, and no other."""
 FLUSH = 256
 """Nodes after which sums in float32 go into those in float64."""
 

@@ -77,7 +77,7 @@ def test_filled_batches_hold_the_crystals_of_the_plan_in_a_handful_of_sizes(grap
                 filled.size.num_nodes,
                 filled.size.num_edges,
             )
-            assert batch.num_crystals == 14 + SLOTS
+            assert batch.num_crystals == 16 + SLOTS
             assert filled.num_crystals == wanted.num_crystals
             assert torch.equal(batch.index[-wanted.num_crystals :], wanted.index)
             assert not batch.target_mask[: -wanted.num_crystals].any()
@@ -128,4 +128,7 @@ def test_graphs_leave_half_of_the_free_memory_of_a_device(
 
 def test_graphs_that_do_not_fit_stay_on_the_host(graphs: InMemoryGraphs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphdb.loader.fits", lambda nbytes, device: False)
+    monkeypatch.setattr(graphs, "_on_devices", {})
     assert loader(graphs).on("cpu") is None
+    graphs.on("cpu")
+    assert loader(graphs).on("cpu") is not None, "those that are there need no more room"

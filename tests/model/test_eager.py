@@ -15,7 +15,16 @@ from model.eager import leave_out_compiler
 
 if sys.argv[1] == "left out":
     leave_out_compiler()
-    leave_out_compiler()
+depths = []
+for _ in range(2):  # as a worker does for each of its trainings
+    torch.optim.Adam(torch.nn.Linear(3, 2).parameters())
+    if sys.argv[1] == "left out":
+        leave_out_compiler()
+    depth, step = 0, torch.optim.Adam.step
+    while (step := getattr(step, "__wrapped__", None)) is not None:
+        depth += 1
+    depths.append(depth)
+assert depths[0] == depths[1], depths
 torch.manual_seed(0)
 model = torch.nn.Linear(3, 2)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.01, fused=True)

@@ -78,6 +78,11 @@ CASES: dict[str, tuple[str, Sequence[str], str]] = {
     "files that are not there": ("predict", ["{}/model", "a.cif", "b.cif"], r"no a.cif \(and 1 more are missing\)"),
     "pattern without a match": ("predict", ["{}/model", "{}/*.cif"], r"nothing matches .*/\*.cif"),
     "folder without crystals": ("predict", ["{}/model", "{}/empty"], "FILES must hold at least one crystal, but there"),
+    "folder without crystals, into a file": (
+        "predict",
+        ["{}/model", "{}/empty", "-o", "{}/none.csv"],
+        "FILES must hold at least one crystal, but there",
+    ),
     "link to nowhere": ("predict", ["{}/model", "{}/link.cif"], "there is no .*link.cif"),
     "file in no folder": ("predict", ["{}/model", "{}/no/a.cif"], "there is no folder .*no"),
     "misspelled model": ("predict", ["mp-e5", "{}/one.vasp"], "got mp-e5, which is not there; did you mean 'mp-e4'"),

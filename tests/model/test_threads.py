@@ -43,3 +43,9 @@ def test_to_ask_again_changes_nothing() -> None:
     threads.compute_with(2)
     threads.compute_with()
     assert (threads.loop_threads(), torch.get_num_threads()) == (2, 1)
+
+
+def test_pytorch_gets_them_back_where_numba_cannot_be_used() -> None:
+    threads.compute_with(2)
+    threads.give_back_to_pytorch()
+    assert (threads.loop_threads(), torch.get_num_threads()) == (2, 2)

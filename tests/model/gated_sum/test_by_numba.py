@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,31 @@ def test_to_warm_up_compiles_all_that_a_training_needs(make_batch: Callable[...,
     torch.autograd.backward(gated_sum(edges, [value.requires_grad_() for value in values], None)[0].sum())
     assert {name: getattr(loops, name).signatures for name in names} == before
     assert all(before.values())
+
+
+def test_inference_mode_reaches_no_thread(
+    make_batch: Callable[..., GraphBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch()
+    monkeypatch.setattr("model.gated_sum.by_numba.loop_threads", lambda: 2)
+    edges = CompiledEdges(batch, bases_of(batch, [MANY]))
+    values = weights(len(batch.multiplicity), 41)
+    with torch.inference_mode():
+        inside = gated_sum(edges, [value + 0 for value in values], None)[0]
+    torch.testing.assert_close(inside, gated_sum(edges, values, None)[0])
+
+
+def test_threads_of_the_loops_leave_the_number_of_pytorch_alone(
+    make_batch: Callable[..., GraphBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr("model.gated_sum.by_numba.loop_threads", lambda: 4)
+        gated_sum(CompiledEdges(batch, bases_of(batch, [MANY])), weights(len(batch.multiplicity), 41), None)
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

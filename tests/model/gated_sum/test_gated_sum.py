@@ -173,3 +173,12 @@ def test_nodes_without_neighbors_receive_nothing(compiled: bool, make_batch: Cal
     fixed = (torch.zeros(2 * DIM), torch.ones(2 * DIM))
     total, *_ = gated_sum(prepare(alone, bases_of(alone, [MANY]), compiled=compiled), values, fixed)
     assert not total.any()
+
+
+def test_second_derivatives_are_refused(compiled: bool, make_batch: Callable[..., GraphBatch]) -> None:
+    batch = make_batch()
+    values = [value.requires_grad_() for value in weights(len(batch.multiplicity), 41)]
+    total, *_ = gated_sum(prepare(batch, bases_of(batch, [MANY]), compiled=compiled), values, None)
+    (first,) = torch.autograd.grad(total.square().sum(), values[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.backward(first.sum())
