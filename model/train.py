@@ -129,6 +129,7 @@ def train_model(
     from graphdb.loader import Loader
     from graphdb.split import DEFAULT_FRACTIONS
     from model.evaluate import metrics_table
+    from model.gated_sum.choice import warm_up
     from model.inference import choose_device, evaluate
     from model.training import Trainer
 
@@ -173,6 +174,8 @@ def train_model(
         f"{len(split.validation)} validation, {len(split.test)} test",
         flush=True,
     )
+    if trainer.device.type == "cpu":
+        warm_up()  # or the first epoch would take the time that the loops take to compile
     with _keeping(output):
         while not trainer.finished:
             report = trainer.run_epoch()

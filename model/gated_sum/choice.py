@@ -66,7 +66,7 @@ def _compiled_edges() -> "type[CompiledEdges] | None":
         from model.gated_sum.by_numba import CompiledEdges
     except ImportError as error:
         logging.getLogger(__name__).warning(
-            "numba must be installed for the fast training step on CPUs, but %s; going on twice as slowly "
+            "numba must be installed for fast training and prediction on CPUs, but %s; going on twice as slowly "
             "(pip install numba)",
             error,
         )

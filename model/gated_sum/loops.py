@@ -16,6 +16,8 @@ Arrays, float32 where nothing else is said:
   would lose digits. Sums over more than a few hundred numbers go on in float64.
 """
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -44,14 +46,43 @@ _f32: Any = np.float32
 _i32: Any = np.int32
 
 
-def _compiled(function: Function) -> Function:
-    """A loop that releases the GIL, kept on disk between processes where there is a place for it."""
-    compiled: Function
-    try:
-        compiled = njit(nogil=True, cache=True, **_MATH)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        compiled = njit(nogil=True, **_MATH)(function)
-    return compiled
+@functools.cache  # once, not for each loop
+def _warn(folder: str, reason: str) -> None:
+    logging.getLogger(__name__).warning(
+        "numba must be able to keep compiled loops in %s, but: %s; going on without. Remove what is there, or let "
+        "NUMBA_CACHE_DIR name another folder",
+        folder,
+        reason,
+    )
+
+
+class Loop:
+    """A compiled function that releases the GIL, kept on disk between processes where there is a place for it."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        """Compile nothing yet."""
+        self._function = function
+        try:
+            self._compiled = njit(nogil=True, cache=True, **_MATH)(function)
+        except RuntimeError:  # neither the package's folder nor the user's can be written to
+            self._compiled = njit(nogil=True, **_MATH)(function)
+
+    def __call__(self, *arguments: Any) -> None:
+        """Run it; the first time it is compiled, or loaded."""
+        try:
+            self._compiled(*arguments)
+        except Exception as error:
+            folder = self._compiled.stats.cache_path
+            if not folder:
+                raise
+            _warn(folder, f"{type(error).__name__}: {error}")
+            self._compiled = njit(nogil=True, **_MATH)(self._function)
+            self._compiled(*arguments)
+
+    @property
+    def signatures(self) -> list[Any]:
+        """What it was compiled for."""
+        return list(self._compiled.signatures)
 
 
 def _inlined(function: Function) -> Function:
@@ -114,7 +145,7 @@ def _gaussians(length: Number, centers: Array, spacing: Number, band: Array) -> 
     return first
 
 
-@_compiled
+@Loop
 def expand(
     length: Array, centers: Array, spacing: Number, basis: Number, row: Number, band: Array, first: Array
 ) -> None:  # fmt: skip
@@ -123,7 +154,7 @@ def expand(
         first[e, basis] = row + _gaussians(length[e], centers, spacing, band[e, basis])
 
 
-@_compiled
+@Loop
 def shares(
     ptr: Array, sender: Array, band: Array, first: Array, share: Array, received: Array, sent: Array, spread: Array
 ) -> None:
@@ -158,7 +189,7 @@ def _input(z: Array, received: Array, sent: Array, edge_weight: Array, band: Arr
                 z[j] += low + b4 * w4[j] + b5 * w5[j] + b6 * w6[j] + b7 * w7[j]
 
 
-@_compiled
+@Loop
 def moments(
     start: Number, stop: Number, ptr: Array, sender: Array, band: Array, first: Array,
     products: Array, edge_weight: Array, mean: Array,
@@ -191,7 +222,7 @@ def _message(gate: Number, core: Number) -> tuple[Number, Number, Number]:
     return message, message - message * opening, opening * (v * slope if core < _f32(0) else slope)
 
 
-@_compiled
+@Loop
 def forward(
     start: Number, stop: Number, ptr: Array, sender: Array, band: Array, first: Array,
     products: Array, edge_weight: Array, mean: Array,
@@ -224,7 +255,7 @@ def forward(
                 by_core_z[j] += w * core_slope * core[j]
 
 
-@_compiled
+@Loop
 def forward_only(
     start: Number, stop: Number, ptr: Array, sender: Array, band: Array, first: Array,
     products: Array, edge_weight: Array, mean: Array, count: Array, scale: Array, shift: Array, total: Array
@@ -250,7 +281,7 @@ def forward_only(
                 t[j] += w * message
 
 
-@_compiled
+@Loop
 def weighted_sums(start: Number, stop: Number, grad: Array, slopes: Array, sums: Array) -> None:
     """Add the sum over nodes of G (atoms, dim) times `slopes` to `sums` (4, dim; float64)."""
     for r in range(start, stop):
@@ -278,7 +309,7 @@ def _empty_into(total: Array, some: Array) -> None:
             some[k, j] = 0
 
 
-@_compiled
+@Loop
 def backward(
     start: Number, stop: Number, ptr: Array, sender: Array, band: Array, first: Array,
     products: Array, edge_weight: Array, mean: Array,

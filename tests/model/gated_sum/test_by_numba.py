@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -92,19 +93,46 @@ def test_forked_process_starts_threads_of_its_own(
     child.join()
 
 
-def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses_to_cache(**options: Any) -> Any:
-        if options.get("cache"):
+class _Refusing:
+    """A dispatcher of numba whose cache fails at the first call."""
+
+    stats = SimpleNamespace(cache_path="where/loops/are/kept")
+
+    def __call__(self, *arguments: Any) -> None:
+        raise EOFError("ran out of input")
+
+
+@pytest.mark.parametrize("when", ["defined", "called"])
+def test_loops_are_compiled_where_nothing_can_be_kept(
+    when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails_to_cache(**options: Any) -> Any:
+        if not options.pop("cache", False):
+            return njit(**options)
+        if when == "defined":
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
+        return lambda function: _Refusing()
 
-    monkeypatch.setattr(loops, "njit", refuses_to_cache)
+    monkeypatch.setattr(loops, "njit", fails_to_cache)
 
-    @loops._compiled
-    def double(x: Any) -> Any:
-        return 2 * x
+    @loops.Loop
+    def double(x: Any) -> None:
+        x[0] = 2 * x[0]
 
-    assert double(3) == 6
+    number = np.array([3.0])
+    double(number)
+    double(number)
+    assert number[0] == 12
+    told = [record.message for record in caplog.records]
+    assert len(told) == (when == "called")
+    assert all("where/loops/are/kept, but: EOFError: ran out of input; going on without" in line for line in told)
+
+
+def test_fault_of_a_loop_that_is_not_kept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Refusing, "stats", SimpleNamespace(cache_path=None))
+    monkeypatch.setattr(loops, "njit", lambda **options: lambda function: _Refusing())
+    with pytest.raises(EOFError):
+        loops.Loop(lambda x: None)(1)
 
 
 def test_without_numba_pytorch_serves_and_one_line_says_so(
@@ -123,8 +151,8 @@ def test_without_numba_pytorch_serves_and_one_line_says_so(
     choice._compiled_edges.cache_clear()
     assert [type(one).__name__ for one in edges] == ["TorchEdges"] * 2
     assert [record.message for record in caplog.records] == [
-        "numba must be installed for the fast training step on CPUs, but import of numba halted; None in sys.modules; "
-        "going on twice as slowly (pip install numba)"
+        "numba must be installed for fast training and prediction on CPUs, but import of numba halted; None in "
+        "sys.modules; going on twice as slowly (pip install numba)"
     ]
 
 
