@@ -246,6 +246,6 @@ def test_ctrl_c_in_report_is_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tuner.report.__main__.write_report", interrupted)
+    monkeypatch.setattr("tuner.report.written_files.write_report", interrupted)
     assert report.main([str(place / "runs" / "first")]) == 130
     assert capsys.readouterr().err == "interrupted: the search itself is untouched\n"
