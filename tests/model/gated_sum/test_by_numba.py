@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from graphdb.batch import GraphBatch
-from model.gated_sum import loops
+from model.gated_sum import loops, radial
 from model.gated_sum.by_numba import CompiledEdges
 from model.gated_sum.choice import warm_up
 from tests.model.gated_sum.test_gated_sum import MANY, bases_of, gated_sum, weights
@@ -49,6 +49,10 @@ def test_exponential_stays_there_beyond_its_range_and_shows_nan() -> None:
     assert low == pytest.approx(np.exp(-87), rel=1e-6)
     assert high == pytest.approx(np.exp(87), rel=1e-6)
     assert np.isnan(none)
+
+
+def test_both_ways_leave_out_the_same_tails_of_gaussians() -> None:
+    assert loops.LARGEST_EXPONENT == radial.LARGEST_EXPONENT
 
 
 def test_logarithm_is_precise() -> None:
