@@ -189,6 +189,13 @@ def _input(z: Array, received: Array, sent: Array, edge_weight: Array, band: Arr
                 z[j] += low + b4 * w4[j] + b5 * w5[j] + b6 * w6[j] + b7 * w7[j]
 
 
+@_inlined
+def _subtract(row: Array, mean: Array, received: Array) -> None:
+    """Write r of a receiver, less the mean of z."""
+    for j in range(len(received)):
+        received[j] = row[j] - mean[j]
+
+
 @Loop
 def moments(
     start: Number, stop: Number, ptr: Array, sender: Array, band: Array, first: Array,
@@ -200,8 +207,7 @@ def moments(
     z, received, squares = np.empty(width, _f32), np.empty(width, _f32), np.empty(width, _f32)
     for r in range(start, stop):
         squares[:] = 0
-        for j in range(width):
-            received[j] = products[r, 0, j] - mean[j]
+        _subtract(products[r, 0], mean, received)
         for e in range(ptr[r], ptr[r + 1]):
             _input(z, received, products[sender[e], 1], edge_weight, band[e], first[e])
             q = share[e]
@@ -239,8 +245,7 @@ def forward(
         by_gate, by_core, by_gate_z, by_core_z = slopes[r, 0], slopes[r, 1], slopes[r, 2], slopes[r, 3]
         t[:] = 0
         slopes[r] = 0
-        for j in range(width):
-            received[j] = products[r, 0, j] - mean[j]
+        _subtract(products[r, 0], mean, received)
         for e in range(ptr[r], ptr[r + 1]):
             _input(z, received, products[sender[e], 1], edge_weight, band[e], first[e])
             w = count[e]
@@ -269,8 +274,7 @@ def forward_only(
     for r in range(start, stop):
         t = total[r]
         t[:] = 0
-        for j in range(width):
-            received[j] = products[r, 0, j] - mean[j]
+        _subtract(products[r, 0], mean, received)
         for e in range(ptr[r], ptr[r + 1]):
             _input(z, received, products[sender[e], 1], edge_weight, band[e], first[e])
             w = count[e]
@@ -330,8 +334,7 @@ def backward(
     grad_products[start:stop] = 0
     for r in range(start, stop):
         g, to_receiver = grad[r], grad_products[r, 0]
-        for j in range(width):
-            received[j] = products[r, 0, j] - mean[j]
+        _subtract(products[r, 0], mean, received)
         for e in range(ptr[r], ptr[r + 1]):
             _input(z, received, products[sender[e], 1], edge_weight, band[e], first[e])
             w, q = count[e], share[e]
