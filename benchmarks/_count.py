@@ -14,7 +14,7 @@ from graphdb.batch import GraphBatch
 from model.network import MTCGCNN
 
 _BAND = 8
-_EXP = 27  # clamp 2, reduction 7, polynomial 14, power of two 4
+_EXP = 21  # by log2(e) 1, clamp 2, reduction 3, polynomial 12, power of two 3
 _LOG1P = 17  # polynomial of degree 9
 # Two exp, one log1p, 1 / ((1 + u) (1 + v)) for both sigmoids, and the derivatives by gate and core.
 _MESSAGE = 2 * _EXP + _LOG1P + 17

@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from graphdb.batch import GraphBatch
 from graphdb.shapes import Float
 from model.batch_norm import EPS
 from model.gated_sum import loops
+from model.gated_sum.lanes import LANES
 from model.gated_sum.loops import Array
 from model.gated_sum.radial import RadialBasis
 from model.threads import loop_threads
@@ -42,7 +43,7 @@ class CompiledEdges:
             loops.expand(basis.length.numpy(), centers, width, i, row, band, first)
             row += len(centers)
         ptr, sender = batch.neighbor_ptr.numpy(), batch.neighbor_index.numpy()
-        self.graph = (ptr, sender, band, first)
+        self.graph = (ptr, batch.receiver.numpy(), sender, band, first)
         self.count = batch.neighbor_weight.numpy()
         self.share = (bonds / self.num_bonds).numpy()
         self._rows_of_weights = row
@@ -62,11 +63,23 @@ class CompiledEdges:
         if min(self._num_rbf) < loops.BAND:
             parts = torch.split(edge_weight, self._num_rbf)
             edge_weight = torch.cat([functional.pad(w, (0, 0, 0, max(loops.BAND - len(w), 0))) for w in parts])
-        with torch.inference_mode(mode=False):  # it is a setting of each thread, and ours are not in it
-            if atoms.is_inference():
-                atoms = atoms.clone()
-            result = _GatedSum.apply(atoms, node_weight, edge_weight, gamma, beta, self, fixed)  # type: ignore[no-untyped-call]
-        return result  # type: ignore[no-any-return]
+        dim = len(gamma) // 2
+        gate_and_core = partial(_fill_up, parts=2)
+        norm = None if fixed is None else (gate_and_core(fixed[0]), gate_and_core(fixed[1]))
+        recorded = torch.is_grad_enabled()
+        # Inference mode is a setting of each thread, and ours are not in it.
+        with torch.inference_mode(mode=False), torch.set_grad_enabled(recorded):
+            total, mean, variance = _GatedSum.apply(  # type: ignore[no-untyped-call]
+                atoms,
+                _fill_up(node_weight, parts=4),
+                *map(gate_and_core, (edge_weight, gamma, beta)),
+                self,
+                norm,
+            )
+        if total.shape[1] == dim:
+            return total, mean, variance
+        mean, variance = (each.view(2, -1)[:, :dim].flatten() for each in (mean, variance))
+        return total[:, :dim], mean, variance
 
     def mean(self, atoms: Tensor, node_weight: Tensor, edge_weight: Tensor) -> Float[Tensor, " width"]:
         """Of z over all bonds: z is linear in the atom vectors and the radial functions, and so is its mean."""
@@ -79,10 +92,10 @@ class CompiledEdges:
     @cached_property
     def _shares(self) -> tuple[Tensor, Tensor]:
         """Q of all edges of each node, as their receiver and as their sender (2, atoms), and of each Gaussian (rbf)."""
-        ptr, _, _, _ = self.graph
+        ptr, *_ = self.graph
         of_nodes = np.zeros((2, len(ptr) - 1), np.float32)
         of_rbf = np.zeros(self._rows_of_weights)
-        loops.shares(*self.graph, self.share, of_nodes[0], of_nodes[1], of_rbf)
+        loops.shares(self.graph, self.share, of_nodes[0], of_nodes[1], of_rbf)
         return torch.from_numpy(of_nodes), torch.from_numpy(of_rbf).float()
 
     def each(self, work: Callable[..., None], *into: Array) -> None:
@@ -127,10 +140,11 @@ class _GatedSum(torch.autograd.Function):
         atoms, node_weight, edge_weight = atoms.detach().contiguous(), node_weight.detach(), edge_weight.detach()
         mean = edges.mean(atoms, node_weight, edge_weight) if fixed is None else fixed[0]
         products = torch.empty(len(atoms), 2 * width)
-        linear = (*edges.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight), _numpy(mean))
+        linear = (edges.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight))
+        bias = torch.cat([-mean, torch.zeros(width)])
 
         def multiply(start: int, stop: int, *sums: Array) -> None:
-            torch.mm(atoms[start:stop], node_weight, out=products[start:stop])
+            torch.addmm(bias, atoms[start:stop], node_weight, out=products[start:stop])
             if fixed is None:
                 loops.moments(start, stop, *linear, edges.share, *sums)
 
@@ -146,7 +160,7 @@ class _GatedSum(torch.autograd.Function):
             return total, mean, variance
         slopes = torch.empty(len(atoms), 4, width // 2)
         edges.each(lambda start, stop: loops.forward(start, stop, *normalised, _numpy(total), _numpy(slopes)))
-        ctx.save_for_backward(atoms, node_weight, edge_weight, products, scale, beta, mean, inverse_std, slopes)
+        ctx.save_for_backward(atoms, node_weight, edge_weight, products, scale, beta, inverse_std, slopes)
         ctx.edges, ctx.batch_statistics = edges, fixed is None
         ctx.mark_non_differentiable(mean, variance)
         return total, mean, variance
@@ -156,7 +170,7 @@ class _GatedSum(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         """Gradients of atoms, node_weight, edge_weight, gamma and beta."""
         saved = (tensor.detach() for tensor in ctx.saved_tensors)
-        atoms, node_weight, edge_weight, products, scale, beta, mean, inverse_std, slopes = saved
+        atoms, node_weight, edge_weight, products, scale, beta, inverse_std, slopes = saved
         edges: CompiledEdges = ctx.edges
         width = edge_weight.shape[1]
         grad = grad_outputs[0].contiguous()
@@ -170,7 +184,7 @@ class _GatedSum(torch.autograd.Function):
         grad_products = torch.empty(len(atoms), 2 * width)
         grad_atoms = torch.empty_like(atoms)
         normalised = (
-            *(*edges.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight), _numpy(mean)),
+            *(edges.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight)),
             *(edges.count, _numpy(scale), _numpy(beta)),
             *(edges.share, _numpy(grad), _numpy(constant), _numpy(slope), _numpy(grad_products.view(-1, 2, width))),
         )
@@ -186,6 +200,14 @@ class _GatedSum(torch.autograd.Function):
         edges.each(multiply, grad_node_weight, grad_edge_weight)
         of_weights = torch.from_numpy(grad_node_weight), torch.from_numpy(grad_edge_weight).float()
         return grad_atoms, *of_weights, grad_gamma, grad_beta, None, None
+
+
+def _fill_up(columns: Tensor, parts: int) -> Tensor:
+    """Each of some parts that lie side by side, filled up with columns of 0 to a multiple of `LANES`."""
+    missing = -(columns.shape[-1] // parts) % LANES
+    if not missing:
+        return columns
+    return functional.pad(columns.reshape(*columns.shape[:-1], parts, -1), (0, missing)).flatten(-2)
 
 
 def _numpy(tensor: Tensor) -> Array:
