@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from graphdb.batch import GraphBatch
 from graphdb.shapes import Float
@@ -59,4 +58,4 @@ class GatedConvolution(nn.Module):
         )
         if self.training:
             norm.update(mean, variance, edges.num_bonds)
-        return functional.softplus(atoms + self.node_norm(total, nodes.share, nodes.num_atoms))
+        return edges.softplus(atoms + self.node_norm(total, nodes.share, nodes.num_atoms))

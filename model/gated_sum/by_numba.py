@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -64,22 +64,56 @@ class CompiledEdges:
             parts = torch.split(edge_weight, self._num_rbf)
             edge_weight = torch.cat([functional.pad(w, (0, 0, 0, max(loops.BAND - len(w), 0))) for w in parts])
         dim = len(gamma) // 2
-        gate_and_core = partial(_fill_up, parts=2)
-        norm = None if fixed is None else (gate_and_core(fixed[0]), gate_and_core(fixed[1]))
+        node_weight = _fill_up(node_weight, parts=4)
+        edge_weight, gamma, beta = (_fill_up(each, parts=2) for each in (edge_weight, gamma, beta))
+        if fixed is not None:
+            fixed = _fill_up(fixed[0], parts=2), _fill_up(fixed[1], parts=2)
         recorded = torch.is_grad_enabled()
         # Inference mode is a setting of each thread, and ours are not in it.
         with torch.inference_mode(mode=False), torch.set_grad_enabled(recorded):
-            total, mean, variance = _GatedSum.apply(  # type: ignore[no-untyped-call]
-                atoms,
-                _fill_up(node_weight, parts=4),
-                *map(gate_and_core, (edge_weight, gamma, beta)),
-                self,
-                norm,
-            )
+            if fixed is not None and not recorded:
+                total, mean, variance = self._sum_only(atoms, node_weight, edge_weight, gamma, beta, fixed), *fixed
+            else:
+                parameters = node_weight, edge_weight, gamma, beta
+                total, mean, variance = _GatedSum.apply(atoms, *parameters, self, fixed)  # type: ignore[no-untyped-call]
         if total.shape[1] == dim:
             return total, mean, variance
         mean, variance = (each.view(2, -1)[:, :dim].flatten() for each in (mean, variance))
         return total[:, :dim], mean, variance
+
+    def _sum_only(
+        self,
+        atoms: Tensor,
+        node_weight: Tensor,
+        edge_weight: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        fixed: tuple[Tensor, Tensor],
+    ) -> Float[Tensor, "atoms dim"]:
+        """The sum with fixed mean and variance, which the weights take in, for nobody who asks for gradients."""
+        mean, variance = fixed
+        scale = gamma.detach() * (variance + EPS).rsqrt()
+        width = len(scale)
+        bias = torch.cat([beta.detach() - scale * mean, torch.zeros(width)])
+        node_weight, edge_weight = node_weight.detach() * scale.repeat(2), edge_weight.detach() * scale
+        atoms = atoms.detach().contiguous()
+        products, total = torch.empty(len(atoms), 2 * width), torch.empty(len(atoms), width // 2)
+        arrays = self.graph, _numpy(products.view(-1, 2, width)), _numpy(edge_weight), self.count, _numpy(total)
+
+        def work(start: int, stop: int) -> None:
+            torch.addmm(bias, atoms[start:stop], node_weight, out=products[start:stop])
+            loops.forward_only(start, stop, *arrays)
+
+        self.each(work)
+        return total
+
+    def softplus(self, x: Float[Tensor, "atoms dim"]) -> Float[Tensor, "atoms dim"]:
+        """See `model.gated_sum.choice.Edges`."""
+        if x.shape[1] % LANES:
+            return functional.softplus(x)
+        recorded = torch.is_grad_enabled()
+        with torch.inference_mode(mode=False), torch.set_grad_enabled(recorded):
+            return _Softplus.apply(x, self)  # type: ignore[no-any-return, no-untyped-call]
 
     def mean(self, atoms: Tensor, node_weight: Tensor, edge_weight: Tensor) -> Float[Tensor, " width"]:
         """Of z over all bonds: z is linear in the atom vectors and the radial functions, and so is its mean."""
@@ -155,9 +189,6 @@ class _GatedSum(torch.autograd.Function):
         scale = gamma * inverse_std
         total = torch.empty(len(atoms), width // 2)
         normalised = (*linear, edges.count, _numpy(scale), _numpy(beta))
-        if not any(ctx.needs_input_grad):
-            edges.each(lambda start, stop: loops.forward_only(start, stop, *normalised, _numpy(total)))
-            return total, mean, variance
         slopes = torch.empty(len(atoms), 4, width // 2)
         edges.each(lambda start, stop: loops.forward(start, stop, *normalised, _numpy(total), _numpy(slopes)))
         ctx.save_for_backward(atoms, node_weight, edge_weight, products, scale, beta, inverse_std, slopes)
@@ -200,6 +231,31 @@ class _GatedSum(torch.autograd.Function):
         edges.each(multiply, grad_node_weight, grad_edge_weight)
         of_weights = torch.from_numpy(grad_node_weight), torch.from_numpy(grad_edge_weight).float()
         return grad_atoms, *of_weights, grad_gamma, grad_beta, None, None
+
+
+class _Softplus(torch.autograd.Function):
+    """PyTorch's own takes seven times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edges: CompiledEdges) -> Tensor:
+        """As `CompiledEdges.softplus`."""
+        x = x.detach().contiguous()
+        result = torch.empty_like(x)
+        arrays = _numpy(x), _numpy(result)
+        edges.each(lambda start, stop: loops.softplus(start, stop, *arrays))
+        ctx.save_for_backward(x)
+        ctx.edges = edges
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
+        """The gradient of x."""
+        (x,) = ctx.saved_tensors
+        result = torch.empty_like(x)
+        arrays = _numpy(x), _numpy(grad_outputs[0].contiguous()), _numpy(result)
+        ctx.edges.each(lambda start, stop: loops.softplus_backward(start, stop, *arrays))
+        return result, None
 
 
 def _fill_up(columns: Tensor, parts: int) -> Tensor:
@@ -254,8 +310,10 @@ def warm_up() -> None:
         target_mask=one[:, None] > 0,
     )
     edges = CompiledEdges(batch, [RadialBasis(one, torch.arange(float(loops.BAND)), 1.0)])
-    atoms = torch.ones(1, 1, requires_grad=True)
-    node_weight, edge_weight, norm = torch.ones(1, 4), torch.ones(loops.BAND, 2), torch.ones(2)
-    edges.gated_sum(atoms.detach(), node_weight, edge_weight, norm, norm, None)
+    atoms = torch.ones(1, LANES, requires_grad=True)
+    norm = torch.ones(2 * LANES)
+    node_weight, edge_weight = torch.ones(LANES, 4 * LANES), torch.ones(loops.BAND, 2 * LANES)
+    with torch.no_grad():
+        edges.gated_sum(atoms, node_weight, edge_weight, norm, norm, (norm, norm))
     total, *_ = edges.gated_sum(atoms, node_weight, edge_weight, norm, norm, None)
-    torch.autograd.backward(total.sum())
+    torch.autograd.backward(edges.softplus(total).sum())

@@ -78,6 +78,10 @@ class TorchEdges:
         result = _GatedSum.apply(products, self._rbf, edge_weight, gamma, beta, chunks, fixed)  # type: ignore[no-untyped-call]
         return result  # type: ignore[no-any-return]
 
+    def softplus(self, x: Float[Tensor, "atoms dim"]) -> Float[Tensor, "atoms dim"]:
+        """See `model.gated_sum.choice.Edges`."""
+        return functional.softplus(x)
+
     def chunks(self, width: int) -> "tuple[Chunk, ...]":
         """The edges in chunks for arrays of this width."""
         if width not in self._chunks:

@@ -44,6 +44,9 @@ class Edges(Protocol):
             fixed: mean and variance, or None for the batch's own.
         """
 
+    def softplus(self, x: Float[Tensor, "atoms dim"]) -> Float[Tensor, "atoms dim"]:
+        """log(1 + exp(x))."""
+
 
 def prepare(batch: GraphBatch, bases: Sequence[RadialBasis], *, compiled: bool = True) -> Edges:
     """The edges of a batch, ready for its convolutions.

@@ -294,12 +294,18 @@ def _begin(
 
 
 @_inlined
+def _softplus(x: Lanes, exp_x: Lanes) -> Lanes:
+    """log(1 + exp(x)), from x and exp(-abs(x))."""
+    return at_least(x, 0.0) + _log1p(exp_x)
+
+
+@_inlined
 def _message(core: Lanes, exp_gate: Lanes, exp_core: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     """sigmoid(gate) * softplus(core), and its derivatives by gate and core, from exp(-gate) and exp(-abs(core))."""
     inverse = 1.0 / ((1.0 + exp_gate) * (1.0 + exp_core))  # one division for both
     opening = inverse * (1.0 + exp_core)  # sigmoid(gate)
     slope = inverse * (1.0 + exp_gate)  # sigmoid(abs(core))
-    message = opening * (at_least(core, 0.0) + _log1p(exp_core))
+    message = opening * _softplus(core, exp_core)
     return message, message - message * opening, opening * where_negative(core, exp_core * slope, slope)
 
 
@@ -345,27 +351,29 @@ def forward(
 
 @Loop
 def forward_only(
-    start: Number, stop: Number, graph: Graph, products: Array, edge_weight: Array, count: Array, scale: Array,
-    shift: Array, total: Array
+    start: Number, stop: Number, graph: Graph, products: Array, edge_weight: Array, count: Array, total: Array
 ) -> None:  # fmt: skip
-    """What `forward` writes into `total`, without what only gradients need."""
+    """Write t into `total` (atoms, dim), for weights that make y of an edge, not z."""
     ptr = graph[0]
-    dim = total.shape[1]
     weights, kept = _by_lanes(edge_weight), _kept(start, stop, ptr)
     behind = start
     while behind < stop:
         begin = behind
         behind = _behind(begin, stop, ptr)
-        for j in range(0, dim, LANES):
-            _begin(ptr[begin], ptr[behind], j, graph, products, weights, scale, shift, kept)
-            core_scale, core_shift = load(scale, dim + j), load(shift, dim + j)
+        for j in range(0, total.shape[1], LANES):
+            at = 0
+            for e in range(ptr[begin], ptr[behind]):
+                gate, core = _input(e, j, graph, products, weights)
+                store(core, kept, at + CORE)
+                store(_exp2(gate * -_LOG2_E), kept, at + EXP_GATE)
+                store(_exp2(magnitude(core) * -_LOG2_E), kept, at + EXP_CORE)
+                at += KEPT
             at = 0
             for r in range(begin, behind):
                 t = zeros()
                 for e in range(ptr[r], ptr[r + 1]):
-                    core = core_scale * load(kept, at + CORE) + core_shift
-                    message, _, _ = _message(core, load(kept, at + EXP_GATE), load(kept, at + EXP_CORE))
-                    t += spread(count, e) * message
+                    core, exp_core = load(kept, at + CORE), load(kept, at + EXP_CORE)
+                    t += spread(count, e) * _softplus(core, exp_core) / (1.0 + load(kept, at + EXP_GATE))
                     at += KEPT
                 store(t, total, (r, j))
 
@@ -454,3 +462,22 @@ def backward(
         if behind - emptied >= FLUSH or behind == stop:
             _empty_into(grad_edge_weight, some)
             emptied = behind
+
+
+@Loop
+def softplus(start: Number, stop: Number, x: Array, result: Array) -> None:
+    """Write log(1 + exp(x)) of nodes into `result` (atoms, dim)."""
+    for r in range(start, stop):
+        for j in range(0, x.shape[1], LANES):
+            some = load(x, (r, j))
+            store(_softplus(some, _exp2(magnitude(some) * -_LOG2_E)), result, (r, j))
+
+
+@Loop
+def softplus_backward(start: Number, stop: Number, x: Array, grad: Array, result: Array) -> None:
+    """Write the gradient of x (atoms, dim) into `result`."""
+    for r in range(start, stop):
+        for j in range(0, x.shape[1], LANES):
+            some = load(x, (r, j))
+            exp_some = _exp2(magnitude(some) * -_LOG2_E)
+            store(load(grad, (r, j)) * where_negative(some, exp_some, zeros() + 1.0) / (1.0 + exp_some), result, (r, j))

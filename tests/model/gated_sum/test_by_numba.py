@@ -104,6 +104,20 @@ def test_forked_process_starts_threads_of_its_own(
     child.join()
 
 
+def test_predictions_take_the_shorter_loop(
+    make_batch: Callable[..., GraphBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch()
+    edges = CompiledEdges(batch, bases_of(batch, [MANY]))
+    values = [value.requires_grad_() for value in weights(len(batch.multiplicity), 41)]
+    fixed = torch.zeros(len(values[3])), torch.ones(len(values[3]))
+    monkeypatch.delattr(loops, "forward")
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        with without_gradients():
+            total = gated_sum(edges, values, fixed)[0]
+        assert not total.requires_grad
+
+
 class _Refusing:
     """A dispatcher of numba whose cache fails at the first call."""
 

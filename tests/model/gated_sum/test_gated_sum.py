@@ -37,10 +37,10 @@ def bases_of(batch: GraphBatch, centers: list[Tensor]) -> list[RadialBasis]:
     ]
 
 
-def weights(num_nodes: int, num_rbf: int) -> list[Tensor]:
+def weights(num_nodes: int, num_rbf: int, dim: int = DIM) -> list[Tensor]:
     """Atoms, node weight, edge weight, gamma and beta."""
     torch.manual_seed(4)
-    shapes = [(num_nodes, DIM), (DIM, 4 * DIM), (num_rbf, 2 * DIM), (2 * DIM,), (2 * DIM,)]
+    shapes = [(num_nodes, dim), (dim, 4 * dim), (num_rbf, 2 * dim), (2 * dim,), (2 * dim,)]
     return [torch.randn(shape) for shape in shapes]
 
 
@@ -56,15 +56,16 @@ def plain(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The formulas of `model.gated_sum`, one after the other."""
     atoms, node_weight, edge_weight, gamma, beta = values
-    width, products = 2 * DIM, atoms @ node_weight
+    dim, products = atoms.shape[1], atoms @ node_weight
+    width = 2 * dim
     z = products[batch.receiver, :width] + products[batch.neighbor_index, width:] + expand_all(bases) @ edge_weight
     bonds = batch.neighbor_weight * batch.multiplicity[batch.receiver]
     share = (bonds / bonds.sum())[:, None]
     mean = (share * z).sum(0) if fixed is None else fixed[0]
     variance = (share * (z - mean) ** 2).sum(0) if fixed is None else fixed[1]
     y = gamma * (z - mean) / (variance + EPS).sqrt() + beta
-    message = batch.neighbor_weight[:, None] * y[:, :DIM].sigmoid() * functional.softplus(y[:, DIM:])
-    return torch.zeros(len(atoms), DIM, dtype=z.dtype).index_add(0, batch.receiver, message), mean, variance
+    message = batch.neighbor_weight[:, None] * y[:, :dim].sigmoid() * functional.softplus(y[:, dim:])
+    return torch.zeros(len(atoms), dim, dtype=z.dtype).index_add(0, batch.receiver, message), mean, variance
 
 
 def double(batch: GraphBatch) -> GraphBatch:
@@ -74,14 +75,15 @@ def double(batch: GraphBatch) -> GraphBatch:
 
 @pytest.mark.parametrize("fixed", [False, True], ids=["batch statistics", "fixed statistics"])
 @pytest.mark.parametrize("centers", BASES.values(), ids=BASES)
+@pytest.mark.parametrize("dim", [DIM, 16])
 def test_sum_and_gradients_are_those_of_the_formulas(
-    centers: list[Tensor], fixed: bool, compiled: bool, make_batch: Callable[..., GraphBatch]
+    dim: int, centers: list[Tensor], fixed: bool, compiled: bool, make_batch: Callable[..., GraphBatch]
 ) -> None:
     batch = make_batch()
     assert (batch.neighbor_weight != 1).any()
     assert (batch.multiplicity != 1).any()
-    values = weights(len(batch.multiplicity), sum(map(len, centers)))
-    statistics = (torch.randn(2 * DIM), torch.rand(2 * DIM) + 1) if fixed else None
+    values = weights(len(batch.multiplicity), sum(map(len, centers)), dim)
+    statistics = (torch.randn(2 * dim), torch.rand(2 * dim) + 1) if fixed else None
     mine = [value.clone().requires_grad_() for value in values]
     theirs = [value.double().requires_grad_() for value in values]
     edges = prepare(batch, bases_of(batch, centers), compiled=compiled)
@@ -100,6 +102,28 @@ def test_sum_and_gradients_are_those_of_the_formulas(
         assert leaf.grad is not None
         assert wanted.grad is not None
         assert (leaf.grad.double() - wanted.grad).norm() <= 5e-6 * wanted.grad.norm(), name
+
+
+@pytest.mark.parametrize("dim", [DIM, 16])
+def test_softplus_and_its_gradient_are_those_of_the_formula(
+    dim: int, compiled: bool, make_batch: Callable[..., GraphBatch]
+) -> None:
+    batch = make_batch()
+    edges = prepare(batch, bases_of(batch, [MANY]), compiled=compiled)
+    torch.manual_seed(5)
+    x = 10 * torch.randn(len(batch.multiplicity), dim)
+    x[0, :4] = torch.tensor([0.0, 1e30, -1e30, -80.0])
+    mine, theirs = x.clone().requires_grad_(), x.double().requires_grad_()
+    got, expected = edges.softplus(mine), (theirs.clamp(min=0) + torch.log1p(torch.exp(-theirs.abs())))
+    toward = torch.randn(x.shape)
+    torch.autograd.backward([(got * toward).sum(), (expected * toward).sum()])
+    torch.testing.assert_close(got.double(), expected, rtol=1e-6, atol=1e-30)
+    assert mine.grad is not None
+    torch.testing.assert_close(
+        mine.grad.double()[1:], theirs.sigmoid().detach()[1:] * toward[1:], rtol=2e-6, atol=1e-30
+    )
+    with torch.inference_mode():
+        assert torch.equal(edges.softplus(x), got)
 
 
 def test_bonds_are_those_of_the_unmerged_crystals(compiled: bool, make_batch: Callable[..., GraphBatch]) -> None:
