@@ -24,14 +24,24 @@ from model.allocator import keep_freed_memory
 from model.network import MTCGCNN, Architecture
 
 
-def use_threads(number: int) -> None:
-    """Compute with as many threads, as an entry point of this tree does it."""
-    try:
+def has(module: str) -> bool:
+    """Whether this tree has a module of `model`; an import could find that of an editable installation instead."""
+    return Path(model.__file__).with_name(f"{module}.py").exists()
+
+
+def begin(threads: int) -> None:
+    """Set this process up as the entry points of this tree do, whatever its version has for that."""
+    keep_freed_memory()
+    if has("threads"):
         from model.threads import compute_with
-    except ImportError:  # a version before the compiled loops
-        torch.set_num_threads(number)
-    else:
-        compute_with(number)
+
+        compute_with(threads)
+    else:  # a version before the compiled loops
+        torch.set_num_threads(threads)
+    if has("eager"):
+        from model.eager import leave_out_compiler
+
+        leave_out_compiler()
 
 
 def mebibytes(entry: str) -> float:
@@ -47,9 +57,8 @@ def mebibytes(entry: str) -> float:
 
 def steps(args: argparse.Namespace) -> dict[str, Any]:
     """Forward, backward and Adam, the batches in turn."""
-    use_threads(args.threads)
+    begin(args.threads)
     torch.manual_seed(0)
-    keep_freed_memory()
     with np.load(args.graphs) as arrays:
         flat = FlatGraphs(**{name: arrays[name] for name in arrays.files})
     size = len(flat.num_atoms)
