@@ -75,6 +75,8 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
         if (path / "data.mdb").exists():
             raise SourceError(f"{path} must be a source of crystals, but it is {what_is('data.mdb', b'')}")
         return FolderSource(path, target_names=target_names)
+    if path.is_file() and path.stat().st_size == 0 and name_format(path.name) in (None, "json"):
+        raise SourceError(f"{path} must hold crystals, but it is empty; copy or download it again")
     if name.endswith(_TAR_SUFFIXES):
         return TarSource(path, target_names=target_names)
     plain = uncompressed_name(name)
@@ -223,7 +225,7 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
     format = name_format(where)
     if format is None:
         message = "the name is not that of a CIF, POSCAR or JSON file"
-        told = _about_unknown(where, stream.read(HEAD_BYTES))
+        told = _about_unknown(where, stream.read(HEAD_BYTES)) if size else "it is empty"
         yield SkippedCrystal("", Reason.NOT_A_STRUCTURE, told or message, where)
         return
     material_id = file_id(where)
@@ -243,7 +245,7 @@ def read_member(where: str, size: int, stream: IO[bytes], targets: TargetTable) 
     if format != "json" and (foreign := what_is("", content[:HEAD_BYTES])):
         yield SkippedCrystal(material_id, Reason.UNPARSABLE, f"it is {foreign}", where)
         return
-    if format == "json":
+    if format == "json" and content:
         yield from json_entries(content, material_id, where, targets)
     else:
         yield raw_crystal(material_id, format, content, where)

@@ -11,7 +11,7 @@ from tests.graphdb.sourcefiles import IRON, NACL, entries, skips, text, write_cs
 
 FOREIGN: dict[str, tuple[str, bytes, str]] = {
     "xyz": ("a.xyz", b"1\n\nFe 0 0 0\n", "an XYZ file: .*ase convert a.xyz a.cif"),
-    "extxyz": ("a.extxyz", b"", "an extended XYZ file"),
+    "extxyz": ("a.extxyz", b"1\n", "an extended XYZ file"),
     "pdb": ("a.pdb", b"CRYST1", "a PDB file"),
     "res": ("a.res", b"TITL", "a SHELX or AIRSS"),
     "xsf": ("a.xsf", b"CRYSTAL", "an XCrySDen file"),

@@ -30,6 +30,8 @@ from tests.graphdb.sourcefiles import (
     write_tar,
 )
 
+NOTHING_IN = ("", ".csv", ".json", ".tar.gz", ".lmdb", ".zip")
+"""Ends of names of files that are empty."""
 TABLE = "material_id,structure\n" + "".join(f"{i},_cell_length_a {i}\n" for i in range(9999))
 
 
@@ -86,7 +88,7 @@ def test_an_archive_that_was_cut_is_an_error(tmp_path: Path, suffix: str, share:
         entries(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"junk" * 400, gzip.compress(b"not a tar" * 100, mtime=0)])
+@pytest.mark.parametrize("content", [b"\x1f\x8b", b"junk" * 400, gzip.compress(b"not a tar" * 100, mtime=0)])
 def test_an_archive_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "what.tar.gz"
     path.write_bytes(content)
@@ -98,7 +100,8 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> 
     ("name", "content", "message"),
     [
         ("numbers.csv", "material_id,gap\na,1\nb,2\n", "must have a column with CIF, POSCAR or pymatgen JSON"),
-        ("empty.csv", "", "must begin with a header"),
+        *((f"empty{suffix}", "", "must hold crystals, but it is empty") for suffix in NOTHING_IN),
+        ("blank.csv", " \n", "must begin with a header"),
         ("header.csv", "material_id,cif\n", "must have a column with CIF"),
         ("twice.csv", "material_id,gap,gap,cif\na,1,2,x\n", r"distinct names, got \['gap'\]"),
         ("lonely.csv", 'cif\n"' + text(IRON, "cif").replace('"', '""') + '"\n', "must have an id column"),
@@ -106,7 +109,7 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, content: bytes) -> 
         ("what.json", "{", "not JSON"),
         ("other.json", '{"a": 1}', "holds no structure"),
         ("cut.json.gz", gzip.compress(b"[]", mtime=0)[:-9], "cannot be read to its end"),
-        ("what.doc", "", "rename the file"),
+        ("what.doc", "text", "rename the file"),
         ("nowhere/", None, "must be a file or a folder, but there is none"),
     ],
 )
@@ -118,6 +121,14 @@ def test_a_source_that_cannot_be_used_is_an_error(
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(SourceError, match=message):
         entries(path)
+
+
+@pytest.mark.parametrize("suffix", NOTHING_IN)
+def test_an_empty_file_of_a_folder_is_said_to_be_empty(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"f{suffix}").write_text("")
+    ((_, skip),) = read_usable(tmp_path)
+    assert isinstance(skip, SkippedCrystal)
+    assert skip.message in ("it is empty", "the file has no content")
 
 
 def test_cgcnn_layout_brings_its_targets(tmp_path: Path) -> None:
