@@ -15,9 +15,12 @@ _AS_CIFS = "write each structure into a CIF, all into one folder"
 _BY_ASE = "convert it to CIF, for example by 'ase convert {name} {stem}.cif'"
 _AS_CIF = "convert it to CIF, for example with VESTA"
 
-_LMDB = (
-    "an LMDB file, such as a store that was built already; SOURCE is what stores are built from: CIFs, POSCARs, tables"
+LMDB_FILE = (
+    "an LMDB file, such as a store that was built already",
+    "stores are built from CIFs, POSCARs and tables; to predict from a store, give the store itself to model.predict",
 )
+"""In words, and what to do."""
+_NO_LMDB_FILE = "named as an LMDB file, but none", "copy or download it again"
 #: First bytes, what they tell, what to do.
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a zip archive", "unpack it, and give the folder"),
@@ -72,8 +75,8 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     ".npy": ("a NumPy array", _AS_CIFS),
     ".pt": ("a file of PyTorch", "give crystals"),
     ".pth": ("a file of PyTorch", "give crystals"),
-    ".lmdb": (_LMDB.partition(";")[0], _LMDB.partition("; ")[2]),
-    ".mdb": (_LMDB.partition(";")[0], _LMDB.partition("; ")[2]),
+    ".lmdb": _NO_LMDB_FILE,
+    ".mdb": _NO_LMDB_FILE,
     ".zip": ("a zip archive", "unpack it, and give the folder"),
     ".rar": ("a RAR archive", "unpack it, and give the folder"),
     ".7z": ("a 7-Zip archive", "unpack it, and give the folder"),
@@ -82,10 +85,10 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     ".ndjson": ("JSON Lines", "make it one list, for example by 'jq -s . {name} > {stem}.json'"),
     ".yaml": ("YAML", "give the structures as CIF, POSCAR or pymatgen JSON"),
     ".yml": ("YAML", "give the structures as CIF, POSCAR or pymatgen JSON"),
-    ".tar": ("an archive within the source", "unpack it, or give it as SOURCE of its own"),
-    ".tgz": ("an archive within the source", "unpack it, or give it as SOURCE of its own"),
-    ".csv": ("a table", "give targets by --targets, and a table of structures as SOURCE of its own"),
-    ".tsv": ("a table", "give targets by --targets, and a table of structures as SOURCE of its own"),
+    ".tar": ("an archive within the source", "unpack it, or give it by itself"),
+    ".tgz": ("an archive within the source", "unpack it, or give it by itself"),
+    ".csv": ("a table", "give targets by --targets, and a table of structures by itself"),
+    ".tsv": ("a table", "give targets by --targets, and a table of structures by itself"),
 }
 
 
@@ -109,8 +112,7 @@ def what_is(name: str, head: bytes) -> str:
 
 def _by_bytes(head: bytes) -> tuple[str, str] | None:
     if head[16:20] == b"\xde\xc0\xef\xbe":
-        what, _, remedy = _LMDB.partition("; ")
-        return what, remedy
+        return LMDB_FILE
     if head.startswith(b"PK\x03\x04"):
         if b"[Content_Types].xml" in head or b"xl/" in head or b"_rels/.rels" in head:
             return "an Excel workbook", _SAVE_AS_CSV

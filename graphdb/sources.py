@@ -15,7 +15,7 @@ from typing import IO, Protocol
 from graphdb.errors import Reason, SkippedCrystal, SourceError, Unusable
 from graphdb.filenames import file_id, name_format, uncompressed_name
 from graphdb.files import READ_ERRORS, decompressed
-from graphdb.foreign import HEAD_BYTES, is_binary, what_is
+from graphdb.foreign import HEAD_BYTES, LMDB_FILE, is_binary, what_is
 from graphdb.names import clean_id
 from graphdb.parse import MAX_TEXT_BYTES, Format, decode, sniff
 from graphdb.rawcrystal import Entry, raw_crystal
@@ -73,7 +73,7 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
         raise SourceError(f"{path} must be a file or a folder, but there is none")
     if path.is_dir():
         if (path / "data.mdb").exists():
-            raise SourceError(f"{path} must be a source of crystals, but it is {what_is('data.mdb', b'')}")
+            raise SourceError(f"{path} must be a source of crystals, but it is {': '.join(LMDB_FILE)}")
         return FolderSource(path, target_names=target_names)
     if path.is_file() and path.stat().st_size == 0 and name_format(path.name) in (None, "json"):
         raise SourceError(f"{path} must hold crystals, but it is empty; copy or download it again")

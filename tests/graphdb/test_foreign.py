@@ -29,6 +29,7 @@ FOREIGN: dict[str, tuple[str, bytes, str]] = {
     "vasprun": ("vasprun.xml", b"<?xml", "VASP's vasprun.xml: give its CONTCAR"),
     "outcar": ("OUTCAR", b" vasp.6", "VASP's outcar"),
     "lmdb": ("old.store", 16 * b"\x00" + b"\xde\xc0\xef\xbe", "an LMDB file, such as a store"),
+    "no lmdb": ("a.lmdb", b"text", "named as an LMDB file, but none: copy or download it again"),
     "html": ("a.cif", b"<!DOCTYPE html>", "a web page"),
     "lfs": ("a.cif", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
     "zip as cif": ("a.cif", b"PK\x03\x04" + 26 * b"\x00" + b"a.cif", "a zip archive"),

@@ -167,6 +167,8 @@ def test_a_store_tells_its_notes_and_a_store_in_a_folder_is_a_file_of_another_ki
     (_, _, _), (name, message, _) = sorted(rows(list(GraphFiles([str(place)], SETTINGS).portions())), reverse=True)
     assert name == "graphs.lmdb"
     assert message.startswith("not a structure: it is an LMDB file")
+    assert "give the store itself to model.predict" in message
+    assert "SOURCE" not in message
 
 
 def test_a_store_that_is_not_whole_is_refused_before_anything_is_read(tmp_path: Path, sample_store: Path) -> None:
