@@ -108,6 +108,8 @@ class GraphFiles:
         """By position in `files`."""
         self.empty: list[str] = []
         """Files without a crystal, as far as they were read."""
+        self.other = ""
+        """The first file that is no crystal, and what it is."""
         self._settings = settings
         self._elements = elements
         self._num_workers = num_workers or usable_cpus()
@@ -128,6 +130,7 @@ class GraphFiles:
         done = done or NothingDone()
         self._num_crystals = 0
         self.empty.clear()
+        self.other = ""
         for store, numbers in groupby(range(len(self.files)), key=self.stores.get):
             if store is None:
                 yield from self._of_sources(list(numbers), done)
@@ -170,6 +173,8 @@ class GraphFiles:
                 continue
             material_id, outcome = _row(found, paths)
             is_crystal = not isinstance(outcome, Refusal) or outcome.is_crystal
+            if isinstance(outcome, Refusal) and not is_crystal:
+                self.other = self.other or f"{material_id}: {outcome.message}"
             has_crystal[found.source] |= is_crystal
             self._num_crystals += is_crystal
             kept = next(done.material_ids, None)

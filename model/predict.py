@@ -111,8 +111,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         found.empty = files.empty
         if not found.read:
             table.discard()
+            such_as = f", only such as {files.other}" if files.other else ""
             raise InputMissing(
-                f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}"
+                f"FILES must hold at least one crystal, but there is none in {', '.join(arguments.files)}{such_as}"
             )
     sys.stdout.flush()
     found.tell(arguments.output)

@@ -59,6 +59,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "cut" / name).write_bytes((folder / "model" / name).read_bytes()[:100])
     (folder / "run").mkdir()
     (folder / "empty").mkdir()
+    (folder / "stores").mkdir()
+    (folder / "stores" / "salts.lmdb").write_bytes((folder / "salts.lmdb").read_bytes())
     (folder / "link.cif").symlink_to(folder / "nothing.cif")
     (folder / "run" / "run.json").write_text("{}")
     return folder
@@ -82,6 +84,11 @@ CASES: dict[str, tuple[str, Sequence[str], str]] = {
         "predict",
         ["{}/model", "{}/empty", "-o", "{}/none.csv"],
         "FILES must hold at least one crystal, but there",
+    ),
+    "folder with a store alone, into a file": (
+        "predict",
+        ["{}/model", "{}/stores", "-o", "{}/none.csv"],
+        "none in .*stores, only such as salts.lmdb: not a structure: .* give the store itself to model.predict",
     ),
     "link to nowhere": ("predict", ["{}/model", "{}/link.cif"], "there is no .*link.cif"),
     "file in no folder": ("predict", ["{}/model", "{}/no/a.cif"], "there is no folder .*no"),
