@@ -43,6 +43,11 @@ def find_weights(model: str | Path) -> Path:
         what = "which is a file of another kind"
     elif (path / "run.json").exists():
         what = f"which is a search; {invocation('tuner.export')} {shlex.quote(str(path))} -o DIR makes a model of it"
+    elif (path / STATE).is_file():
+        what = (
+            "which is a training that has not ended, so there is no model yet; if it was interrupted, "
+            f"{invocation('model.train')} with the arguments that it had goes on after its last finished epoch"
+        )
     else:
         what = f"which has no {WEIGHTS}; tuner.export and model.train write such folders"
     names = ", ".join(shipped) or "none"

@@ -305,6 +305,10 @@ def test_interrupted_training_goes_on_with_the_same_settings_alone(
         assert train.main(command) == 130
     assert "goes on after the last finished epoch" in capsys.readouterr().err
     before = everything(tmp_path)
+    for main, argument in ((evaluate.main, "salts.lmdb"), (predict.main, "one.vasp")):
+        assert main([str(tmp_path / "run"), str(place / argument)]) == 2
+        error = capsys.readouterr().err
+        assert re.search(r"run, which is a training that has not ended, .* model\.train with the arguments", error)
     assert train.main([*command, *more]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error)
