@@ -183,7 +183,8 @@ def run(
             _say("error: there must be more memory for this; take less at a time")
         except Exception as error:  # noqa: BLE001 - a command ends with a status and one line, whatever it was
             if received.number:  # of which a library, NumPy while it loads for one, has made an error of its own
-                _say(f"interrupted: {interrupted}".removesuffix(": "))
+                told = "; ".join(getattr(error, "__notes__", [])) or interrupted
+                _say(f"interrupted: {told}".removesuffix(": "))
                 return 128 + received.number
             if not (isinstance(error, ValueError) and _is_ours(error)):
                 _say(f"error: {_fault_text(error)}")

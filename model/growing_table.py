@@ -32,9 +32,8 @@ _DIGEST_BYTES = 8
 
 
 class StreamTable:
-    """A table on the screen, a device or a pipe: no run goes on with it."""
+    """A table on the screen, a device or a pipe: no run goes on with it. A context, which tells how far it came."""
 
-    num_rows = 0
     tally: Sequence[int] = ()
     remark = ""
 
@@ -47,6 +46,9 @@ class StreamTable:
         """
         self._file = file
         self._columns: Sequence[str] | None = columns
+        self._is_torn = False
+        self.num_rows = 0
+        """Rows that were written whole."""
         self.material_ids: Iterator[str] = iter(())
 
     def texts(self, group: int) -> Iterator[tuple[bytes, SkippedCrystal | None]]:
@@ -58,14 +60,30 @@ class StreamTable:
 
     def add(self, text: str, num_rows: int, tally: Sequence[int], group: int, texts: Texts) -> None:
         """Write a portion; see `FileTable`."""
+        self._is_torn = True
         if self._columns is not None:
             PredictionTable(self._file, self._columns)
             self._columns = None
         self._file.write(text)
         self._file.flush()
+        self._is_torn = False
+        self.num_rows += num_rows
 
     def discard(self) -> None:
         """Nothing: see `FileTable`."""
+
+    def __enter__(self) -> Self:
+        """Return the table itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Add to an error or interrupt what was written before."""
+        if error is None or not (self.num_rows or self._is_torn):
+            return
+        written = f"{count(self.num_rows, 'row')}{' and a part of the next' if self._is_torn else ''}"
+        _tell(error, f"the output ends after {written}; with -o FILE the same command would go on from there")
 
 
 class FileTable:
@@ -252,15 +270,10 @@ class FileTable:
                 self._journal.unlink(missing_ok=True)
             elif self.num_rows == 0:
                 self.discard()
-            elif isinstance(error, KeyboardInterrupt):
-                before = f"; {self._output} is as it was" if self._path.exists() else ""
-                error.args = (
-                    f"the predictions so far are in {partial_path(Path(self._output))}, the same command goes on from "
-                    f"there{before}",
-                )
             else:
                 part = partial_path(Path(self._output))
-                error.add_note(f"the predictions so far are in {part}, the same command goes on from there")
+                before = f"; {self._output} is as it was" if self._path.exists() else ""
+                _tell(error, f"the predictions so far are in {part}, the same command goes on from there{before}")
         finally:
             self._close()
             if self._lock is not None:
@@ -283,6 +296,14 @@ class FileTable:
             with contextlib.suppress(OSError):  # of a full disk; what was lost is not in the journal
                 file.close()
         self._files = None
+
+
+def _tell(error: BaseException, what: str) -> None:
+    """Add a line for the person who reads about the error."""
+    if isinstance(error, KeyboardInterrupt):
+        error.args = (what,)
+    else:
+        error.add_note(what)
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:

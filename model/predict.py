@@ -130,10 +130,10 @@ def _open_table(
 
     labels = header.labels
     if output is None:
-        return StreamTable(sys.stdout, [*labels, *_LAST_COLUMNS])
+        return stack.enter_context(StreamTable(sys.stdout, [*labels, *_LAST_COLUMNS]))
     if is_device(Path(output)):
         file = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))  # noqa: SIM115 - the stack is one
-        return StreamTable(file, [*labels, *_LAST_COLUMNS])
+        return stack.enter_context(StreamTable(file, [*labels, *_LAST_COLUMNS]))
     places = [os.path.realpath(name) for name in files.files]
     origin = {
         "model": header.checksum,

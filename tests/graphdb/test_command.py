@@ -229,9 +229,16 @@ def test_an_interrupt_of_which_a_library_makes_another_error_is_an_interrupt(
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:
-            raise ImportError("IMPORTANT: PLEASE READ THIS") from error
+            other = ImportError("IMPORTANT: PLEASE READ THIS")
+            for note in notes:
+                other.add_note(note)
+            raise other from error
         return 0
 
-    assert run(Parser("graphdb.info", "Does nothing."), numpy_while_it_loads, [], interrupted="nothing was done") == 130
-    assert capsys.readouterr().err == "interrupted: nothing was done\n"
+    notes: list[str] = []
+    for told in ("nothing was done", "half is done"):
+        parser = Parser("graphdb.info", "Does nothing.")
+        assert run(parser, numpy_while_it_loads, [], interrupted="nothing was done") == 130
+        assert capsys.readouterr().err == f"interrupted: {told}\n"
+        notes.append("half is done")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -145,8 +145,9 @@ def test_an_interrupt_says_where_the_rows_are_and_that_the_same_command_goes_on(
     with pytest.raises(KeyboardInterrupt) as stop, FileTable(str(tmp_path / "t.csv"), COLUMNS, ORIGIN) as table:
         table.add(*PORTIONS[0])
         raise KeyboardInterrupt
-    says = f"the predictions so far are in {tmp_path}/t.csv.partial, the same command goes on from there"
-    assert stop.value.args == (f"{says}; {tmp_path}/t.csv is as it was",)
+    goes_on = f"the predictions so far are in {tmp_path}/t.csv.partial, the same command goes on from there"
+    says = f"{goes_on}; {tmp_path}/t.csv is as it was"
+    assert stop.value.args == (says,)
     with pytest.raises(ValueError, match="broken") as failure, FileTable(str(tmp_path / "t.csv"), COLUMNS, ORIGIN):
         raise ValueError("broken")
     assert failure.value.__notes__ == [says]
@@ -194,3 +195,35 @@ def test_on_the_screen_the_header_comes_with_the_first_rows() -> None:
     for portion in PORTIONS:
         table.add(*portion)
     assert file.getvalue() == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("num_whole", "num_bytes", "written"),
+    [(2, 99, "3 rows"), (1, 3, "1 row and a part of the next"), (0, 3, "0 rows and a part of the next")],
+)
+def test_an_interrupt_tells_how_many_rows_went_to_the_screen(num_whole: int, num_bytes: int, written: str) -> None:
+    class Blocked(io.StringIO):
+        """The next portion gets as far as that."""
+
+        def write(self, text: str) -> int:
+            if is_blocked:
+                super().write(text[:num_bytes])
+                raise KeyboardInterrupt
+            return super().write(text)
+
+    is_blocked = False
+    with pytest.raises(KeyboardInterrupt) as stop, StreamTable(Blocked(), COLUMNS) as table:
+        for portion in PORTIONS[:num_whole]:
+            table.add(*portion)
+        if num_bytes == 99:
+            raise KeyboardInterrupt
+        is_blocked = True
+        table.add(*PORTIONS[num_whole])
+    says = f"the output ends after {written}; with -o FILE the same command would go on from there"
+    assert stop.value.args == (says,)
+
+
+def test_an_interrupt_before_the_first_row_on_the_screen_says_nothing_of_rows() -> None:
+    with pytest.raises(KeyboardInterrupt) as stop, StreamTable(io.StringIO(), COLUMNS):
+        raise KeyboardInterrupt
+    assert stop.value.args == ()
