@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import os
+import shlex
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,7 +143,11 @@ class FileTable:
         """What becomes of the part that an earlier run left, in a line; empty if there is none."""
         part = partial_path(Path(self._output))
         if self._changed:
-            return f"{part} is of another {' and '.join(self._changed)}: starting anew"
+            return (
+                f"{part} is of another {' and '.join(self._changed)}: starting anew, without the rows that an "
+                f"interrupted run left there; to keep such rows, predict into another file than -o "
+                f"{shlex.quote(self._output)}"
+            )
         return f"going on from {part}, which has {count(self.num_rows, 'row')}" if self.num_rows else ""
 
     def _find(self) -> None:
