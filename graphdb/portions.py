@@ -17,6 +17,7 @@ from graphdb.errors import NOTES, Reason, SkippedCrystal, SourceError
 from graphdb.graph import FlatGraphs
 from graphdb.graphsettings import GraphSettings
 from graphdb.ingest import Built, Text, build_all
+from graphdb.repeats import FirstFiles
 from graphdb.store import Store, is_lmdb_file
 from graphdb.usable import Found, SourceChanged, iter_usable
 
@@ -50,6 +51,8 @@ class Portion:
     """By row."""
     notes: dict[int, str] = field(default_factory=dict)
     """What is doubtful about a crystal, by row."""
+    repeats: dict[int, str] = field(default_factory=dict)
+    """A file before that has a crystal with the same id, by row."""
     share: float = 0.0
     """Of all files that was read up to its end."""
     texts: list[tuple[bytes, SkippedCrystal | None]] = field(default_factory=list)
@@ -115,6 +118,7 @@ class GraphFiles:
         self._num_workers = num_workers or usable_cpus()
         self._own = own
         self._num_crystals = 0
+        self._first_files = FirstFiles()
         self.tell: Callable[[float, str], None] = lambda share, note: None
         """Told the share that was read, and a note."""
 
@@ -129,6 +133,7 @@ class GraphFiles:
         """
         done = done or NothingDone()
         self._num_crystals = 0
+        self._first_files = FirstFiles()
         self.empty.clear()
         self.other = ""
         for store, numbers in groupby(range(len(self.files)), key=self.stores.get):
@@ -147,6 +152,7 @@ class GraphFiles:
         while first < len(ids) and (kept := next(done.material_ids, None)) is not None:
             if kept != ids[first]:
                 raise SourceChanged
+            self._repeated(kept, number)
             first += 1
         self._num_crystals += first
         for start in range(first, len(ids), _STORE_ROWS):
@@ -154,11 +160,13 @@ class GraphFiles:
             share = (number + (start + len(names)) / len(ids)) / len(self.files)
             self._num_crystals += len(names)
             self._tell(share)
+            befores = [self._repeated(name, number) for name in names]
             yield Portion(
                 group=number,
                 material_ids=list(names),
                 graphs=store.flat(range(start, start + len(names))),
                 notes={row: "; ".join(noted[name]) for row, name in enumerate(names) if name in noted},
+                repeats={row: before for row, before in enumerate(befores) if before},
                 share=share,
             )
 
@@ -177,6 +185,7 @@ class GraphFiles:
                 self.other = self.other or f"{material_id}: {outcome.message}"
             has_crystal[found.source] |= is_crystal
             self._num_crystals += is_crystal
+            before = self._repeated(material_id, numbers[found.source]) if not isinstance(outcome, Refusal) else ""
             kept = next(done.material_ids, None)
             if kept is not None and kept == material_id:
                 continue
@@ -184,7 +193,7 @@ class GraphFiles:
                 raise SourceChanged
             share = (numbers[0] + found.share * len(paths)) / len(self.files)
             self._tell(share)
-            rows.add(material_id, outcome)
+            rows.add(material_id, outcome, before)
             if len(rows) == _SOURCE_ROWS:
                 yield rows.take(share)
         if len(rows):
@@ -194,6 +203,13 @@ class GraphFiles:
     def _convert(self, texts: Iterator[Text]) -> Iterable[Built | SkippedCrystal]:
         built = build_all(texts, self._settings, self._num_workers, elements=self._elements, bytes_ahead=_BYTES_AHEAD)
         return (one.outcome if isinstance(one.outcome, SkippedCrystal) else one for one in built)
+
+    def _repeated(self, material_id: str, number: int) -> str:
+        """The first file that has a crystal with this id, if it is another one."""
+        if len(self.files) == 1:
+            return ""
+        first = self._first_files.first(material_id, number)
+        return self.files[first] if first != number else ""
 
     def _is_own(self, found: Found[Built], paths: Sequence[str]) -> bool:
         """Whether this is a file of the caller, which is no crystal."""
@@ -233,11 +249,14 @@ class _Rows:
         self._records: list[bytes] = []
         self._refusals: dict[int, Refusal] = {}
         self._notes: dict[int, str] = {}
+        self._repeats: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._material_ids)
 
-    def add(self, material_id: str, outcome: Built | Refusal) -> None:
+    def add(self, material_id: str, outcome: Built | Refusal, before: str) -> None:
+        if before:
+            self._repeats[len(self)] = before
         if isinstance(outcome, Refusal):
             self._refusals[len(self)] = outcome
         else:
@@ -254,6 +273,7 @@ class _Rows:
             graphs=decode_graphs(self._records),
             refusals=self._refusals,
             notes=self._notes,
+            repeats=self._repeats,
             share=share,
             texts=self.texts,
         )

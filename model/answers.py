@@ -57,9 +57,11 @@ def rows_of(
             table.add(material_id, [None] * num_tasks + ["", error])
             continue
         note, warning = portion.notes.get(row, ""), unseen.get(crystal, "")
+        repeat = f"repeated id: {portion.repeats[row]} has a crystal with this id too" if row in portion.repeats else ""
         tally.warned += bool(warning)
         tally.noted += bool(note)
-        table.add(material_id, [*next(predictions), "; ".join(filter(None, (warning, note))), ""])
+        tally.repeated += bool(repeat)
+        table.add(material_id, [*next(predictions), "; ".join(filter(None, (warning, note, repeat))), ""])
     return text.getvalue(), tally
 
 

@@ -21,6 +21,8 @@ class Tally:
     """Doubtful for another reason."""
     others: int = 0
     """No crystals: files of another kind, and second ones of a crystal."""
+    repeated: int = 0
+    """With the id of a crystal of a file before."""
     elements_known: bool = field(default=True, kw_only=True)
     """Whether the model tells what it was trained on."""
     empty: list[str] = field(default_factory=list, kw_only=True)
@@ -32,9 +34,9 @@ class Tally:
         return self.read - self.failed
 
     @property
-    def numbers(self) -> tuple[int, int, int, int, int]:
+    def numbers(self) -> tuple[int, int, int, int, int, int]:
         """The counts, in order."""
-        return self.read, self.failed, self.warned, self.noted, self.others
+        return self.read, self.failed, self.warned, self.noted, self.others, self.repeated
 
     def add(self, other: "Tally") -> None:
         """Count what another one counted, too."""
@@ -43,6 +45,7 @@ class Tally:
         self.warned += other.warned
         self.noted += other.noted
         self.others += other.others
+        self.repeated += other.repeated
 
     def tell(self, output: str | None, stream: TextIO | None = None) -> None:
         """Say it to a person.
@@ -70,6 +73,10 @@ class Tally:
         if self.noted:
             lines.append(
                 f"{count(self.noted, 'crystal')} may not be what the file means: the column 'warning' says why"
+            )
+        if self.repeated:
+            lines.append(
+                f"{count(self.repeated, 'crystal')} whose id a file before has too: the column 'warning' names it"
             )
         if not self.elements_known:
             lines.append("note: this model does not say which elements it was trained on, so nothing warns of others")

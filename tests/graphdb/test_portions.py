@@ -65,7 +65,12 @@ def same(one: Portion, other: Portion) -> bool:
     graphs = all(
         np.array_equal(getattr(one.graphs, name), getattr(other.graphs, name)) for name in one.graphs.__slots__
     )
-    return graphs and (one.group, rows([one]), one.texts) == (other.group, rows([other]), other.texts)
+    return graphs and (one.group, rows([one]), one.repeats, one.texts) == (
+        other.group,
+        rows([other]),
+        other.repeats,
+        other.texts,
+    )
 
 
 def test_a_folder_comes_in_its_order_with_a_row_for_everything(folder: Path) -> None:
@@ -134,6 +139,8 @@ def test_stores_and_crystals_come_in_the_order_of_the_files(folder: Path, tmp_pa
     made = list(GraphFiles(names, SETTINGS).portions())
     assert [name for name, _, _ in rows(made)] == ["z", *(f"c{i:02d}" for i in range(7)), "z", "c00"]
     assert [portion.group for portion in made] == [0, 1, 1, 1, 2]
+    again = {portion.material_ids[row]: file for portion in made for row, file in portion.repeats.items()}
+    assert again == {"z": names[0], "c00": names[1]}
     rest = list(GraphFiles(names, SETTINGS).portions(Kept(made[:num_done])))
     assert all(same(one, other) for one, other in zip(rest, made[num_done:], strict=True))
     direct = list(GraphFiles([str(folder / "z.vasp")], SETTINGS).portions())

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from graphdb.build import build_store
 from model import evaluate, predict
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.network import MTCGCNN
+from tests.model.conftest import NACL
 
 
 def test_prediction_has_a_row_for_everything_in_order(
@@ -66,3 +68,20 @@ def test_checkpoint_that_does_not_tell_its_graphs_is_refused(
     for main, argument in ((evaluate.main, str(small_store)), (predict.main, sources[0])):
         assert main([str(tmp_path / "blind"), argument, "--device", "cpu"]) == 2
         assert "must say how its graphs are made" in capsys.readouterr().err
+
+
+def test_a_crystal_of_a_file_and_of_a_store_is_predicted_twice_with_a_warning(
+    trained: Path, sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, store = tmp_path / "some", tmp_path / "some.lmdb"
+    folder.mkdir()
+    for name, content in {"a.vasp": NACL, "b.vasp": NACL, "b.cif": ""}.items():
+        (folder / name).write_text(content)
+    build_store(folder, store, num_workers=1)
+    for files in ([folder / "a.vasp", store], [store, folder / "a.vasp"], [folder / "a.vasp", folder / "a.vasp"]):
+        assert predict.main([str(trained), *map(str, files), "--device", "cpu"]) == 0
+        printed = capsys.readouterr()
+        found = [row for row in csv.reader(printed.out.splitlines()) if row[0] == "a"]
+        assert [row[3] for row in found] == ["", f"repeated id: {files[0]} has a crystal with this id too"]
+        assert found[0][1:3] == found[1][1:3]
+        assert "1 crystal whose id a file before has too" in printed.err
