@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 
 #: How the place of an entry ends that is one of several in a file.
 _ROW = re.compile(r", (?:line|entry) \d+$")
+#: Entries without a text to convert, in a row, after which all that wait are told: 350 bytes of memory each.
+_MOST_IN_A_ROW = 10_000
 _REPEATED = (Reason.DUPLICATE_ID, Reason.ID_TAKEN)
 
 
@@ -68,22 +70,31 @@ def iter_usable(
     reads = _reads(paths)
     yield from _settle_known(reads, known)
     waiting: deque[_Read] = deque()
+    is_at_end = False
 
     def texts() -> Iterator[Text]:
+        nonlocal is_at_end
+        num_in_a_row = 0
         for read in reads:
             read.is_converted = not read.is_settled()
             if isinstance(read.entry, RawCrystal) and not read.is_converted:
                 read.entry = replace(read.entry, content=b"")  # its digest is enough, and many may wait
             waiting.append(read)
+            num_in_a_row += 1
             if read.is_converted and isinstance(read.entry, RawCrystal):
                 yield read.entry, read.digest
+                num_in_a_row = 0
+            elif num_in_a_row == _MOST_IN_A_ROW:
+                return
+        is_at_end = True
 
-    for result in convert(texts()):
-        while not waiting[0].is_converted:
+    while not is_at_end:
+        for result in convert(texts()):
+            while not waiting[0].is_converted:
+                yield from waiting.popleft().settle_without()
+            yield waiting.popleft().settle(result)
+        while waiting:
             yield from waiting.popleft().settle_without()
-        yield waiting.popleft().settle(result)
-    for read in waiting:
-        yield from read.settle_without()
 
 
 def _settle_known(

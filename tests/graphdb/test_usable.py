@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pytest
+
+from graphdb import usable
 from graphdb.build import build_store
 from graphdb.convert import Converted, to_crystal, to_graph
 from graphdb.crystal import Crystal
 from graphdb.errors import Reason, SkippedCrystal
 from graphdb.graphsettings import SoftNeighbors
 from graphdb.ingest import Text
+from graphdb.rawcrystal import Entry
+from graphdb.sources import TarSource
 from graphdb.usable import iter_usable
 from tests.graphdb.sourcefiles import IRON, IRON_CIF, NACL, NACL_CIF, read_usable, text, write_csv, write_tar
 
@@ -97,3 +102,30 @@ def test_what_counts_does_not_depend_on_how_far_is_read_ahead(tmp_path: Path) ->
     )
     assert ahead == plain
     assert len({digest for _, _, _, digest, _, _ in plain if digest}) == 3
+
+
+def test_files_of_other_kinds_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of them an archive has, with crystals among them or not."""
+    monkeypatch.setattr(usable, "_MOST_IN_A_ROW", 8)
+    files = {f"{number:03d}.txt": "no crystal" for number in range(100)}
+    files |= {"010.vasp": text(IRON, "poscar"), "011.vasp": text(NACL, "poscar"), "060.vasp": text(IRON, "poscar")}
+    read: list[Entry] = []
+
+    class Watched(TarSource):
+        def entries(self) -> Iterator[Entry]:
+            for entry in super().entries():
+                read.append(entry)
+                yield entry
+
+    monkeypatch.setattr(usable, "open_source", Watched)
+    archive = write_tar(tmp_path / "f.tar", dict(sorted(files.items())))
+    found, num_waiting = [], []
+
+    def all_at_once(texts: Iterator[Text]) -> list[Crystal | SkippedCrystal]:
+        return [to_crystal(raw) for raw, _ in list(texts)]
+
+    for item in iter_usable([archive], all_at_once):
+        found.append(item.result.where if isinstance(item.result, SkippedCrystal) else f"{item.material_id}.vasp")
+        num_waiting.append(len(read) - len(found))
+    assert found == sorted(files)
+    assert max(num_waiting) <= 3 * 8
