@@ -71,7 +71,8 @@ class StreamTable:
         self.num_rows += num_rows
 
     def discard(self) -> None:
-        """Nothing: see `FileTable`."""
+        """Say nothing of the rows: they are not worth it."""
+        self.num_rows = 0
 
     def __enter__(self) -> Self:
         """Return the table itself."""
