@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from graphdb.filenames import name_format
 from graphdb.files import UNFINISHED
+from graphdb.foreign import HEAD_BYTES, what_is
 from model.errors import OutputError
 from model.shipped import CONFIG, NEXT_CONFIG, WEIGHTS
 
@@ -78,6 +80,7 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
             f"mkdir -p {shlex.quote(str(folder))} makes it"
         )
     _check_apart(output, inputs)
+    _check_replaceable(path)
     # A file is replaced by one that grew beside it, which needs the right to write to the folder too.
     needed = [path] if path.exists() else []
     if not is_device(path):
@@ -85,6 +88,20 @@ def check_table(output: str | None, inputs: Sequence[str | Path]) -> None:
     for place in needed:
         if not os.access(place, os.W_OK) or (place.is_dir() and not _takes_files(place)):
             raise OutputError(f"-o must be a file that can be written, but {place} cannot; choose another place")
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace what is no table but a crystal, a store, a model, an archive."""
+    if not path.is_file():
+        return
+    with path.open("rb") as stream:
+        what = what_is("", stream.read(HEAD_BYTES)).partition(":")[0]
+    if name_format(path.name) is not None:
+        what = what or "named as a crystal"
+    elif path.name == WEIGHTS:
+        what = "a model"
+    if what:
+        raise OutputError(f"-o must be a file for the table, but {path} is there and is {what}; choose another name")
 
 
 def _check_apart(output: str, inputs: Sequence[str | Path]) -> None:

@@ -120,6 +120,21 @@ CASES: dict[str, tuple[str, Sequence[str], str]] = {
         ["{}/model", "{}/one.vasp", "-o", "{}/one.vasp"],
         "-o must be another file than those that are read",
     ),
+    "table over another crystal": (
+        "predict",
+        ["{}/model", "{}/one.vasp", "-o", "{}/two.vasp"],
+        "two.vasp is there and is named as a crystal; choose another name",
+    ),
+    "table over another store": (
+        "predict",
+        ["{}/model", "{}/one.vasp", "-o", "{}/salts.lmdb"],
+        "salts.lmdb is there and is an LMDB file, such as a store",
+    ),
+    "table over another model": (
+        "predict",
+        ["mp-e4", "{}/one.vasp", "-o", "{}/model/" + WEIGHTS],
+        "is there and is a model; choose another name",
+    ),
     "table over the weights": (
         "predict",
         ["{}/model", "{}/one.vasp", "-o", "{}/model/" + WEIGHTS],
