@@ -89,13 +89,19 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
     if is_table:
         return JsonSource(path)
     if name_format(path.name) is not None:
-        return FolderSource(path.parent, files=[path])
+        return FolderSource(_naming_folder(path), files=[path])
     with path.open("rb") as raw:
         told = _about_unknown(path.name, _head(raw, MAX_TEXT_BYTES))
     raise SourceError(
         f"{path} must be a CIF or POSCAR file, .json, .csv (each also with .gz, .bz2 or .xz), .tar.gz or a folder; "
         + (told or "rename the file so that its suffix tells what it is")
     )
+
+
+def _naming_folder(path: Path) -> Path:
+    """The folder below which a structure file has its name: that of ``mp-1/POSCAR`` begins with ``mp-1``."""
+    named_by_folder = file_id(f"folder/{path.name}") == "folder"
+    return path.parent.parent if named_by_folder and path.parent.name not in ("", "..") else path.parent
 
 
 class FolderSource:

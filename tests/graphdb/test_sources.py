@@ -131,6 +131,21 @@ def test_an_empty_file_of_a_folder_is_said_to_be_empty(tmp_path: Path, suffix: s
     assert skip.message in ("it is empty", "the file has no content")
 
 
+@pytest.mark.parametrize(
+    ("name", "material_id"), [("POSCAR", "mp-1"), ("CONTCAR.gz", "mp-1"), ("POSCAR.vasp", "mp-1"), ("POSCAR_x", "x")]
+)
+def test_a_bare_poscar_given_by_itself_is_named_by_its_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, material_id: str
+) -> None:
+    (tmp_path / "mp-1" / "deep").mkdir(parents=True)
+    (tmp_path / "mp-1" / name).write_text(text(IRON, "poscar"))
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "mp-1" / name, Path("mp-1") / name):
+        assert [found for found, _ in read_usable(path)] == [material_id]
+    monkeypatch.chdir(tmp_path / "mp-1" / "deep")
+    assert [found for found, _ in read_usable(Path("..") / name)] != [".."]
+
+
 def test_cgcnn_layout_brings_its_targets(tmp_path: Path) -> None:
     for name in CRYSTALS:
         (tmp_path / f"{name}.cif").write_text(text(CRYSTALS[name], "cif"))
