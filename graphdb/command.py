@@ -125,7 +125,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for a name that this one begins, or else the nearest; empty if none is near."""
     names = list(known)
     longer = [other for other in names if len(name) > 2 and other.startswith(name)]
-    near = longer[:1] or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    folded = {other.casefold(): other for other in names}
+    near = longer[:1] or [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

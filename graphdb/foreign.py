@@ -87,8 +87,8 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     ".yml": ("YAML", "give the structures as CIF, POSCAR or pymatgen JSON"),
     ".tar": ("an archive within the source", "unpack it, or give it by itself"),
     ".tgz": ("an archive within the source", "unpack it, or give it by itself"),
-    ".csv": ("a table", "give targets by --targets, and a table of structures by itself"),
-    ".tsv": ("a table", "give targets by --targets, and a table of structures by itself"),
+    ".csv": ("a table", "give a table of structures by itself, and one of targets to graphdb.build by --targets"),
+    ".tsv": ("a table", "give a table of structures by itself, and one of targets to graphdb.build by --targets"),
 }
 
 

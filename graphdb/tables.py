@@ -116,7 +116,7 @@ class CsvSource:
                     )
             raise SourceError(
                 f"{self.path} must have a column with CIF, POSCAR or pymatgen JSON texts; none of its columns does: "
-                f"{', '.join(header) or 'no columns'} (for targets only, use --targets)"
+                f"{', '.join(header) or 'no columns'} (a table of targets only is for --targets of graphdb.build)"
             )
         return hits.index(max(hits))
 

@@ -193,6 +193,10 @@ def check_inputs(files: Sequence[str]) -> None:
     if not missing:
         return
     path = Path(missing[0])
+    if missing[0] in ("", "-"):
+        raise InputMissing(
+            f"FILES must be files or folders that are there, got {missing[0]!r}; nothing is read from standard input"
+        )
     more = f" (and {len(missing) - 1:,} more are missing)" if len(missing) > 1 else ""
     if any(character in path.name for character in "*?["):
         raise InputMissing(f"FILES must be files or folders that are there, but nothing matches {path}{more}")

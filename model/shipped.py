@@ -29,6 +29,8 @@ def find_weights(model: str | Path) -> Path:
     Raises:
         CheckpointError: if there is none; says what is there instead.
     """
+    if not str(model).strip():
+        raise CheckpointError(f"a model must be a checkpoint folder or a model that ships, got {str(model)!r}")
     path = Path(model)
     shipped = shipped_models()
     if not path.exists() and str(model) in shipped:
@@ -39,8 +41,10 @@ def find_weights(model: str | Path) -> Path:
         return path / WEIGHTS
     if not path.exists():
         what = f"which is not there{did_you_mean(str(model), [*shipped, *_folders_beside(path)])}"
+    elif path.is_file() and (path.parent / WEIGHTS).is_file():
+        what = f"which is a file of one; give the folder {path.parent}"
     elif path.is_file():
-        what = "which is a file of another kind"
+        what = "which is a file of another kind; the model comes before what is read"
     elif (path / "run.json").exists():
         what = f"which is a search; {invocation('tuner.export')} {shlex.quote(str(path))} -o DIR makes a model of it"
     elif (path / STATE).is_file():

@@ -169,6 +169,7 @@ def test_a_command_is_named_as_it_was_called(monkeypatch: pytest.MonkeyPatch) ->
 def test_counts_and_near_names() -> None:
     assert [count(1, "trial"), count(2, "trial"), count(1200, "CSV file")] == ["1 trial", "2 trials", "1,200 CSV files"]
     assert did_you_mean("band_gab", ["band_gap", "energy"]) == "; did you mean 'band_gap'?"
+    assert did_you_mean("BAND_GAP", ["energy", "band_gap"]) == "; did you mean 'band_gap'?"
     assert did_you_mean("xyz", ["band_gap"]) == ""
 
 
