@@ -75,8 +75,7 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
         if (path / "data.mdb").exists():
             raise SourceError(f"{path} must be a source of crystals, but it is {': '.join(LMDB_FILE)}")
         return FolderSource(path, target_names=target_names)
-    if path.is_file() and path.stat().st_size == 0 and name_format(path.name) in (None, "json"):
-        raise SourceError(f"{path} must hold crystals, but it is empty; copy or download it again")
+    _check_file(path)
     if name.endswith(_TAR_SUFFIXES):
         return TarSource(path, target_names=target_names)
     plain = uncompressed_name(name)
@@ -96,6 +95,14 @@ def open_source(path: str | os.PathLike[str], *, target_names: Sequence[str] | N
         f"{path} must be a CIF or POSCAR file, .json, .csv (each also with .gz, .bz2 or .xz), .tar.gz or a folder; "
         + (told or "rename the file so that its suffix tells what it is")
     )
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what has no content, but for an empty structure file, which is skipped with its id."""
+    if not path.is_file():
+        raise SourceError(f"{path} must be a file or a folder, but it is a pipe or a device; save what comes from it")
+    if path.stat().st_size == 0 and name_format(path.name) in (None, "json"):
+        raise SourceError(f"{path} must hold crystals, but it is empty; copy or download it again")
 
 
 def _naming_folder(path: Path) -> Path:

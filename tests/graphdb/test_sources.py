@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,12 @@ def test_a_source_that_cannot_be_used_is_an_error(
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(SourceError, match=message):
         entries(path)
+
+
+def test_a_pipe_is_said_to_be_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.cif")
+    with pytest.raises(SourceError, match="but it is a pipe or a device; save what comes from it"):
+        entries(tmp_path / "a.cif")
 
 
 @pytest.mark.parametrize("suffix", NOTHING_IN)
