@@ -399,7 +399,7 @@ def test_prediction_ended_in_the_middle_leaves_the_old_table_and_the_part_beside
     partial = tmp_path / "keep.csv.partial"
     command = [sys.executable, "-m", "model.predict", str(place / "model"), str(many), "-o", str(output)]
     with subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-        while process.poll() is None and not (partial.exists() and partial.stat().st_size > 1000):
+        while process.poll() is None and not (partial.exists() and partial.stat().st_size > 20_000):  # two portions
             pass
         process.send_signal(number)
         _, errors = process.communicate(timeout=120)
