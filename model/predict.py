@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from model.seen import SeenElements
 
 _MAX_THREADS = 8
-_ROWS_BEFORE_LOOPS = 2_000
-"""Rows that PyTorch predicts in less time than the compiled loops take to load."""
+_ROWS_FOR_LOOPS = 4_000
+"""As many rows PyTorch predicts in the time in which the compiled loops are loaded and predict them."""
 _LAST_COLUMNS = ("warning", "error")
 
 
@@ -305,15 +305,15 @@ def _write(
 
 
 def _with_model(portions: "Iterable[Portion]", model: "MTCGCNN", num_rows: int) -> "Generator[tuple[Portion, MTCGCNN]]":
-    """Each portion with the model that predicts it, which the rows before it decide.
+    """Each portion with the model that predicts it: with compiled loops where many rows are to be expected.
 
     The last digits depend on it, and shall not depend on where an earlier run was interrupted.
     """
     light = copy.copy(model)
     light.compiled = False
     for portion in portions:
-        yield portion, model if num_rows >= _ROWS_BEFORE_LOOPS else light
         num_rows += len(portion.material_ids)
+        yield portion, model if num_rows >= _ROWS_FOR_LOOPS * portion.share else light
 
 
 def _answers(
