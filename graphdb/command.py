@@ -19,10 +19,10 @@ import tempfile
 import textwrap
 import threading
 import traceback
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from graphdb.errors import CrystuneError
@@ -194,6 +194,11 @@ def run(
         return USAGE_ERROR
 
 
+_UNUSED = {"torch": "torch._meta_registrations"}
+"""Of a large package, what it loads in a third of its time, and what no command uses: here what lets PyTorch trace and
+compile operations that it does not run."""
+
+
 def load(*modules: str) -> None:
     """Load large packages, with Ctrl-C and SIGTERM held back until they are there.
 
@@ -211,12 +216,27 @@ def load(*modules: str) -> None:
                 before[number] = signal.signal(number, lambda number, frame: came.append(number))
     try:
         for module in modules:
-            importlib.import_module(module)
+            with _without(_UNUSED.get(module)):
+                importlib.import_module(module)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if came:
         raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _without(module: str | None) -> Iterator[None]:
+    """Have something empty in the place of a module that is not there yet; who imports it later gets the true one."""
+    if module is None or module in sys.modules:
+        yield
+        return
+    empty = sys.modules[module] = types.ModuleType(module)
+    try:
+        yield
+    finally:
+        if sys.modules.get(module) is empty:
+            del sys.modules[module]
 
 
 def os_error_text(error: OSError) -> str:
@@ -306,7 +326,7 @@ def _interruptible() -> Iterator[_Received]:
         yield received
         return
 
-    def handler(number: int, frame: FrameType | None) -> NoReturn:
+    def handler(number: int, frame: types.FrameType | None) -> NoReturn:
         received.number = received.number or number
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
