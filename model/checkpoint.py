@@ -22,7 +22,12 @@ FORMAT = "crystune checkpoint"
 FORMAT_VERSION = 1
 
 
-def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    folder: str | Path,
+    model: MTCGCNN,
+    info: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write a model to a folder, which may hold an older one.
 
     The weights carry the configuration as well, so that the one file that decides is replaced at once; ``config.json``
@@ -33,6 +38,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
         model: its weights, scaler and element table are all kept.
         info: JSON-able values for ``config.json``, such as "graph" (graph settings), "split", "metrics", "train"; may
             not name a key that this function writes. JSON has no NaN or inf, they become null.
+        state: in the place of the model's own ``state_dict()``, such as that of an earlier epoch.
 
     Raises:
         ValueError: for an `info` with a reserved key.
@@ -49,7 +55,7 @@ def save_checkpoint(folder: str | Path, model: MTCGCNN, info: Mapping[str, Any])
     if clash:
         raise ValueError(f"these keys are written by save_checkpoint itself: {', '.join(sorted(clash))}")
     config = json.dumps(finite_or_none({**reserved, **info}), indent=1, allow_nan=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: x.detach().cpu().contiguous() for name, x in (state or model.state_dict()).items()}
     metadata = {"config": config, "sha256": digest(tensors), "config_sha256": digest({}, config)}
     folder = Path(folder)
     write_atomically(folder / NEXT_CONFIG, (config + "\n").encode())

@@ -229,29 +229,33 @@ class Trainer:
         Raises:
             RuntimeError: when no epoch had a finite score.
         """
-        if not self._best:
-            raise RuntimeError("no epoch had a finite validation score: there is no best model")
+        self._check_best()
         model = MTCGCNN(self.model.architecture, self.tasks, self._best["elements"])
         model.load_state_dict(self._best)
         return model.eval()
 
     def save_best(self, folder: str | Path, info: Mapping[str, Any] | None = None) -> None:
-        """Write the checkpoint of the best epoch (`model.checkpoint`), its metrics and configuration included."""
-        model = self.best_model()
+        """Write the checkpoint of the best epoch (`model.checkpoint`), its metrics and configuration included.
+
+        Raises:
+            RuntimeError: when no epoch had a finite score.
+        """
+        self._check_best()
         best = self.history[self.best_epoch - 1]
-        save_checkpoint(
-            folder,
-            model,
-            {
-                "train": self.config.as_dict(),
-                "best_epoch": self.best_epoch,
-                "epochs": self.epoch,
-                "score": best.score,
-                "metrics": {"validation": best.as_dict()["metrics"]},
-                **({SEEN: self._seen.as_info()} if self._seen_all else {}),
-                **(info or {}),
-            },
-        )
+        found = {
+            "train": self.config.as_dict(),
+            "best_epoch": self.best_epoch,
+            "epochs": self.epoch,
+            "score": best.score,
+            "metrics": {"validation": best.as_dict()["metrics"]},
+            **({SEEN: self._seen.as_info()} if self._seen_all else {}),
+            **(info or {}),
+        }
+        save_checkpoint(folder, self.model, found, self._best)
+
+    def _check_best(self) -> None:
+        if not self._best:
+            raise RuntimeError("no epoch had a finite validation score: there is no best model")
 
     def save_state(self, folder: str | Path, origin: Mapping[str, Any] | None = None) -> None:
         """Write everything needed to go on after a kill as if nothing had happened: one file, replaced at once.
