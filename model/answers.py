@@ -20,7 +20,7 @@ from model.tally import Tally
 if TYPE_CHECKING:
     from graphdb.portions import Portion
 
-_CRYSTALS_AT_ONCE, _NODES_AT_ONCE = 256, 20_000
+_CRYSTALS_AT_ONCE, _NODES_AT_ONCE = 1024, 20_000
 """At most, in a batch for the network; a larger crystal comes alone."""
 
 
