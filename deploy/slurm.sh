@@ -35,7 +35,8 @@ end() {
   wait || true
 }
 trap end EXIT
-trap '[ -z "$search" ] || kill -TERM "$search"' TERM # the time is over: the search ends in order, and can be resumed
+over=
+trap 'over=1; [ -z "$search" ] || kill -TERM "$search"' TERM # the time is over: the search ends in order, and can be resumed
 
 start=("$venv/bin/ray" start --block --disable-usage-stats "--num-cpus=${SLURM_CPUS_PER_TASK:-1}")
 srun --nodes=1 --ntasks=1 --nodelist="$head" \
@@ -54,6 +55,7 @@ fi
 
 "$venv/bin/python" -u -m tuner.search --address "$address" "$@" &
 search=$!
+[ -z "$over" ] || kill -TERM "$search" # it was over before that line
 status=0
 wait "$search" || status=$?
 while kill -0 "$search" 2>/dev/null; do status=0; wait "$search" || status=$?; done # a TERM ends the first wait early

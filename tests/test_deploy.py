@@ -154,6 +154,17 @@ def test_slurm_ends_the_search_in_order_when_its_time_is_over(slurm: Slurm) -> N
 
 
 @pytest.mark.needs("bash", "ps")
+def test_slurm_starts_no_search_that_lasts_when_its_time_was_over_before(slurm: Slurm) -> None:
+    with slurm.start(SLOW="1") as job:
+        while not any("start --block" in call for call in slurm.calls()):
+            assert job.poll() is None
+        os.kill(job.pid, 15)
+        job.communicate(timeout=30)
+    assert job.returncode == 143
+    assert processes_of(job.pid) == []
+
+
+@pytest.mark.needs("bash", "ps")
 def test_slurm_says_that_the_head_did_not_start(slurm: Slurm) -> None:
     stub = Path(slurm.log.parent / "venv/bin/ray")
     stub.write_text(STUB + "exit 1\n")
