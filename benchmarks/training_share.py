@@ -21,14 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._report import ROOT, finish, parser
-from graphdb.command import load
 from graphdb.cpus import usable_cpus
-
-load("torch")  # as `tuner.search` does, before anything else would
-from tuner import data, trainer_factory  # noqa: E402
-from tuner.cluster import session  # noqa: E402
-from tuner.protocol import EpochTrainer, TrainingSpec  # noqa: E402
-from tuner.trainer_factory import CrystalTrainerFactory  # noqa: E402
+from tuner import data, trainer_factory
+from tuner.cluster import session
+from tuner.protocol import EpochTrainer, TrainingSpec
+from tuner.trainer_factory import CrystalTrainerFactory
 
 EVENTS, SECONDS = "CRYSTUNE_BENCHMARK_EVENTS", "CRYSTUNE_BENCHMARK_SECONDS"
 PHASES = {

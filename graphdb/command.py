@@ -194,11 +194,6 @@ def run(
         return USAGE_ERROR
 
 
-_UNUSED = {"torch": "torch._meta_registrations"}
-"""Of a large package, what it loads in a third of its time, and what no command uses: here what lets PyTorch trace and
-compile operations that it does not run."""
-
-
 def load(*modules: str) -> None:
     """Load large packages, with Ctrl-C and SIGTERM held back until they are there.
 
@@ -216,27 +211,12 @@ def load(*modules: str) -> None:
                 before[number] = signal.signal(number, lambda number, frame: came.append(number))
     try:
         for module in modules:
-            with _without(_UNUSED.get(module)):
-                importlib.import_module(module)
+            importlib.import_module(module)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if came:
         raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _without(module: str | None) -> Iterator[None]:
-    """Have something empty in the place of a module that is not there yet; who imports it later gets the true one."""
-    if module is None or module in sys.modules:
-        yield
-        return
-    empty = sys.modules[module] = types.ModuleType(module)
-    try:
-        yield
-    finally:
-        if sys.modules.get(module) is empty:
-            del sys.modules[module]
 
 
 def os_error_text(error: OSError) -> str:

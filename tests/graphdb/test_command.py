@@ -223,21 +223,6 @@ def test_a_signal_while_packages_load_waits_until_they_are_loaded(
     assert sys.modules[name].whole
 
 
-def test_pytorch_is_loaded_without_what_traces_operations_which_is_there_when_asked_for() -> None:
-    code = """if True:
-        import sys
-        from graphdb.command import load
-        load("torch")
-        print("torch._meta_registrations" in sys.modules, "torch._decomp" in sys.modules)
-        import torch
-        import torch._meta_registrations
-        print(hasattr(torch._meta_registrations, "register_meta"))
-        print(torch.nn.Linear(2, 3, device="meta")(torch.empty(4, 2, device="meta")).shape == (4, 3))
-    """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == ["False", "False", "True", "True"]
-
-
 def test_an_interrupt_of_which_a_library_makes_another_error_is_an_interrupt(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -14,13 +14,10 @@ import ray
 from numpy.typing import NDArray
 from ray import tune
 
-from graphdb.command import load
 from graphdb.records import finite_or_none
 from tuner.cluster.temporary import MEMORY, prefix_of
 from tuner.protocol import EpochTrainer, TrainerFactory, TrainingSpec
 from tuner.run import trial_folder
-
-load("torch")  # before what a trainer needs would, which takes half a second longer
 
 T = TypeVar("T")
 REPORT_KEY, STATE_KEY, BEST_KEY = "report", "state", "best"
