@@ -19,10 +19,10 @@ import tempfile
 import textwrap
 import threading
 import traceback
-import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from graphdb.errors import CrystuneError
@@ -306,7 +306,7 @@ def _interruptible() -> Iterator[_Received]:
         yield received
         return
 
-    def handler(number: int, frame: types.FrameType | None) -> NoReturn:
+    def handler(number: int, frame: FrameType | None) -> NoReturn:
         received.number = received.number or number
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
