@@ -28,6 +28,11 @@ class WeightedBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
 
+    @property
+    def fixed(self) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]] | None:
+        """Mean and variance in evaluation mode; None in training, where the batch has its own."""
+        return None if self.training else (self.running_mean, self.running_var)
+
     @torch.no_grad()
     def update(
         self, mean: Float[Tensor, " width"], variance: Float[Tensor, " width"], count: Float[Tensor, ""]
@@ -48,3 +53,24 @@ class WeightedBatchNorm(nn.Module):
         variance = share @ (centred * centred)
         self.update(mean.detach(), variance.detach(), count)
         return torch.addcmul(self.bias, centred, self.weight * (variance + EPS).rsqrt())
+
+
+class Shift(nn.Module):
+    """In the place of a batch normalisation: leaves its input as it is, but for a bias."""
+
+    weight: Float[Tensor, " width"]
+    running_mean: Float[Tensor, " width"]
+    running_var: Float[Tensor, " width"]
+
+    def __init__(self, width: int) -> None:
+        """Bias 0 for `width` columns."""
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("weight", torch.ones(width), persistent=False)
+        self.register_buffer("running_mean", torch.zeros(width), persistent=False)
+        self.register_buffer("running_var", torch.full((width,), 1 - EPS), persistent=False)
+
+    @property
+    def fixed(self) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
+        """Mean and variance that change nothing."""
+        return self.running_mean, self.running_var

@@ -179,5 +179,6 @@ def _translate(
     scale = content["normalizer"]
     for part in ("mean", "std"):
         state[f"scaler.{part}"] = torch.as_tensor(scale[part], dtype=torch.float32).reshape(-1).expand(num_tasks)
+    state["scaler.floor"] = torch.full((num_tasks,), -math.inf)
     state["scaler.mad"] = torch.full((num_tasks,), math.nan)  # of a training split that the file does not tell
     return state

@@ -96,6 +96,7 @@ def load_checkpoint(folder: str | Path, device: torch.device | str = "cpu") -> t
         _check_copy(path.parent, config)
         tasks = [Task(task["name"], task["unit"]) for task in config["tasks"]]
         model = MTCGCNN(Architecture.from_dict(config["architecture"]), tasks, tensors["elements"])
+        tensors.setdefault("scaler.floor", model.scaler.floor)  # checkpoints from before 2026-12 have none
         model.load_state_dict(tensors)
     except CheckpointError:
         raise

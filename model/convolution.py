@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from graphdb.batch import GraphBatch
 from graphdb.shapes import Float
-from model.batch_norm import WeightedBatchNorm
+from model.batch_norm import Shift, WeightedBatchNorm
 from model.gated_sum.choice import Edges
 
 
@@ -39,23 +39,23 @@ class GatedConvolution(nn.Module):
         Sanyal et al. 2018, Eq. 2; batch normalisations and outer softplus: cgcnn ``model.py:60-80@f42ab23``.
     """
 
-    def __init__(self, atom_dim: int, num_rbf: int) -> None:
+    def __init__(self, atom_dim: int, num_rbf: int, *, normalised: bool = True) -> None:
         """Weights drawn as `torch.nn.Linear` of the concatenated input would."""
         super().__init__()
         self.atom_dim = atom_dim
         bound = (2 * atom_dim + num_rbf) ** -0.5
         self.node_weight = nn.Parameter(torch.empty(atom_dim, 4 * atom_dim).uniform_(-bound, bound))
         self.edge_weight = nn.Parameter(torch.empty(num_rbf, 2 * atom_dim).uniform_(-bound, bound))
-        self.edge_norm = WeightedBatchNorm(2 * atom_dim)
+        self.edge_norm: WeightedBatchNorm | Shift = (WeightedBatchNorm if normalised else Shift)(2 * atom_dim)
         self.node_norm = WeightedBatchNorm(atom_dim)
 
     def forward(self, atoms: Float[Tensor, "atoms dim"], nodes: Nodes, edges: Edges) -> Float[Tensor, "atoms dim"]:
         """The atom vectors after the convolution."""
         norm = self.edge_norm
-        fixed = None if self.training else (norm.running_mean, norm.running_var)
+        fixed = norm.fixed
         total, mean, variance = edges.gated_sum(
             atoms, self.node_weight, self.edge_weight, norm.weight, norm.bias, fixed
         )
-        if self.training:
+        if isinstance(norm, WeightedBatchNorm) and fixed is None:
             norm.update(mean, variance, edges.num_bonds)
         return edges.softplus(atoms + self.node_norm(total, nodes.share, nodes.num_atoms))

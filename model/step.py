@@ -10,6 +10,9 @@ from graphdb.shapes import Bool, Float
 from model.network import MTCGCNN
 from model.train_config import TrainConfig
 
+_ROUNDING = 1e-5
+"""Of scaled targets."""
+
 
 class TrainingStep:
     """Adam on a network, batch by batch."""
@@ -58,6 +61,8 @@ class TrainingStep:
             batch.target_mask,
             self._loss_weights,
             self._config.loss,
+            huber_delta=self._config.huber_delta,
+            floor=self.model.scaler.scaled_floor,
         )
         loss.backward()  # type: ignore[no-untyped-call]
         if self._config.grad_clip is not None:
@@ -87,7 +92,10 @@ def multitask_loss(
     target: Float[Tensor, "crystals tasks"],
     mask: Bool[Tensor, "crystals tasks"],
     weights: Float[Tensor, " tasks"],
-    kind: Literal["mse", "l1"] = "mse",
+    kind: Literal["mse", "l1", "huber"] = "mse",
+    *,
+    huber_delta: float = 1.0,
+    floor: Float[Tensor, " tasks"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over tasks of weight times mean error over the crystals whose target is known (Eq. 6 and 7, masked).
 
@@ -96,11 +104,23 @@ def multitask_loss(
         target: scaled; ignored where the mask is False.
         mask: where the target is known.
         weights: of the tasks.
-        kind: squared or absolute errors.
+        kind: squared errors, absolute ones, or Huber's.
+        huber_delta: error up to which "huber" is squared.
+        floor: scaled; a target of this value stands for "this or less". -inf for a task without such targets.
 
     Returns:
         A number; a task without a known target in the batch adds nothing.
+
+    Source:
+        Huber's loss here is twice that of Huber 1964, so that small errors count as in "mse". Censored targets: the
+        error that is left, as in Tobin 1958, of a target that says no more than "at most".
     """
     error = (output - target).masked_fill(~mask, 0.0)
-    error = error.abs() if kind == "l1" else error * error
+    if floor is not None:
+        error = torch.where(target <= floor + _ROUNDING, error.clamp(min=0.0), error)
+    if kind == "huber":
+        size = error.abs()
+        error = torch.where(size <= huber_delta, error * error, huber_delta * (2 * size - huber_delta))
+    else:
+        error = error.abs() if kind == "l1" else error * error
     return (weights * error.sum(0) / mask.sum(0).clamp(min=1)).mean()

@@ -24,8 +24,18 @@ class TrainConfig:
     """"cosine": rise over the warmup, then fall along half a cosine to 1/1000 of the largest step."""
     warmup: float = 0.05
     """Share of all steps during which the step size rises from 0."""
-    loss: Literal["mse", "l1"] = "mse"
-    """Of scaled targets: squared errors (Eq. 7) or absolute ones, which is what the reported MAE measures."""
+    loss: Literal["mse", "l1", "huber"] = "mse"
+    """Of scaled targets: squared errors (Eq. 7); absolute ones, which is what the reported MAE measures; or "huber",
+    squared up to `huber_delta` and absolute beyond it."""
+    huber_delta: float = 0.3
+    """In standard deviations of the task."""
+    censored: bool = False
+    """Targets of 0 of a task that is never negative and often 0, such as a band gap, stand for "0 or less": predictions
+    below 0 are no error there, and become 0 in the end."""
+    average: float = 0.0
+    """Share of the weights so far in their running average, per step (0.998 is usual); 0 keeps the last weights."""
+    average_from: float = 0.5
+    """Share of all steps after which averaging begins."""
     loss_weights: tuple[float, ...] | None = None
     """One weight per task (Eq. 6); all 1 when None. Divided by their mean, so that they do not act on the step size."""
     grad_clip: float | None = 1.0
@@ -51,7 +61,11 @@ class TrainConfig:
         check("epochs", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1")
         check("schedule", lambda x: x in ("cosine", "constant"), '"cosine" or "constant"')
         check("warmup", lambda x: 0 <= x < 1, "a share in 0 to 1")
-        check("loss", lambda x: x in ("mse", "l1"), '"mse" or "l1"')
+        check("loss", lambda x: x in ("mse", "l1", "huber"), '"mse", "l1" or "huber"')
+        check("huber_delta", lambda x: 0 < x < math.inf, "above 0")
+        check("censored", lambda x: isinstance(x, bool), "true or false")
+        check("average", lambda x: 0 <= x < 1, "at least 0 and below 1")
+        check("average_from", lambda x: 0 <= x < 1, "at least 0 and below 1")
         check("grad_clip", lambda x: x is None or x > 0, "above 0 or none")
         check("patience", lambda x: x is None or x >= 1, "at least 1 or none")
         check("seed", lambda x: isinstance(x, int) and 0 <= x < 2**63, "an integer of at least 0 and below 2^63")

@@ -15,6 +15,8 @@ from torch import Tensor
 from graphdb.batch import GraphBatch
 from graphdb.files import write_atomically
 from graphdb.records import finite_or_none
+from graphdb.shapes import Float
+from model.average import Average
 from model.checkpoint import digest, read_tensors, save_checkpoint, to_bytes
 from model.differences import differences
 from model.errors import CheckpointError
@@ -22,6 +24,7 @@ from model.graphed import GraphedStep
 from model.inference import BatchSource, choose_device, evaluate
 from model.metrics import TaskMetrics, score
 from model.network import MTCGCNN, Architecture
+from model.radii import fit_radii
 from model.resident import FilledBatch, ResidentSource, on_device
 from model.scaler import TargetScaler
 from model.seen import KEY as SEEN
@@ -81,6 +84,7 @@ class Trainer:
         validation: BatchSource,
         device: torch.device | str = "auto",
         cuda_graphs: bool = False,
+        radii: Float[Tensor, " numbers"] | None = None,
     ) -> None:
         """A network with random weights drawn from ``config.seed``, scaled to the training split.
 
@@ -92,6 +96,7 @@ class Trainer:
             device: "cpu", "cuda", "mps" or "auto" for the best there is.
             cuda_graphs: record a step for each size of batch and replay it, on batches that are filled up to a few
                 sizes (`model.graphed`); needs graphs that lie on the device.
+            radii: what `fit_radii` gives for `train`, if it is known; an architecture that needs none ignores it.
 
         Raises:
             ValueError: for loss weights that are not one per task, a task without spread or without a known value
@@ -110,12 +115,16 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = MTCGCNN(architecture, self.tasks)
-        self.model.scaler = TargetScaler.fit(train.targets, [task.name for task in self.tasks])
+        names = [task.name for task in self.tasks]
+        self.model.scaler = TargetScaler.fit(train.targets, names, censored=config.censored)
+        if architecture.num_ratio_rbf:
+            self.model.radii = fit_radii(train, len(self.model.elements)) if radii is None else radii.clone()
         for column, task in enumerate(self.tasks):
             if np.isnan(validation.targets[:, column]).all():
                 raise ValueError(f"a task needs a known value in the validation split, got none of {task.name}")
         self.model.to(self.device)
         self._training_step = TrainingStep(self.model, config)
+        self._average = Average(self.model, config) if config.average else None
         self._graphed_step: GraphedStep | None = None
         self.history: list[EpochReport] = []
         self._best: dict[str, Tensor] = {}
@@ -167,15 +176,18 @@ class Trainer:
         for step, batch in enumerate(self._batches()):
             rate = self._learning_rate((self.epoch + (step + 1) / steps) / self.config.epochs)
             self._step(batch, rate)
+            if self._average is not None:
+                self._average.update((self.epoch + (step + 1) / steps) / self.config.epochs)
             num_crystals += batch.num_crystals
         self._seen_all = True
         train_loss = float(self._training_step.loss_sum) / num_crystals
-        metrics = evaluate(self.model, self._validation, self.device).metrics
+        judged = self._average.model if self._average is not None and self._average.begun else self.model
+        metrics = evaluate(judged, self._validation, self.device).metrics
         value = score(metrics)
         diverged = not (math.isfinite(train_loss) and math.isfinite(value))
         better = not diverged and value < self.best_score
         if better:
-            self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+            self._best = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
         report = EpochReport(
             epoch=self.epoch + 1,
             train_loss=train_loss,
@@ -266,6 +278,8 @@ class Trainer:
         """
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
+        if self._average is not None and self._average.begun:
+            tensors |= {f"average.{name}": tensor for name, tensor in self._average.model.state_dict().items()}
         for index, slot in self._training_step.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in slot.items()}
         if self._seen_all:
@@ -314,19 +328,15 @@ class Trainer:
             expected, found = {**expected, **origin}, {**found, **found_origin}
         if changed := differences(json.loads(json.dumps(expected)), found):
             raise CheckpointError(f"{path} must be of a run with the same settings, but {changed}; {advice}")
-        for name in ("mean", "std"):
-            mine, theirs = self.model.scaler.state_dict()[name].cpu(), tensors[f"model.scaler.{name}"]
-            if not torch.allclose(mine, theirs, rtol=1e-4):
-                raise CheckpointError(
-                    f"{path} must be of a run with the same training targets, but their {name} was {theirs.tolist()} "
-                    f"and is now {mine.tolist()}; {advice}"
-                )
+        self._check_targets(path, tensors, advice)
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
-        self.model.load_state_dict(part("model."))
+        self.model.load_state_dict({"scaler.floor": self.model.scaler.floor, **part("model.")})
         self._best = part("best.")
+        if self._average is not None:
+            self._average.load(part("average."))
         if "seen" in tensors:  # an older state has none; the next epoch meets all training crystals again
             self._seen.seen[:] = tensors["seen"].numpy()
             self._seen_all = True
@@ -337,6 +347,16 @@ class Trainer:
         self._graphed_step = None  # what it recorded works on the tensors that are replaced here
         self._training_step.optimizer.load_state_dict({**self._training_step.optimizer.state_dict(), "state": slots})
         self.history = history
+
+    def _check_targets(self, path: Path, tensors: Mapping[str, Tensor], advice: str) -> None:
+        """Refuse the state of a training on other targets."""
+        for name in ("mean", "std"):
+            mine, theirs = self.model.scaler.state_dict()[name].cpu(), tensors[f"model.scaler.{name}"]
+            if not torch.allclose(mine, theirs, rtol=1e-4):
+                raise CheckpointError(
+                    f"{path} must be of a run with the same training targets, but their {name} was {theirs.tolist()} "
+                    f"and is now {mine.tolist()}; {advice}"
+                )
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graphdb.copies import Server, node_copy
 from graphdb.loader import InMemoryGraphs, Loader, StreamedGraphs
@@ -22,6 +23,7 @@ from model.eager import leave_out_compiler
 from model.gated_sum.choice import warm_up
 from model.inference import choose_device, evaluate
 from model.network import Architecture
+from model.radii import fit_radii
 from model.threads import compute_with
 from model.train_config import TrainConfig
 from model.training import Trainer
@@ -86,6 +88,11 @@ def check_device(name: str) -> None:
         raise SearchError(f"--{error}; choose another, or leave it out") from error
 
 
+_CRYSTALS_AT_ONCE = 256
+_radii: dict[tuple[str, bytes], Tensor] = {}
+"""Of the crystals that this process trains on last: fitted in a second, which is long for a short training."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrystalTrainerFactory:
     """Builds trainings. Ray carries it to each node once, and all trials there share the pages of its arrays.
@@ -135,9 +142,18 @@ class CrystalTrainerFactory:
             architecture=architecture,
             config=config,
             train=Loader(graphs, self.train, shuffle=True, **options),
+            radii=self._radii(graphs) if architecture.num_ratio_rbf else None,
             validation=Loader(graphs, self.validation, **options),
             device=self.device,
         )
+
+    def _radii(self, graphs: InMemoryGraphs | StreamedGraphs) -> Tensor:
+        """Those of the training crystals, which all trainings share: in one order, so that they do to the last bit."""
+        key = graphs.fingerprint, self.train.tobytes()
+        if key not in _radii:
+            _radii.clear()
+            _radii[key] = fit_radii(Loader(graphs, self.train, batch_size=_CRYSTALS_AT_ONCE))
+        return _radii[key]
 
     def _graphs(self) -> InMemoryGraphs | StreamedGraphs:
         graphs, say = self.graphs, logging.getLogger(__name__).info

@@ -65,7 +65,7 @@ def test_diverged_training_leaves_room_for_another_try(
 ) -> None:
     arguments = [str(small_store), "-o", str(tmp_path), "--config", str(config), "--device", "cpu", *TASKS]
     with monkeypatch.context() as patch:
-        patch.setattr("model.step.multitask_loss", lambda output, *_: output.sum() * float("nan"))
+        patch.setattr("model.step.multitask_loss", lambda output, *_, **__: output.sum() * float("nan"))
         assert train.main(arguments) == 2
     assert "lower learning_rate" in capsys.readouterr().err
     assert train.main([*arguments, "--epochs", "2"]) == 0

@@ -212,7 +212,7 @@ def test_missing_and_foreign_states_are_refused(graphs: InMemoryGraphs, tmp_path
         ({"epochs": 1.5}, "epochs must be an integer .* got 1.5"),
         ({"schedule": "step"}, "schedule must be .* got 'step'"),
         ({"warmup": 1.0}, "warmup must be .* got 1.0"),
-        ({"loss": "huber"}, "loss must be .* got 'huber'"),
+        ({"loss": "hinge"}, "loss must be .* got 'hinge'"),
         ({"grad_clip": 0.0}, "grad_clip must be .* got 0.0"),
         ({"patience": 0}, "patience must be .* got 0"),
         ({"loss_weights": ()}, "loss_weights must be positive numbers"),

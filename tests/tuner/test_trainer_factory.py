@@ -4,8 +4,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
+from graphdb.loader import Loader
 from model.network import Architecture
+from model.radii import covalent_radii, fit_radii
 from model.train_config import TrainConfig
 from tuner.data import Crystals, load_crystals
 from tuner.errors import SearchError, SpaceError
@@ -73,3 +77,20 @@ def test_a_value_that_no_training_can_have_is_refused(line: str, message: str) -
 def test_a_device_that_is_not_here_is_refused() -> None:
     with pytest.raises(SearchError, match=r"--device must be auto or one that is here, got 'abacus'.*choose another"):
         check_device("abacus")
+
+
+def test_all_trainings_have_the_same_radii_fitted_once(crystals: Crystals, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[int] = []
+
+    def fit(batches: Loader, *sizes: int) -> Tensor:
+        fitted.append(len(batches))
+        return fit_radii(batches, *sizes)
+
+    monkeypatch.setattr("tuner.trainer_factory.fit_radii", fit)
+    factory = make_factory(crystals, run="", fixed={"num_ratio_rbf": 8, "atom_dim": 8}, device="cpu", threads=1)
+    one, other = (factory.build(TrainingSpec(key="0", params={}, seed=seed, epochs=1)) for seed in (0, 1))
+    assert len(fitted) == 1
+    assert torch.equal(one.model.radii, other.model.radii)
+    assert not torch.equal(one.model.radii, covalent_radii())
+    expected = fit_radii(Loader(crystals.graphs, factory.train, batch_size=7))
+    torch.testing.assert_close(one.model.radii, expected)
