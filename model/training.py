@@ -174,10 +174,11 @@ class Trainer:
         num_crystals = 0
         rate = 0.0
         for step, batch in enumerate(self._batches()):
-            rate = self._learning_rate((self.epoch + (step + 1) / steps) / self.config.epochs)
+            progress = (self.epoch + (step + 1) / steps) / self.config.epochs
+            rate = self._learning_rate(progress)
             self._step(batch, rate)
             if self._average is not None:
-                self._average.update((self.epoch + (step + 1) / steps) / self.config.epochs)
+                self._average.update(progress)
             num_crystals += batch.num_crystals
         self._seen_all = True
         train_loss = float(self._training_step.loss_sum) / num_crystals

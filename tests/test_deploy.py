@@ -143,20 +143,10 @@ def test_slurm_starts_head_workers_and_search_with_one_token_and_ends_all(slurm:
 
 
 @pytest.mark.needs("bash", "ps")
-def test_slurm_ends_the_search_in_order_when_its_time_is_over(slurm: Slurm) -> None:
+@pytest.mark.parametrize("begun", ["tuner.search", "start --block"], ids=["the search", "Ray alone"])
+def test_slurm_ends_in_order_when_its_time_is_over(begun: str, slurm: Slurm) -> None:
     with slurm.start(SLOW="1") as job:
-        while not any("tuner.search" in call for call in slurm.calls()):
-            assert job.poll() is None
-        os.kill(job.pid, 15)
-        job.communicate(timeout=30)
-    assert job.returncode == 143
-    assert processes_of(job.pid) == []
-
-
-@pytest.mark.needs("bash", "ps")
-def test_slurm_starts_no_search_that_lasts_when_its_time_was_over_before(slurm: Slurm) -> None:
-    with slurm.start(SLOW="1") as job:
-        while not any("start --block" in call for call in slurm.calls()):
+        while not any(begun in call for call in slurm.calls()):
             assert job.poll() is None
         os.kill(job.pid, 15)
         job.communicate(timeout=30)
