@@ -317,6 +317,9 @@ class Trainer:
         try:
             damaged = metadata["sha256"] != _digest(tensors, metadata)
             found = {name: json.loads(metadata[name]) for name in expected}
+            # An older version had fewer settings: what it lacks was as it is by default.
+            found["architecture"] = {**Architecture().as_dict(), **found["architecture"]}
+            found["config"] = {**TrainConfig().as_dict(), **found["config"]}
             found_origin = json.loads(metadata.get("origin", "{}"))
             history = [EpochReport.from_dict(report) for report in json.loads(metadata["history"])]
         except (KeyError, TypeError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Beyond the papers: radii, deviations in the pooling, no edge normalisation, two losses, averaged weights."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from graphdb.graphsettings import SoftNeighbors
 from graphdb.loader import InMemoryGraphs, Loader
 from model import Architecture, TrainConfig, Trainer
 from model.average import Average
-from model.checkpoint import load_checkpoint
+from model.checkpoint import load_checkpoint, read_tensors, to_bytes
 from model.hyperparameter_file import Hyperparameters
 from model.network import MTCGCNN
 from model.radii import NEAREST, covalent_radii, fit_radii
 from model.scaler import TargetScaler
+from model.shipped import STATE
 from model.step import multitask_loss
+from model.training import _digest
 from tests.model.conftest import Crystal
 
 TASKS = [Task("energy", "eV"), Task("gap", "eV")]
@@ -160,6 +163,31 @@ def test_averaged_training_resumes_as_if_nothing_had_happened(graphs: InMemoryGr
         plain.run_epoch()
     assert [r.score for r in plain.history[:1]] == [r.score for r in whole.history[:1]]
     assert plain.history[-1].score != whole.history[-1].score
+
+
+def test_state_of_a_version_with_fewer_settings_goes_on(graphs: InMemoryGraphs, tmp_path: Path) -> None:
+    def plain() -> Trainer:
+        rows = np.arange(len(graphs))
+        return Trainer(
+            architecture=Architecture(num_convs=1, atom_dim=4),
+            config=TrainConfig(epochs=2),
+            train=Loader(graphs, rows[:12], batch_size=4, shuffle=True),
+            validation=Loader(graphs, rows[12:], batch_size=8),
+            device="cpu",
+        )
+
+    first = plain()
+    first.run_epoch()
+    first.save_state(tmp_path)
+    tensors, metadata = read_tensors(tmp_path / STATE, advice="")
+    del tensors["model.scaler.floor"]
+    for name, keys in {"architecture": ("pooling", "num_ratio_rbf"), "config": ("censored", "average")}.items():
+        metadata[name] = json.dumps({k: v for k, v in json.loads(metadata[name]).items() if k not in keys})
+    metadata["sha256"] = _digest(tensors, metadata)
+    (tmp_path / STATE).write_bytes(to_bytes(tensors, metadata))
+    second = plain()
+    second.load_state(tmp_path)
+    assert second.run_epoch().score == first.run_epoch().score
 
 
 def test_checkpoint_keeps_radii_and_censoring(graphs: InMemoryGraphs, tmp_path: Path) -> None:
